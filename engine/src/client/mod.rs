@@ -1,0 +1,1 @@
+//! Sessions: what the engine knows of each connection, and its output.

@@ -1,0 +1,1 @@
+//! The cluster bus, membership, failure detection, elections and slots.

@@ -1,0 +1,1 @@
+//! Every directive once, in one table: name, type, default, bounds, whether CONFIG SET may change it.

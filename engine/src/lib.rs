@@ -1,0 +1,42 @@
+//! The Reprise engine: a Redis-compatible data-structure server as one pure state machine.
+//!
+//! Everything that happens enters by a method call with the time in it; everything that must happen
+//! leaves as data. There are no sockets, files, clocks or threads here, and `#![no_std]` has the
+//! compiler prove it. The same engine serves production (`reprise-io-mio`) and is simulated
+//! (`reprise-sim`).
+//!
+//! # The order of calls
+//!
+//! ```text
+//! engine.handle(now, input)            an event: a connection, a disk answer, a tick
+//! engine.receive(&reads) → turn        all bytes that were readable, from all connections
+//! while turn.step(now) {}              one command a step
+//! drop(turn)
+//! while let Some(effect) = engine.poll_effect() {…}   first: Disk, Connect, Close, Log, Exit
+//! while let Some(conn) = engine.poll_output() {…}     then: engine.output(conn), engine.sent(conn, n)
+//! engine.deadline()                    when the next Input::Tick is due
+//! ```
+//!
+//! # The floors
+//!
+//! From the ground up; a module uses only floors below its own: [`value`], [`resp`], [`config`],
+//! [`store`], [`journal`], [`rdb`], then the siblings [`persistence`], [`replication`] and
+//! [`cluster`] (none imports another), [`client`], [`command`], and at the top the engine itself.
+#![no_std]
+
+extern crate alloc;
+
+pub mod client;
+pub mod cluster;
+pub mod command;
+pub mod config;
+mod face;
+pub mod journal;
+pub mod persistence;
+pub mod rdb;
+pub mod replication;
+pub mod resp;
+pub mod store;
+pub mod value;
+
+pub use face::*;

@@ -1,0 +1,1 @@
+//! AOF and snapshot files and loading, all as requests to and answers from a disk.

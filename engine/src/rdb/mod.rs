@@ -1,0 +1,1 @@
+//! The snapshot format: the only module that knows it.

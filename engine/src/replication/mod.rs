@@ -1,0 +1,1 @@
+//! Both sides of replication: serving replicas, following a primary.

@@ -1,0 +1,1 @@
+//! Databases: the hash table, entries, expiry, eviction, memory accounting.

@@ -1,0 +1,1 @@
+//! The data structures, each alone: no module here knows of keys, commands or clients.
