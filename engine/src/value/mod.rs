@@ -1,1 +1,5 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
+
+pub mod float_text;
+pub mod number;
+pub mod size_class;
