@@ -1,1 +1,7 @@
 //! Decoding requests and encoding replies (RESP2 and RESP3); no knowledge of commands.
+
+mod decode;
+mod output;
+
+pub use decode::{Arg, Decoded, INLINE_MAX, Limits, Partial, ProtocolError, decode, split_words};
+pub use output::Output;

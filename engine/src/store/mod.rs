@@ -1,1 +1,11 @@
 //! Databases: the hash table, entries, expiry, eviction, memory accounting.
+
+mod database;
+mod entry;
+mod snapshot;
+mod table;
+
+pub use database::{Database, Deadline, Hasher, Key, Store};
+pub use entry::{Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef};
+pub use snapshot::{DatabaseSize, SnapshotItem};
+pub use table::{Place, Table};

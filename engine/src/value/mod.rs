@@ -1,5 +1,7 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
 
 pub mod float_text;
+pub mod hash;
 pub mod number;
 pub mod size_class;
+pub mod slot;

@@ -1,0 +1,448 @@
+//! Requests: RESP arrays of bulk strings, or inline lines of words.
+//!
+//! ```text
+//! *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n      multibulk: a count, then that many bulks
+//! SET k "a \x41"\r\n                             inline: words, with sdssplitargs' quoting
+//! ```
+//!
+//! A decoded command is a list of ranges of the caller's buffer: nothing is copied. An unfinished
+//! multibulk keeps its place ([`Partial`]), so that bytes are looked at once however they are split.
+//! A length is a claim: nothing is allocated for it.
+//!
+//! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>, and the behaviour of Redis 7.0.
+
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// One argument: a range of the buffer that the command begins in, relative to the command's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arg {
+    /// First byte.
+    pub start: u32,
+    /// After the last byte.
+    pub end: u32,
+}
+
+impl Arg {
+    /// The argument's bytes in `command`, which starts where the command starts.
+    #[inline]
+    pub fn of(self, command: &[u8]) -> &[u8] {
+        &command[self.start as usize..self.end as usize]
+    }
+}
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest bulk in bytes (`proto-max-bulk-len`).
+    pub bulk: u64,
+    /// Whether the client has yet to authenticate: then 10 arguments of 16 KiB are the most.
+    pub unauthenticated: bool,
+}
+
+/// Longest inline request, and longest line with a count, in bytes.
+pub const INLINE_MAX: usize = 64 * 1024;
+
+const UNAUTHENTICATED_ARGS: i64 = 10;
+const UNAUTHENTICATED_BULK: i64 = 16384;
+
+/// Where an unfinished multibulk stands. `Default` is a command's beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Partial {
+    /// Arguments still to come; 0 before the count is known.
+    missing: u32,
+    /// Position after the last complete element, relative to the command's start.
+    at: u32,
+    /// Length of the bulk whose header was read already, plus one; 0 if none.
+    bulk: u32,
+}
+
+impl Partial {
+    /// Bytes that the next element is known to need beyond the command's `have` bytes so far.
+    pub fn wanted(&self, have: usize) -> usize {
+        (self.at as usize + self.bulk as usize + 1).saturating_sub(have)
+    }
+}
+
+/// The outcome of [`decode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A whole multibulk of `len` bytes; its arguments were pushed.
+    Command {
+        /// Bytes consumed.
+        len: usize,
+    },
+    /// A whole inline request of `len` bytes, line end included; split it with [`split_words`].
+    Inline {
+        /// Bytes consumed, with the line end.
+        len: usize,
+        /// Bytes of the line itself.
+        line: usize,
+    },
+    /// An empty request (`*0`, `*-1`): `len` bytes to skip, no reply.
+    Empty {
+        /// Bytes consumed.
+        len: usize,
+    },
+    /// More bytes are needed.
+    Incomplete,
+}
+
+/// What is wrong with a request. The connection closes after the error, whose text is Redis's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ProtocolError {
+    /// The count is no number, or beyond what Redis takes.
+    #[error("Protocol error: invalid multibulk length")]
+    MultibulkLength,
+    /// More than 10 arguments before AUTH.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedMultibulk,
+    /// 64 KiB without the end of the count's line.
+    #[error("Protocol error: too big mbulk count string")]
+    MultibulkLine,
+    /// 64 KiB without the end of a bulk length's line.
+    #[error("Protocol error: too big bulk count string")]
+    BulkLine,
+    /// An argument does not begin with `$`.
+    #[error("Protocol error: expected '$', got '{}'", *.0 as char)]
+    ExpectedDollar(u8),
+    /// A bulk's length is no number, negative, or beyond `proto-max-bulk-len`.
+    #[error("Protocol error: invalid bulk length")]
+    BulkLength,
+    /// A bulk of more than 16 KiB before AUTH.
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedBulk,
+    /// 64 KiB without a line end.
+    #[error("Protocol error: too big inline request")]
+    InlineTooBig,
+    /// Quotes in an inline request are not closed.
+    #[error("Protocol error: unbalanced quotes in request")]
+    UnbalancedQuotes,
+}
+
+/// Decodes one request at the start of `buf`. `args` receives (or, after [`Decoded::Incomplete`],
+/// already holds) the arguments so far; `partial` keeps the place between calls with a longer `buf`.
+///
+/// # Errors
+/// The request breaks the protocol; the connection is to be closed.
+#[inline]
+pub fn decode(
+    buf: &[u8],
+    partial: &mut Partial,
+    args: &mut Vec<Arg>,
+    limits: &Limits,
+) -> Result<Decoded, ProtocolError> {
+    let mut at = partial.at as usize;
+    if partial.missing == 0 {
+        match buf.first() {
+            None => return Ok(Decoded::Incomplete),
+            Some(b'*') => {}
+            Some(_) => return inline(buf),
+        }
+        let Some((count, next)) = number_line(buf, 1, ProtocolError::MultibulkLine)? else {
+            return Ok(Decoded::Incomplete);
+        };
+        let count = count
+            .filter(|&n| n <= i64::from(i32::MAX))
+            .ok_or(ProtocolError::MultibulkLength)?;
+        if count > UNAUTHENTICATED_ARGS && limits.unauthenticated {
+            return Err(ProtocolError::UnauthenticatedMultibulk);
+        }
+        if count <= 0 {
+            return Ok(Decoded::Empty { len: next });
+        }
+        partial.missing = count as u32;
+        at = next;
+        partial.at = at as u32;
+    }
+    while partial.missing > 0 {
+        let len = if partial.bulk > 0 {
+            partial.bulk as usize - 1
+        } else {
+            match buf.get(at) {
+                None => return Ok(Decoded::Incomplete),
+                Some(b'$') => {}
+                Some(&other) => return Err(ProtocolError::ExpectedDollar(other)),
+            }
+            let Some((len, next)) = number_line(buf, at + 1, ProtocolError::BulkLine)? else {
+                return Ok(Decoded::Incomplete);
+            };
+            let len = len
+                .filter(|&n| n >= 0 && n as u64 <= limits.bulk && n < i64::from(u32::MAX / 4))
+                .ok_or(ProtocolError::BulkLength)?;
+            if len > UNAUTHENTICATED_BULK && limits.unauthenticated {
+                return Err(ProtocolError::UnauthenticatedBulk);
+            }
+            at = next;
+            len as usize
+        };
+        let end = at + len;
+        if buf.len() < end + 2 {
+            partial.at = at as u32;
+            partial.bulk = len as u32 + 1;
+            return Ok(Decoded::Incomplete);
+        }
+        args.push(Arg {
+            start: at as u32,
+            end: end as u32,
+        });
+        at = end + 2;
+        partial.missing -= 1;
+        partial.bulk = 0;
+        partial.at = at as u32;
+    }
+    *partial = Partial::default();
+    Ok(Decoded::Command { len: at })
+}
+
+/// The number on the line that starts at `at`, and the position after the line; `None` as the number
+/// if it is none. Like Redis, the byte after `\r` is skipped unseen.
+#[inline]
+fn number_line(
+    buf: &[u8],
+    at: usize,
+    too_long: ProtocolError,
+) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+    // One or two digits and the line end: nearly every line there is.
+    if let Some(&[a, b, c]) = buf.get(at..at + 3).and_then(|s| s.first_chunk::<3>()) {
+        if a.is_ascii_digit() {
+            if b == b'\r' {
+                return Ok(Some((Some(i64::from(a - b'0')), at + 3)));
+            }
+            if a != b'0' && b.is_ascii_digit() && c == b'\r' && buf.len() > at + 3 {
+                return Ok(Some((
+                    Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+                    at + 4,
+                )));
+            }
+        }
+    }
+    let rest = &buf[at..];
+    match memchr::memchr(b'\r', rest) {
+        Some(end) if end + 1 < rest.len() => Ok(Some((
+            crate::value::number::parse_i64(&rest[..end]),
+            at + end + 2,
+        ))),
+        Some(_) => Ok(None),
+        None if rest.len() > INLINE_MAX => Err(too_long),
+        None => Ok(None),
+    }
+}
+
+fn inline(buf: &[u8]) -> Result<Decoded, ProtocolError> {
+    match memchr::memchr(b'\n', &buf[..buf.len().min(INLINE_MAX + 1)]) {
+        Some(end) => {
+            let line = if end > 0 && buf[end - 1] == b'\r' {
+                end - 1
+            } else {
+                end
+            };
+            Ok(Decoded::Inline { len: end + 1, line })
+        }
+        None if buf.len() > INLINE_MAX => Err(ProtocolError::InlineTooBig),
+        None => Ok(Decoded::Incomplete),
+    }
+}
+
+/// Splits a line into words with the quoting of redis.conf and inline requests: `"…"` with `\n`,
+/// `\r`, `\t`, `\b`, `\a`, `\xHH` and `\"`; `'…'` with `\'`. A closing quote must end its word.
+///
+/// # Errors
+/// [`ProtocolError::UnbalancedQuotes`].
+pub fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    let mut words = Vec::new();
+    let mut at = 0;
+    loop {
+        while line.get(at).is_some_and(|&c| is_space(c)) {
+            at += 1;
+        }
+        if at >= line.len() || line[at] == 0 {
+            return Ok(words);
+        }
+        let mut word = Vec::new();
+        let mut quote = None;
+        loop {
+            let c = line.get(at).copied();
+            match (quote, c) {
+                (Some(_), None) => return Err(ProtocolError::UnbalancedQuotes),
+                (None, None | Some(0)) => break,
+                (None, Some(c)) if is_space(c) => break,
+                (None, Some(c @ (b'"' | b'\''))) => quote = Some(c),
+                (Some(b'"'), Some(b'\\')) if line.len() > at + 1 => {
+                    at += 1;
+                    match line[at] {
+                        b'x' if hex(line.get(at + 1)).is_some()
+                            && hex(line.get(at + 2)).is_some() =>
+                        {
+                            let high = hex(line.get(at + 1)).unwrap_or(0);
+                            word.push(high * 16 + hex(line.get(at + 2)).unwrap_or(0));
+                            at += 2;
+                        }
+                        b'n' => word.push(b'\n'),
+                        b'r' => word.push(b'\r'),
+                        b't' => word.push(b'\t'),
+                        b'b' => word.push(8),
+                        b'a' => word.push(7),
+                        other => word.push(other),
+                    }
+                }
+                (Some(b'\''), Some(b'\\')) if line.get(at + 1) == Some(&b'\'') => {
+                    at += 1;
+                    word.push(b'\'');
+                }
+                (Some(q), Some(c)) if c == q => {
+                    if line.get(at + 1).is_some_and(|&c| !is_space(c)) {
+                        return Err(ProtocolError::UnbalancedQuotes);
+                    }
+                    quote = None;
+                }
+                (_, Some(c)) => word.push(c),
+            }
+            at += 1;
+        }
+        words.push(word);
+    }
+}
+
+fn is_space(c: u8) -> bool {
+    matches!(c, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
+fn hex(c: Option<&u8>) -> Option<u8> {
+    c.and_then(|&c| (c as char).to_digit(16)).map(|d| d as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    const OPEN: Limits = Limits {
+        bulk: 512 << 20,
+        unauthenticated: false,
+    };
+
+    /// Decodes everything in `input`, given in pieces that end at `cuts`.
+    fn all(
+        input: &[u8],
+        cuts: &[usize],
+        limits: &Limits,
+    ) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
+        let (mut out, mut start, mut partial, mut args) = (vec![], 0, Partial::default(), vec![]);
+        let mut ends: Vec<usize> = cuts.iter().copied().filter(|&c| c < input.len()).collect();
+        ends.push(input.len());
+        for end in ends {
+            loop {
+                let buf = &input[start..end.max(start)];
+                match decode(buf, &mut partial, &mut args, limits) {
+                    Err(e) => return (out, Some(e)),
+                    Ok(Decoded::Incomplete) => break,
+                    Ok(Decoded::Empty { len }) => start += len,
+                    Ok(Decoded::Command { len }) => {
+                        out.push(args.drain(..).map(|a| a.of(buf).to_vec()).collect());
+                        start += len;
+                    }
+                    Ok(Decoded::Inline { len, line }) => {
+                        match split_words(&buf[..line]) {
+                            Ok(words) => out.push(words),
+                            Err(e) => return (out, Some(e)),
+                        }
+                        start += len;
+                    }
+                }
+            }
+        }
+        (out, None)
+    }
+
+    fn error(input: &[u8]) -> Option<ProtocolError> {
+        all(input, &[], &OPEN).1
+    }
+
+    #[test]
+    fn errors_are_redis_ones() {
+        assert_eq!(error(b"*x\r\n"), Some(ProtocolError::MultibulkLength));
+        assert_eq!(
+            error(b"*2147483648\r\n"),
+            Some(ProtocolError::MultibulkLength)
+        );
+        assert_eq!(
+            error(b"*1\r\n:1\r\n"),
+            Some(ProtocolError::ExpectedDollar(b':'))
+        );
+        assert_eq!(error(b"*1\r\n$-1\r\n"), Some(ProtocolError::BulkLength));
+        assert_eq!(
+            error(b"*1\r\n$999999999\r\n"),
+            Some(ProtocolError::BulkLength)
+        );
+        assert_eq!(error(b"set \"a\r\n"), Some(ProtocolError::UnbalancedQuotes));
+        assert_eq!(
+            error(b"set \"a\"b\r\n"),
+            Some(ProtocolError::UnbalancedQuotes)
+        );
+        assert_eq!(
+            error(&[b'a'; INLINE_MAX + 1]),
+            Some(ProtocolError::InlineTooBig)
+        );
+        assert_eq!(error(&[b'a'; INLINE_MAX]), None);
+        let mut long = vec![b'1'; INLINE_MAX + 2];
+        long[0] = b'*';
+        assert_eq!(error(&long), Some(ProtocolError::MultibulkLine));
+        let closed = Limits {
+            unauthenticated: true,
+            ..OPEN
+        };
+        assert_eq!(
+            all(b"*11\r\n", &[], &closed).1,
+            Some(ProtocolError::UnauthenticatedMultibulk)
+        );
+        assert_eq!(
+            all(b"*1\r\n$16385\r\n", &[], &closed).1,
+            Some(ProtocolError::UnauthenticatedBulk)
+        );
+    }
+
+    #[test]
+    fn inline_quoting() {
+        let words = split_words(br#" set "a\x41\n" 'it\'s' plain"#).unwrap();
+        assert_eq!(words, [&b"set"[..], b"aA\n", b"it's", b"plain"]);
+        assert_eq!(
+            all(b"PING\r\n\r\n*0\r\n*-1\r\nECHO x\n", &[], &OPEN)
+                .0
+                .len(),
+            3
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn chunked_equals_whole(
+            commands in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..6), 1..5),
+            cuts in prop::collection::btree_set(0usize..600, 0..40),
+        ) {
+            let mut wire = vec![];
+            for c in &commands {
+                wire.extend(alloc::format!("*{}\r\n", c.len()).bytes());
+                for a in c {
+                    wire.extend(alloc::format!("${}\r\n", a.len()).bytes());
+                    wire.extend(a);
+                    wire.extend(b"\r\n");
+                }
+            }
+            let cuts: Vec<usize> = cuts.into_iter().collect();
+            let (got, err) = all(&wire, &cuts, &OPEN);
+            prop_assert_eq!(err, None);
+            prop_assert_eq!(&got, &commands);
+        }
+
+        #[test]
+        fn garbage_is_the_same_in_pieces(
+            wire in prop::collection::vec(prop::sample::select(&b"*$123-\r\n a\"'\\x0"[..]), 0..80),
+            cuts in prop::collection::btree_set(0usize..80, 0..20),
+        ) {
+            let cuts: Vec<usize> = cuts.into_iter().collect();
+            prop_assert_eq!(all(&wire, &cuts, &OPEN), all(&wire, &[], &OPEN));
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The databases, and all changes to them: every write goes through here, so that bytes are
+//! accounted, deadlines indexed, and a running snapshot sees each entry as it was.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
+use super::snapshot::Walk;
+use super::table::{Place, Table};
+use crate::value::slot::slot_of;
+
+/// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
+const DEADLINE_BYTES: usize = 24;
+
+/// Values with more heap than this are freed in steps, not where they are dropped.
+const LARGE_VALUE: usize = 64 * 1024;
+
+/// A key with its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The key's bytes.
+    pub bytes: &'a [u8],
+    /// [`Hasher::hash`] of them.
+    pub hash: u64,
+}
+
+/// The hash of keys: SipHash-1-3, keyed against flooding. In cluster mode the slot comes first, so
+/// that a slot's keys are neighbours in hash order.
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher {
+    keys: (u64, u64),
+    by_slot: bool,
+}
+
+impl Hasher {
+    /// A hasher with its secret keys.
+    pub fn new(keys: (u64, u64), by_slot: bool) -> Hasher {
+        Hasher { keys, by_slot }
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let hash = siphasher::sip::SipHasher13::new_with_keys(self.keys.0, self.keys.1).hash(key);
+        if self.by_slot {
+            u64::from(slot_of(key)) << 50 | hash >> 14
+        } else {
+            hash
+        }
+    }
+
+    /// The secret keys, for tables inside values.
+    pub fn keys(&self) -> (u64, u64) {
+        self.keys
+    }
+
+    /// A key with its hash.
+    #[inline]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key {
+            bytes,
+            hash: self.hash(bytes),
+        }
+    }
+}
+
+/// What becomes of a key's deadline when its value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// It keeps the one it has.
+    Keep,
+    /// It has none from now on.
+    Clear,
+    /// It expires at this Unix time in milliseconds.
+    At(u64),
+}
+
+/// One numbered database.
+pub struct Database {
+    pub(super) table: Table,
+    /// (deadline, hash) of every key that expires.
+    deadlines: BTreeSet<(u64, u64)>,
+    /// Bytes of the entries, of what they own, and of the deadlines' index.
+    bytes: usize,
+    /// Where the running snapshot's walk stands in this table; `None` if it is done with it, or was
+    /// never to come here.
+    pub(super) walk_from: Option<u64>,
+}
+
+impl Database {
+    fn new() -> Database {
+        Database {
+            table: Table::default(),
+            deadlines: BTreeSet::new(),
+            bytes: 0,
+            walk_from: None,
+        }
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Number of keys that expire.
+    pub fn expires(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Mean time to live of the next keys to expire, in milliseconds from `now_ms` (INFO's avg_ttl).
+    pub fn mean_ttl_ms(&self, now_ms: u64) -> u64 {
+        let (sum, n) = self
+            .deadlines
+            .iter()
+            .take(64)
+            .fold((0, 0), |(sum, n), &(at, _)| {
+                (sum + at.saturating_sub(now_ms), n + 1)
+            });
+        if n == 0 { 0 } else { sum / n }
+    }
+
+    /// The hash table, to look at.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+}
+
+/// All databases. See the module's documentation.
+pub struct Store {
+    pub(super) databases: Vec<Database>,
+    hasher: Hasher,
+    pub(super) walk: Option<Walk>,
+    garbage: VecDeque<Garbage>,
+}
+
+enum Garbage {
+    Table(Table),
+    Value(Object),
+}
+
+impl Store {
+    /// `count` empty databases.
+    pub fn new(count: usize, hasher: Hasher) -> Store {
+        let databases = (0..count).map(|_| Database::new()).collect();
+        Store {
+            databases,
+            hasher,
+            walk: None,
+            garbage: VecDeque::new(),
+        }
+    }
+
+    /// The hash of keys.
+    #[inline]
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The databases.
+    pub fn databases(&self) -> &[Database] {
+        &self.databases
+    }
+
+    /// One database.
+    #[inline]
+    pub fn database(&self, db: usize) -> &Database {
+        &self.databases[db]
+    }
+
+    /// Bytes that data takes: what `maxmemory` is compared with, besides buffers.
+    pub fn bytes(&self) -> usize {
+        self.databases
+            .iter()
+            .map(|d| d.bytes + d.table.bytes())
+            .sum()
+    }
+
+    /// Where a key is, whether due to expire or not.
+    #[inline]
+    pub fn find(&self, db: usize, key: Key<'_>) -> Option<Place> {
+        self.databases[db].table.find(key.hash, key.bytes)
+    }
+
+    /// The entry at a place.
+    #[inline]
+    pub fn entry(&self, db: usize, place: Place) -> EntryRef<'_> {
+        self.databases[db].table.entry(place)
+    }
+
+    /// Sets the access clock of an entry.
+    #[inline]
+    pub fn touch(&mut self, db: usize, place: Place, access: u32) {
+        self.databases[db].table.entry_mut(place).touch(access);
+    }
+
+    /// Notes that a short string is raw (see [`EntryRef::is_raw`]).
+    pub fn set_raw(&mut self, db: usize, place: Place) {
+        self.databases[db].table.entry_mut(place).set_raw();
+    }
+
+    /// To be called before an entry changes or goes: a running snapshot that has not come to it
+    /// keeps it as it is.
+    #[inline]
+    fn before_write(&mut self, db: usize, hash: u64, place: Place) {
+        if self.databases[db]
+            .walk_from
+            .is_some_and(|from| hash >= from)
+        {
+            self.save_for_walk(db, place);
+        }
+    }
+
+    #[cold]
+    fn save_for_walk(&mut self, db: usize, place: Place) {
+        let entry = self.databases[db].table.entry(place);
+        if entry.marked() {
+            return;
+        }
+        if let Some(walk) = &mut self.walk {
+            walk.save(db, entry);
+        }
+        self.databases[db].table.entry_mut(place).mark(true);
+    }
+
+    fn index(&mut self, db: usize, hash: u64, old: Option<u64>, new: Option<u64>) {
+        if old == new {
+            return;
+        }
+        let database = &mut self.databases[db];
+        if let Some(old) = old {
+            database.deadlines.remove(&(old, hash));
+            database.bytes -= DEADLINE_BYTES;
+        }
+        if let Some(new) = new {
+            database.deadlines.insert((new, hash));
+            database.bytes += DEADLINE_BYTES;
+        }
+    }
+
+    /// Sets a key to a value, whatever it held. Returns where it is now.
+    pub fn set(
+        &mut self,
+        db: usize,
+        key: Key<'_>,
+        value: Value<'_>,
+        deadline: Deadline,
+        access: u32,
+    ) -> Place {
+        let Some(place) = self.find(db, key) else {
+            let deadline = match deadline {
+                Deadline::At(at) => Some(at),
+                _ => None,
+            };
+            return self.insert(db, key, value, deadline, access);
+        };
+        self.set_at(db, key, place, value, deadline, access)
+    }
+
+    /// As [`Store::set`], of a key that is at `place`.
+    pub fn set_at(
+        &mut self,
+        db: usize,
+        key: Key<'_>,
+        place: Place,
+        value: Value<'_>,
+        deadline: Deadline,
+        access: u32,
+    ) -> Place {
+        self.before_write(db, key.hash, place);
+        let mut entry = self.databases[db].table.entry_mut(place);
+        let old = entry.deadline();
+        let new = match deadline {
+            Deadline::Keep => old,
+            Deadline::Clear => None,
+            Deadline::At(at) => Some(at),
+        };
+        if old.is_some() == new.is_some() {
+            if entry.overwrite(&value) {
+                entry.overwrite_deadline(new);
+                entry.touch(access);
+                self.index(db, key.hash, old, new);
+                return place;
+            }
+        }
+        let marked = entry.marked();
+        let mut fresh = Entry::new(key.bytes, value, new, access);
+        fresh.view_mut().mark(marked);
+        let database = &mut self.databases[db];
+        database.bytes += fresh.view().memory();
+        let gone = database.table.replace(place, fresh);
+        database.bytes -= gone.view().memory();
+        self.discard(gone);
+        self.index(db, key.hash, old, new);
+        place
+    }
+
+    /// Puts a key in that is not there.
+    pub fn insert(
+        &mut self,
+        db: usize,
+        key: Key<'_>,
+        value: Value<'_>,
+        deadline: Option<u64>,
+        access: u32,
+    ) -> Place {
+        let hasher = self.hasher;
+        let database = &mut self.databases[db];
+        let mut entry = Entry::new(key.bytes, value, deadline, access);
+        // A snapshot that is still to come here must not see what is newer than itself.
+        if database.walk_from.is_some_and(|from| key.hash >= from) {
+            entry.view_mut().mark(true);
+        }
+        database.bytes += entry.view().memory();
+        let place = database
+            .table
+            .insert(key.hash, entry, |key| hasher.hash(key));
+        self.index(db, key.hash, None, deadline);
+        place
+    }
+
+    /// Changes a key's deadline.
+    pub fn set_deadline(&mut self, db: usize, key: Key<'_>, place: Place, deadline: Option<u64>) {
+        self.before_write(db, key.hash, place);
+        let mut entry = self.databases[db].table.entry_mut(place);
+        let old = entry.deadline();
+        if !entry.overwrite_deadline(deadline) {
+            let Parts {
+                value, access, raw, ..
+            } = entry.to_parts();
+            let marked = entry.marked();
+            let mut fresh = Entry::new(key.bytes, value.as_value(), deadline, access);
+            fresh.view_mut().mark(marked);
+            if raw {
+                fresh.view_mut().set_raw();
+            }
+            let database = &mut self.databases[db];
+            database.bytes += fresh.view().memory();
+            let gone = database.table.replace(place, fresh);
+            database.bytes -= gone.view().memory();
+        }
+        self.index(db, key.hash, old, deadline);
+    }
+
+    /// Changes the object at a place; `None` if the value is not an object.
+    pub fn modify<R>(
+        &mut self,
+        db: usize,
+        key: Key<'_>,
+        place: Place,
+        change: impl FnOnce(&mut Object) -> R,
+    ) -> Option<R> {
+        self.before_write(db, key.hash, place);
+        let database = &mut self.databases[db];
+        let mut entry = database.table.entry_mut(place);
+        let object = entry.object_mut()?;
+        let before = object.memory();
+        let result = change(object);
+        database.bytes = database.bytes + object.memory() - before;
+        Some(result)
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, db: usize, key: Key<'_>, place: Place) -> Parts {
+        let entry = self.take(db, key, place);
+        entry.into_parts()
+    }
+
+    /// Deletes a key; a large value is freed in steps.
+    pub fn delete(&mut self, db: usize, key: Key<'_>, place: Place) {
+        let entry = self.take(db, key, place);
+        self.discard(entry);
+    }
+
+    fn take(&mut self, db: usize, key: Key<'_>, place: Place) -> Entry {
+        self.before_write(db, key.hash, place);
+        let database = &mut self.databases[db];
+        let entry = database.table.remove(place);
+        database.bytes -= entry.view().memory();
+        self.index(db, key.hash, entry.view().deadline(), None);
+        entry
+    }
+
+    fn discard(&mut self, entry: Entry) {
+        if let ValueRef::Object(object) = entry.view().value() {
+            if object.memory() > LARGE_VALUE {
+                // The garbage's reference outlives the entry's, so the entry frees nothing large.
+                self.garbage.push_back(Garbage::Value(object.clone()));
+            }
+        }
+    }
+
+    /// Empties one database; its table is freed in steps.
+    pub fn flush(&mut self, db: usize) {
+        let database = core::mem::replace(&mut self.databases[db], Database::new());
+        match (&mut self.walk, database.walk_from) {
+            (Some(walk), Some(from)) => walk.detach(db, database.table, from),
+            _ => self.garbage.push_back(Garbage::Table(database.table)),
+        }
+    }
+
+    /// Swaps two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.databases.swap(a, b);
+        if let Some(walk) = &mut self.walk {
+            walk.swapped(a, b);
+        }
+    }
+
+    /// Frees some of what waits to be freed, about `budget` entries; true when nothing is left.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        let done = match self.garbage.front_mut() {
+            None => return true,
+            Some(Garbage::Table(table)) => table.free_some(budget),
+            Some(Garbage::Value(object)) => object.free_some(budget),
+        };
+        if done {
+            self.garbage.pop_front();
+        }
+        self.garbage.is_empty()
+    }
+
+    /// Tables and values that wait to be freed (`lazyfree_pending_objects`).
+    pub fn garbage(&self) -> usize {
+        self.garbage
+            .iter()
+            .map(|g| {
+                if let Garbage::Table(t) = g {
+                    t.len()
+                } else {
+                    1
+                }
+            })
+            .sum()
+    }
+
+    pub(super) fn discard_table(&mut self, table: Table) {
+        self.garbage.push_back(Garbage::Table(table));
+    }
+
+    /// The earliest deadline of all keys, in Unix milliseconds.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.databases
+            .iter()
+            .filter_map(|d| d.deadlines.first())
+            .map(|d| d.0)
+            .min()
+    }
+
+    /// A key of `db` whose deadline is before `now_ms`, with its place; the longest due first.
+    pub fn due(&self, db: usize, now_ms: u64) -> Option<(Vec<u8>, Place)> {
+        let database = &self.databases[db];
+        let &(deadline, hash) = database.deadlines.first().filter(|d| d.0 < now_ms)?;
+        let place = database.table.find_by(hash, |e| {
+            e.deadline() == Some(deadline) && self.hasher.hash(e.key()) == hash
+        })?;
+        Some((database.table.entry(place).key().to_vec(), place))
+    }
+
+    /// Number of keys in a cluster slot, and up to `limit` of them. Cluster mode has one database.
+    pub fn slot_keys(&self, slot: u16, limit: usize) -> (usize, Vec<Vec<u8>>) {
+        let (mut count, mut keys) = (0, Vec::new());
+        let table = &self.databases[0].table;
+        let mut at = Some(u64::from(slot) << 50);
+        while let Some(position) = at.filter(|&p| p >> 50 == u64::from(slot)) {
+            at = table.walk(position, |_, entry| {
+                if slot_of(entry.key()) == slot {
+                    count += 1;
+                    if keys.len() < limit {
+                        keys.push(entry.key().to_vec());
+                    }
+                }
+            });
+        }
+        (count, keys)
+    }
+
+    /// Checks everything against itself: O(n).
+    ///
+    /// # Panics
+    /// An invariant does not hold.
+    pub fn invariants(&self) {
+        for database in &self.databases {
+            database.table.invariants(|key| self.hasher.hash(key));
+            let mut bytes = database.deadlines.len() * DEADLINE_BYTES;
+            let mut expiring = 0;
+            let mut at = Some(0);
+            while let Some(position) = at {
+                at = database.table.walk(position, |_, entry| {
+                    bytes += entry.memory();
+                    if let Some(deadline) = entry.deadline() {
+                        expiring += 1;
+                        let hash = self.hasher.hash(entry.key());
+                        assert!(
+                            database.deadlines.contains(&(deadline, hash)),
+                            "a deadline is in the index"
+                        );
+                    }
+                    assert!(
+                        self.walk.is_some() || !entry.marked(),
+                        "marks are the running snapshot's"
+                    );
+                });
+            }
+            assert_eq!(
+                database.deadlines.len(),
+                expiring,
+                "the index holds no other deadline"
+            );
+            assert_eq!(database.bytes, bytes, "bytes are accounted exactly");
+        }
+    }
+}

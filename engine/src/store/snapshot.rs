@@ -1,0 +1,327 @@
+//! The walk of a snapshot: all databases, exactly as they were when it began, in bounded steps.
+//!
+//! The walk goes through each table in hash order. Three cases keep it exact while writes go on:
+//!
+//! - An entry that the walk has not reached changes or goes: it is *saved* first (large values by
+//!   reference: their chunks are copied by whoever changes them) and marked, so that the walk passes
+//!   over it.
+//! - A new entry ahead of the walk is marked as well. The walk clears the marks that it meets, so
+//!   none is left when it ends.
+//! - A table that is flushed is taken along by the walk; a swapped one keeps its old number.
+//!
+//! There is at most one walk. It cannot be stopped, since marks would be left: a snapshot that is
+//! given up goes on with its output thrown away.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::database::Store;
+use super::entry::{EntryRef, Parts, ValueRef};
+use super::table::{Place, Table};
+
+/// A key as it was when the snapshot began.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotItem<'a> {
+    /// Number of its database.
+    pub db: usize,
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: ValueRef<'a>,
+    /// When it expires, in Unix milliseconds.
+    pub deadline: Option<u64>,
+    /// Its access clock.
+    pub access: u32,
+}
+
+/// What a database held when the snapshot began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseSize {
+    /// Its number.
+    pub db: usize,
+    /// Number of keys.
+    pub keys: usize,
+    /// Number of keys that expire.
+    pub expires: usize,
+}
+
+#[derive(Debug)]
+struct Saved {
+    db: usize,
+    key: Vec<u8>,
+    parts: Parts,
+}
+
+/// A table to be walked.
+struct Target {
+    /// The number of its database when the walk began.
+    db: usize,
+    at: At,
+}
+
+enum At {
+    /// It is the table of this database now.
+    Live(usize),
+    /// It was flushed; the walk has it, from this position on.
+    Detached(Table, u64),
+}
+
+/// The state of a walk. See the module's documentation.
+pub(super) struct Walk {
+    targets: VecDeque<Target>,
+    saved: Vec<Saved>,
+}
+
+impl Walk {
+    #[cold]
+    pub(super) fn save(&mut self, db: usize, entry: EntryRef<'_>) {
+        let number = self
+            .targets
+            .iter()
+            .find(|t| matches!(t.at, At::Live(live) if live == db))
+            .map_or(db, |t| t.db);
+        self.saved.push(Saved {
+            db: number,
+            key: entry.key().to_vec(),
+            parts: entry.to_parts(),
+        });
+    }
+
+    pub(super) fn detach(&mut self, db: usize, table: Table, from: u64) {
+        if let Some(target) = self
+            .targets
+            .iter_mut()
+            .find(|t| matches!(t.at, At::Live(live) if live == db))
+        {
+            target.at = At::Detached(table, from);
+        }
+    }
+
+    pub(super) fn swapped(&mut self, a: usize, b: usize) {
+        for target in &mut self.targets {
+            match &mut target.at {
+                At::Live(live) if *live == a => *live = b,
+                At::Live(live) if *live == b => *live = a,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Begins a walk; says what there is. `None` if one is under way.
+    pub fn begin_walk(&mut self) -> Option<Vec<DatabaseSize>> {
+        if self.walk.is_some() {
+            return None;
+        }
+        let mut sizes = Vec::new();
+        let mut targets = VecDeque::new();
+        for (db, database) in self
+            .databases
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, d)| !d.is_empty())
+        {
+            database.walk_from = Some(0);
+            sizes.push(DatabaseSize {
+                db,
+                keys: database.len(),
+                expires: database.expires(),
+            });
+            targets.push_back(Target {
+                db,
+                at: At::Live(db),
+            });
+        }
+        self.walk = Some(Walk {
+            targets,
+            saved: Vec::new(),
+        });
+        Some(sizes)
+    }
+
+    /// Whether a walk is under way.
+    pub fn walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// Entries saved ahead of the walk that it has not given out yet.
+    pub fn saved_ahead(&self) -> usize {
+        self.walk.as_ref().map_or(0, |w| w.saved.len())
+    }
+
+    /// Gives out the entries that were saved ahead of the walk, then those of one bucket. True when
+    /// that was the last.
+    pub fn walk_step(&mut self, mut visit: impl FnMut(SnapshotItem<'_>)) -> bool {
+        let Some(mut walk) = self.walk.take() else {
+            return true;
+        };
+        for Saved { db, key, parts } in walk.saved.drain(..) {
+            let value = parts.value.view();
+            visit(SnapshotItem {
+                db,
+                key: &key,
+                value,
+                deadline: parts.deadline,
+                access: parts.access,
+            });
+        }
+        let Some(target) = walk.targets.front_mut() else {
+            return true;
+        };
+        let (table, from) = match &mut target.at {
+            At::Live(live) => {
+                let database = &mut self.databases[*live];
+                let from = database.walk_from.unwrap_or(0);
+                (&mut database.table, from)
+            }
+            At::Detached(table, from) => (table, *from),
+        };
+        let next = step(table, from, target.db, &mut visit);
+        match (&mut target.at, next) {
+            (At::Live(live), next) => {
+                self.databases[*live].walk_from = next;
+                if next.is_none() {
+                    walk.targets.pop_front();
+                }
+            }
+            (At::Detached(_, from), Some(next)) => *from = next,
+            (At::Detached(..), None) => {
+                if let Some(Target {
+                    at: At::Detached(table, _),
+                    ..
+                }) = walk.targets.pop_front()
+                {
+                    self.discard_table(table);
+                }
+            }
+        }
+        let done = walk.targets.is_empty() && walk.saved.is_empty();
+        if !done {
+            self.walk = Some(walk);
+        }
+        done
+    }
+}
+
+fn step(
+    table: &mut Table,
+    from: u64,
+    db: usize,
+    visit: &mut impl FnMut(SnapshotItem<'_>),
+) -> Option<u64> {
+    let mut marked: smallvec::SmallVec<[Place; 32]> = smallvec::SmallVec::new();
+    let next = table.walk(from, |place, entry| {
+        if entry.marked() {
+            marked.push(place);
+            return;
+        }
+        visit(SnapshotItem {
+            db,
+            key: entry.key(),
+            value: entry.value(),
+            deadline: entry.deadline(),
+            access: entry.access(),
+        });
+    });
+    for place in marked {
+        table.entry_mut(place).mark(false);
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::{Deadline, Hasher, Key};
+    use super::super::entry::{OwnedValue, Value};
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    type Model = BTreeMap<(usize, u16), (i64, Option<u64>)>;
+
+    fn key(store: &Store, k: u16) -> (Vec<u8>, u64) {
+        let bytes = k.to_le_bytes().to_vec();
+        let hash = store.hasher().hash(&bytes);
+        (bytes, hash)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        /// Whatever is written, flushed or swapped while the walk goes on, it gives out exactly what
+        /// there was when it began, each key once; and the store stays in order.
+        #[test]
+        fn a_walk_is_exact(ops in prop::collection::vec((0u8..20, 0usize..3, 0u16..400, 0u64..4), 1..3000)) {
+            let mut store = Store::new(3, Hasher::new((1, 2), false));
+            let (mut model, mut walking): (Model, Option<Model>) = Default::default();
+            let mut got = Model::new();
+            let mut walks = 0;
+            for (i, (op, db, k, ttl)) in ops.into_iter().enumerate() {
+                let (bytes, hash) = key(&store, k);
+                let key = Key { bytes: &bytes, hash };
+                match op {
+                    0..8 => {
+                        let deadline = [Deadline::Keep, Deadline::Clear, Deadline::At(500), Deadline::At(900)][ttl as usize];
+                        store.set(db, key, Value::Int(i as i64), deadline, 0);
+                        let old = model.get(&(db, k)).and_then(|v| v.1);
+                        let new = match deadline { Deadline::Keep => old, Deadline::Clear => None, Deadline::At(at) => Some(at) };
+                        model.insert((db, k), (i as i64, new));
+                    }
+                    8..12 => {
+                        if let Some(place) = store.find(db, key) {
+                            store.delete(db, key, place);
+                        }
+                        model.remove(&(db, k));
+                    }
+                    12 if k < 20 => {
+                        store.flush(db);
+                        model.retain(|&(d, _), _| d != db);
+                    }
+                    13 if k < 40 => {
+                        store.swap(0, db);
+                        model = model.into_iter().map(|((d, k), v)| ((if d == 0 { db } else if d == db { 0 } else { d }, k), v)).collect();
+                    }
+                    14 => {
+                        if let Some(place) = store.find(db, key) {
+                            let deadline = (ttl > 0).then_some(ttl);
+                            store.set_deadline(db, key, place, deadline);
+                            model.get_mut(&(db, k)).unwrap().1 = deadline;
+                        }
+                    }
+                    15.. if walking.is_none() => {
+                        if store.begin_walk().is_some() {
+                            walking = Some(model.clone());
+                            got.clear();
+                        }
+                    }
+                    _ => {
+                        let mut twice = false;
+                        let done = store.walk_step(|item| {
+                            let k = u16::from_le_bytes(item.key.try_into().unwrap());
+                            let ValueRef::Int(n) = item.value else { panic!() };
+                            twice |= got.insert((item.db, k), (n, item.deadline)).is_some();
+                        });
+                        prop_assert!(!twice);
+                        if done && let Some(expected) = walking.take() {
+                            prop_assert_eq!(&got, &expected);
+                            walks += 1;
+                        }
+                    }
+                }
+                if i % 97 == 0 { store.invariants(); }
+                store.free_some(10);
+            }
+            store.invariants();
+            let _ = walks;
+        }
+    }
+
+    #[test]
+    fn an_owned_value_looks_like_the_entry() {
+        assert!(matches!(OwnedValue::Int(3).view(), ValueRef::Int(3)));
+        assert!(matches!(
+            OwnedValue::Bytes(Vec::from(*b"x")).view(),
+            ValueRef::Inline(b"x")
+        ));
+    }
+}
