@@ -30,13 +30,18 @@ pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod config;
+mod engine;
 mod face;
 pub mod journal;
 pub mod persistence;
+mod random;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod store;
+mod turn;
 pub mod value;
 
+pub use engine::Engine;
 pub use face::*;
+pub use turn::Turn;

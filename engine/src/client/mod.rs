@@ -1,1 +1,151 @@
 //! Sessions: what the engine knows of each connection, and its output.
+
+mod session;
+mod watch;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::face::ConnId;
+
+pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
+pub use watch::{Watched, Watches};
+
+/// All client connections. A session that carries out a command is taken out meanwhile, and put back.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Vec<Option<Box<Session>>>,
+    by_id: BTreeMap<u64, ConnId>,
+    next_id: u64,
+    ready: VecDeque<ConnId>,
+    /// Sessions with requests to go on with though nothing new came in.
+    resume: VecDeque<ConnId>,
+}
+
+impl Clients {
+    /// The number for the next client.
+    pub fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Adds a session.
+    pub fn add(&mut self, session: Session) {
+        let index = session.conn.index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.by_id.insert(session.id, session.conn);
+        self.slots[index] = Some(Box::new(session));
+    }
+
+    /// Removes a session.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Session>> {
+        let session = self.take(conn)?;
+        self.by_id.remove(&session.id);
+        Some(session)
+    }
+
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// A session.
+    #[inline]
+    pub fn get(&self, conn: ConnId) -> Option<&Session> {
+        self.slots
+            .get(conn.index())?
+            .as_deref()
+            .filter(|s| s.conn == conn)
+    }
+
+    /// A session, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.slots
+            .get_mut(conn.index())?
+            .as_deref_mut()
+            .filter(|s| s.conn == conn)
+    }
+
+    /// Takes a session out, to carry out a command for it. [`Clients::put`] must follow.
+    #[inline]
+    pub fn take(&mut self, conn: ConnId) -> Option<Box<Session>> {
+        self.slots
+            .get_mut(conn.index())?
+            .take_if(|s| s.conn == conn)
+    }
+
+    /// Puts a session back.
+    #[inline]
+    pub fn put(&mut self, session: Box<Session>) {
+        let index = session.conn.index();
+        self.slots[index] = Some(session);
+    }
+
+    /// All sessions that are not taken out, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_id.values().filter_map(|&conn| self.get(conn))
+    }
+
+    /// The connections of all sessions, in the order of their numbers.
+    pub fn conns(&self) -> Vec<ConnId> {
+        self.by_id.values().copied().collect()
+    }
+
+    /// The connection of the client with this number.
+    pub fn by_id(&self, id: u64) -> Option<ConnId> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Queues a session's connection for sending, if it has something that may leave.
+    #[inline]
+    pub fn queue_output(&mut self, conn: ConnId) {
+        let Some(session) = self
+            .slots
+            .get_mut(conn.index())
+            .and_then(|s| s.as_deref_mut())
+        else {
+            return;
+        };
+        if !session.queued && session.conn == conn && session.out.sendable() > 0 {
+            session.queued = true;
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// The next connection with something to send.
+    pub fn next_ready(&mut self) -> Option<ConnId> {
+        while let Some(conn) = self.ready.pop_front() {
+            if let Some(session) = self.get_mut(conn) {
+                session.queued = false;
+                if session.out.sendable() > 0 {
+                    return Some(conn);
+                }
+            }
+        }
+        None
+    }
+
+    /// Has a session's waiting requests carried out in the next turn.
+    pub fn resume(&mut self, conn: ConnId) {
+        self.resume.push_back(conn);
+    }
+
+    /// Whether a session waits for [`Clients::resume`].
+    pub fn resuming(&self) -> bool {
+        !self.resume.is_empty()
+    }
+
+    /// The next session to go on with.
+    pub fn next_resumed(&mut self) -> Option<ConnId> {
+        self.resume.pop_front()
+    }
+}

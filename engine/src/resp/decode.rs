@@ -55,6 +55,8 @@ pub struct Partial {
     at: u32,
     /// Length of the bulk whose header was read already, plus one; 0 if none.
     bulk: u32,
+    /// Some line did not end in `\r\n`; Redis does not look, so neither do we, but say so.
+    odd: bool,
 }
 
 impl Partial {
@@ -71,6 +73,8 @@ pub enum Decoded {
     Command {
         /// Bytes consumed.
         len: usize,
+        /// Whether every line ends in `\r\n`, so that the bytes may be passed on as they are.
+        canonical: bool,
     },
     /// A whole inline request of `len` bytes, line end included; split it with [`split_words`].
     Inline {
@@ -152,6 +156,7 @@ pub fn decode(
             return Ok(Decoded::Empty { len: next });
         }
         partial.missing = count as u32;
+        partial.odd = buf[next - 1] != b'\n';
         at = next;
         partial.at = at as u32;
     }
@@ -191,8 +196,9 @@ pub fn decode(
         partial.bulk = 0;
         partial.at = at as u32;
     }
+    let canonical = !partial.odd;
     *partial = Partial::default();
-    Ok(Decoded::Command { len: at })
+    Ok(Decoded::Command { len: at, canonical })
 }
 
 /// The number on the line that starts at `at`, and the position after the line; `None` as the number
@@ -339,7 +345,7 @@ mod tests {
                     Err(e) => return (out, Some(e)),
                     Ok(Decoded::Incomplete) => break,
                     Ok(Decoded::Empty { len }) => start += len,
-                    Ok(Decoded::Command { len }) => {
+                    Ok(Decoded::Command { len, .. }) => {
                         out.push(args.drain(..).map(|a| a.of(buf).to_vec()).collect());
                         start += len;
                     }

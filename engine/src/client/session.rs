@@ -1,0 +1,207 @@
+//! What the engine knows of one client connection.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::watch::Watched;
+use crate::face::{Address, ConnId, Listener, Now};
+use crate::resp::{Arg, Output, Partial};
+
+/// Conditions of a session that a command may have to heed. The common case has none set.
+pub mod alert {
+    /// It has yet to authenticate.
+    pub const UNAUTHENTICATED: u32 = 1;
+    /// It is between MULTI and EXEC.
+    pub const MULTI: u32 = 1 << 1;
+    /// ASKING was its last command.
+    pub const ASKING: u32 = 1 << 2;
+    /// READONLY: it takes reads from replicas in cluster mode.
+    pub const READONLY: u32 = 1 << 3;
+    /// Its replies are thrown away (CLIENT REPLY OFF or SKIP).
+    pub const MUTED: u32 = 1 << 4;
+    /// It is a replica of ours.
+    pub const REPLICA: u32 = 1 << 5;
+    /// Its commands come from our primary, or from a file: they are carried out as they stand.
+    pub const TRUSTED: u32 = 1 << 6;
+    /// It is to be closed when its output has been sent.
+    pub const CLOSING: u32 = 1 << 7;
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The running command is not answered, and neither is the next.
+    SkipNext,
+    /// The running command is not answered.
+    Skip,
+}
+
+/// A command that waits for EXEC.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Number of the command in the table's index.
+    pub number: u16,
+    /// The request as RESP.
+    pub request: Box<[u8]>,
+    /// The words in it.
+    pub args: Box<[Arg]>,
+}
+
+/// The state between MULTI and EXEC.
+#[derive(Clone, Debug, Default)]
+pub struct Multi {
+    /// What was queued.
+    pub queue: Vec<Queued>,
+    /// All flags of the queued commands.
+    pub flags: u32,
+    /// A command could not be queued: EXEC will refuse.
+    pub aborted: bool,
+}
+
+/// What a session that gets no further commands carried out waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// WAIT: so many replicas at this journal offset.
+    Wait {
+        /// The offset.
+        offset: u64,
+        /// How many.
+        replicas: i64,
+        /// Monotonic time in microseconds at which the count so far is the answer.
+        until_us: Option<u64>,
+    },
+    /// SAVE: the end of the snapshot.
+    Save,
+    /// SHUTDOWN: the end of the process, or an error.
+    Shutdown,
+}
+
+/// One client connection. Replicas of ours are sessions too.
+#[derive(Debug)]
+pub struct Session {
+    /// The client's number, as CLIENT ID gives it.
+    pub id: u64,
+    /// The connection.
+    pub conn: ConnId,
+    /// Where it came in.
+    pub listener: Listener,
+    /// The peer's address.
+    pub peer: Address,
+    /// Our address.
+    pub local: Address,
+    /// When it connected, in monotonic milliseconds.
+    pub since_ms: u64,
+    /// When it last sent something, in monotonic milliseconds.
+    pub active_ms: u64,
+    /// See [`alert`].
+    pub alerts: u32,
+    /// The selected database.
+    pub db: usize,
+    /// What waits to be sent.
+    pub out: Output,
+    /// The beginning of an unfinished request, and what has not been carried out while blocked.
+    pub query: Vec<u8>,
+    /// Where the unfinished request at the start of `query` stands.
+    pub partial: Partial,
+    /// The words of the unfinished request.
+    pub partial_args: Vec<Arg>,
+    /// The state between MULTI and EXEC.
+    pub multi: Option<Box<Multi>>,
+    /// What is watched.
+    pub watched: Vec<Watched>,
+    /// What it waits for.
+    pub blocked: Option<Box<Blocked>>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT SETNAME.
+    pub name: Box<[u8]>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Box<[u8]>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Box<[u8]>,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// Number of the last command in the table's index.
+    pub last_command: Option<u16>,
+    /// Journal offset after its last write, for WAIT.
+    pub write_offset: u64,
+    /// Bytes that came in.
+    pub bytes_in: u64,
+    /// Whether it stands in the queue of those with something to send.
+    pub(super) queued: bool,
+}
+
+impl Session {
+    /// A fresh connection.
+    pub fn new(
+        id: u64,
+        conn: ConnId,
+        listener: Listener,
+        peer: Address,
+        local: Address,
+        now: Now,
+    ) -> Session {
+        Session {
+            id,
+            conn,
+            listener,
+            peer,
+            local,
+            since_ms: now.mono_ms(),
+            active_ms: now.mono_ms(),
+            alerts: 0,
+            db: 0,
+            out: Output::default(),
+            query: Vec::new(),
+            partial: Partial::default(),
+            partial_args: Vec::new(),
+            multi: None,
+            watched: Vec::new(),
+            blocked: None,
+            reply_mode: ReplyMode::On,
+            name: Box::default(),
+            lib_name: Box::default(),
+            lib_ver: Box::default(),
+            no_evict: false,
+            last_command: None,
+            write_offset: 0,
+            bytes_in: 0,
+            queued: false,
+        }
+    }
+
+    /// Whether a condition of [`alert`] is set.
+    #[inline]
+    pub fn is(&self, alert: u32) -> bool {
+        self.alerts & alert != 0
+    }
+
+    /// Sets or clears a condition of [`alert`].
+    pub fn set(&mut self, alert: u32, on: bool) {
+        self.alerts = if on {
+            self.alerts | alert
+        } else {
+            self.alerts & !alert
+        };
+    }
+
+    /// Whether commands may be carried out for it.
+    #[inline]
+    pub fn runs(&self) -> bool {
+        self.blocked.is_none() && !self.is(alert::CLOSING)
+    }
+
+    /// Bytes of memory that the session holds.
+    pub fn memory(&self) -> usize {
+        let multi = self
+            .multi
+            .as_ref()
+            .map_or(0, |m| m.queue.iter().map(|q| q.request.len() + 32).sum());
+        size_of::<Session>() + self.out.memory() + self.query.capacity() + multi + self.name.len()
+    }
+}

@@ -1,0 +1,100 @@
+//! WATCH: each watched key has a version that rises with every change; a transaction compares.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// A key that one session watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The database it is in.
+    pub db: usize,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its version when WATCH was called.
+    pub version: u64,
+    /// It was there when WATCH was called, but due to expire: that it goes is no change.
+    pub was_expired: bool,
+}
+
+#[derive(Debug, Default)]
+struct Version {
+    version: u64,
+    watchers: usize,
+}
+
+/// All keys that any session watches.
+#[derive(Debug, Default)]
+pub struct Watches {
+    keys: BTreeMap<(usize, Vec<u8>), Version>,
+    watchers: usize,
+}
+
+impl Watches {
+    /// Begins to watch a key; returns its version.
+    pub fn watch(&mut self, db: usize, key: &[u8]) -> u64 {
+        let entry = self.keys.entry((db, key.to_vec())).or_default();
+        entry.watchers += 1;
+        entry.version
+    }
+
+    /// Ends what [`Watches::watch`] began. True if the key is unchanged since.
+    pub fn unwatch(&mut self, watched: &Watched) -> bool {
+        let key = (watched.db, watched.key.clone());
+        let Some(entry) = self.keys.get_mut(&key) else {
+            return false;
+        };
+        let unchanged = entry.version == watched.version;
+        entry.watchers -= 1;
+        if entry.watchers == 0 {
+            self.keys.remove(&key);
+        }
+        unchanged
+    }
+
+    /// A key changed.
+    #[inline]
+    pub fn touch(&mut self, db: usize, key: &[u8]) {
+        if !self.keys.is_empty() {
+            self.touch_slow(db, key);
+        }
+    }
+
+    #[cold]
+    fn touch_slow(&mut self, db: usize, key: &[u8]) {
+        if let Some(entry) = self.keys.get_mut(&(db, key.to_vec())) {
+            entry.version += 1;
+        }
+    }
+
+    /// The watched keys of a database, to be looked up before it is flushed or swapped.
+    pub fn in_database(&self, db: usize) -> Vec<Vec<u8>> {
+        self.keys
+            .range((db, Vec::new())..(db + 1, Vec::new()))
+            .map(|((_, key), _)| key.clone())
+            .collect()
+    }
+
+    /// Number of watched keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nobody watches anything.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Number of sessions that watch something.
+    pub fn watchers(&self) -> usize {
+        self.watchers
+    }
+
+    /// A session began (`true`) or ceased to watch.
+    pub fn count_watcher(&mut self, begins: bool) {
+        self.watchers = if begins {
+            self.watchers + 1
+        } else {
+            self.watchers - 1
+        };
+    }
+}

@@ -1,0 +1,330 @@
+//! What a command may touch: [`Data`] for commands on data, [`Server`] for the others.
+
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use super::effects::Effects;
+use super::error::CommandError;
+use super::evict::Pool;
+use super::stats::Stats;
+use super::table::Index;
+use crate::client::{Clients, Session, Watches, alert};
+use crate::config::Config;
+use crate::face::{Effect, LogLevel, MemoryReport, Now};
+use crate::journal::Journal;
+use crate::random::Random;
+use crate::resp::Output;
+use crate::store::{Key, Object, Place, Store, ValueRef};
+use crate::value::number::ItoaBuffer;
+
+/// What becomes of keys whose deadline has passed when a command meets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// They are deleted, and their DEL is journalled: a primary.
+    Delete,
+    /// They are as good as absent, but stay until the primary's DEL comes: a replica, for its clients.
+    Hide,
+    /// They are there: commands from our primary, and from files.
+    Keep,
+}
+
+/// What a command on data may touch.
+pub struct Data<'a> {
+    /// The time, which stands still while the command runs.
+    pub now: Now,
+    /// The selected database.
+    pub db: usize,
+    /// The reply.
+    pub out: &'a mut Output,
+    /// All data.
+    pub store: &'a mut Store,
+    /// The configuration.
+    pub config: &'a Config,
+    /// What goes into the journal.
+    pub effects: &'a mut Effects,
+    /// Watched keys.
+    pub watches: &'a mut Watches,
+    /// Counters.
+    pub stats: &'a mut Stats,
+    /// Randomness.
+    pub random: &'a mut Random,
+    /// What becomes of overdue keys.
+    pub overdue: Overdue,
+    /// The hash of the command's first key, if the turn has worked it out.
+    pub first_hash: Option<u64>,
+}
+
+impl Data<'_> {
+    /// The key that is the command's first (its hash is known already).
+    #[inline]
+    pub fn first_key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        match self.first_hash {
+            Some(hash) => Key { bytes, hash },
+            None => self.store.hasher().key(bytes),
+        }
+    }
+
+    /// Any key.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.store.hasher().key(bytes)
+    }
+
+    /// Asks the processor for several keys' entries at once, before they are used one by one.
+    pub fn prefetch(&self, keys: &[Key<'_>]) {
+        let table = self.store.database(self.db).table();
+        keys.iter().for_each(|key| table.prefetch_bucket(key.hash));
+        keys.iter().for_each(|key| table.prefetch_entry(key.hash));
+    }
+
+    /// The access clock of an entry that is used now: seconds, modulo 2²⁴.
+    #[inline]
+    pub fn access(&self) -> u32 {
+        (self.now.mono_us / 1_000_000) as u32 & 0xFF_FFFF
+    }
+
+    /// Looks a key up to read it: counts hit or miss, and notes that it was used.
+    #[inline]
+    pub fn look(&mut self, key: Key<'_>) -> Option<Place> {
+        let found = self.seek(key);
+        match found {
+            Some(place) => {
+                self.stats.hits += 1;
+                let access = self.access();
+                self.store.touch(self.db, place, access);
+            }
+            None => self.stats.misses += 1,
+        }
+        found
+    }
+
+    /// Looks a key up without counting, and without noting that it was used.
+    #[inline]
+    pub fn seek(&mut self, key: Key<'_>) -> Option<Place> {
+        self.seek_in(self.db, key)
+    }
+
+    /// As [`Data::seek`], in another database.
+    #[inline]
+    pub fn seek_in(&mut self, db: usize, key: Key<'_>) -> Option<Place> {
+        let place = self.store.find(db, key)?;
+        match self.store.entry(db, place).deadline() {
+            Some(deadline) if deadline < self.now.unix_ms() && self.overdue != Overdue::Keep => {
+                if self.overdue == Overdue::Delete {
+                    self.expire(db, key, place);
+                }
+                None
+            }
+            _ => Some(place),
+        }
+    }
+
+    /// Deletes a key that is due, and journals it.
+    pub fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
+        self.store.delete(db, key, place);
+        self.watches.touch(db, key.bytes);
+        self.stats.expired += 1;
+        let verb: &[u8] = if self.config.lazyfree_lazy_expire {
+            b"UNLINK"
+        } else {
+            b"DEL"
+        };
+        self.effects.also(db, &[verb, key.bytes]);
+    }
+
+    /// A key's value has changed, has come or gone: the command takes effect, watchers learn of it.
+    #[inline]
+    pub fn changed(&mut self, key: &[u8]) {
+        self.changed_in(self.db, key);
+    }
+
+    /// As [`Data::changed`], in another database.
+    #[inline]
+    pub fn changed_in(&mut self, db: usize, key: &[u8]) {
+        self.effects.dirty += 1;
+        self.watches.touch(db, key);
+    }
+
+    /// The value at a place in the selected database.
+    #[inline]
+    pub fn value(&self, place: Place) -> ValueRef<'_> {
+        self.store.entry(self.db, place).value()
+    }
+
+    /// The string at a place.
+    ///
+    /// # Errors
+    /// [`CommandError::WRONG_TYPE`].
+    #[inline]
+    pub fn string(&self, place: Place) -> Result<Text<'_>, CommandError> {
+        Text::of(self.value(place)).ok_or(CommandError::WRONG_TYPE)
+    }
+}
+
+/// A string value's bytes, however they are kept.
+pub enum Text<'a> {
+    /// Bytes in the entry.
+    Inline(&'a [u8]),
+    /// An integer's digits.
+    Int(ItoaBuffer),
+    /// A long string.
+    Long(&'a Rc<Vec<u8>>),
+}
+
+impl<'a> Text<'a> {
+    /// The bytes of a value, if it is a string.
+    #[inline]
+    pub fn of(value: ValueRef<'a>) -> Option<Text<'a>> {
+        match value {
+            ValueRef::Inline(bytes) => Some(Text::Inline(bytes)),
+            ValueRef::Int(n) => Some(Text::Int(ItoaBuffer::new(n))),
+            ValueRef::Object(Object::Str(s)) => Some(Text::Long(s)),
+            ValueRef::Object(_) => None,
+        }
+    }
+}
+
+impl core::ops::Deref for Text<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::Inline(bytes) => bytes,
+            Text::Int(digits) => digits,
+            Text::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// Conditions of the server that a command may have to heed. The common case has none set.
+pub mod condition {
+    /// Data is being loaded.
+    pub const LOADING: u32 = 1;
+    /// `maxmemory` is set.
+    pub const MAXMEMORY: u32 = 1 << 1;
+    /// We are a replica.
+    pub const REPLICA: u32 = 1 << 2;
+    /// Cluster mode.
+    pub const CLUSTER: u32 = 1 << 3;
+    /// `min-replicas-to-write` is set.
+    pub const MIN_REPLICAS: u32 = 1 << 4;
+    /// The disk refuses to take what it should.
+    pub const DISK_ERROR: u32 = 1 << 5;
+    /// Commands wait (CLIENT PAUSE, a coordinated failover).
+    pub const PAUSED: u32 = 1 << 6;
+    /// Replies wait for the journal to be durable.
+    pub const STRICT: u32 = 1 << 7;
+}
+
+/// Everything that the engine consists of, for the commands that act on the server.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// All data.
+    pub store: Store,
+    /// The log of effects.
+    pub journal: Journal,
+    /// What the running command leaves in it.
+    pub effects: Effects,
+    /// All client connections.
+    pub clients: Clients,
+    /// Watched keys.
+    pub watches: Watches,
+    /// Counters.
+    pub stats: Stats,
+    /// Finds commands.
+    pub index: Index,
+    /// Randomness for commands.
+    pub random: Random,
+    /// See [`condition`].
+    pub conditions: u32,
+    /// Changes since the last snapshot.
+    pub changes: u64,
+    /// What has to be done outside.
+    pub outbox: VecDeque<Effect>,
+    /// The runtime's figures.
+    pub memory_report: MemoryReport,
+    /// When the engine was made.
+    pub started: Now,
+    /// This run's id.
+    pub run_id: [u8; 40],
+    /// Candidates for eviction.
+    pub pool: Pool,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    /// No command is carried out before this monotonic time in microseconds (DEBUG SLEEP).
+    pub asleep_until_us: u64,
+}
+
+impl Parts {
+    /// Whether a condition of [`condition`] holds.
+    #[inline]
+    pub fn is(&self, condition: u32) -> bool {
+        self.conditions & condition != 0
+    }
+
+    /// Sets or clears a condition of [`condition`].
+    pub fn set(&mut self, condition: u32, on: bool) {
+        self.conditions = if on {
+            self.conditions | condition
+        } else {
+            self.conditions & !condition
+        };
+    }
+
+    /// Writes a line to the log.
+    pub fn log(&mut self, level: LogLevel, text: impl Into<alloc::string::String>) {
+        self.outbox.push_back(Effect::Log {
+            level,
+            text: text.into(),
+        });
+    }
+
+    /// What becomes of overdue keys when this session meets them.
+    #[inline]
+    pub fn overdue(&self, session: &Session) -> Overdue {
+        if session.is(alert::TRUSTED) {
+            Overdue::Keep
+        } else if self.is(condition::REPLICA) {
+            Overdue::Hide
+        } else {
+            Overdue::Delete
+        }
+    }
+
+    /// The context for a command on data.
+    #[inline]
+    pub fn data<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        now: Now,
+        first_hash: Option<u64>,
+    ) -> Data<'a> {
+        let overdue = self.overdue(session);
+        Data {
+            now,
+            db: session.db,
+            out: &mut session.out,
+            store: &mut self.store,
+            config: &self.config,
+            effects: &mut self.effects,
+            watches: &mut self.watches,
+            stats: &mut self.stats,
+            random: &mut self.random,
+            overdue,
+            first_hash,
+        }
+    }
+}
+
+/// What a command on the server, or on its connection, may touch.
+pub struct Server<'a> {
+    /// The time, which stands still while the command runs.
+    pub now: Now,
+    /// The engine's parts.
+    pub parts: &'a mut Parts,
+    /// The session that sent the command; it is not among `parts.clients` meanwhile.
+    pub session: &'a mut Session,
+}

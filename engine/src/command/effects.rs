@@ -1,0 +1,185 @@
+//! What a command leaves in the journal.
+//!
+//! By default the command itself, if it changed anything. A handler whose outcome depends on time,
+//! chance or state replaces it by what it came to ([`Effects::instead`]); keys that were found to be
+//! due leave their DEL first. Several effects of one command become a transaction.
+
+use alloc::vec::Vec;
+
+use crate::journal::Journal;
+
+/// The effects of the running command.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Changes so far, as `rdb_changes_since_last_save` counts them.
+    pub dirty: u64,
+    /// Whether anybody reads the journal: if not, nothing is encoded.
+    pub wanted: bool,
+    /// Commands in RESP with their databases.
+    list: Vec<(usize, Vec<u8>)>,
+    replaced: bool,
+    /// Whether MULTI has been journalled for the running transaction.
+    in_transaction: bool,
+    /// Whether EXEC (or another command that holds several) is running.
+    nested: bool,
+}
+
+impl Effects {
+    /// A command begins.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.dirty = 0;
+        self.replaced = false;
+    }
+
+    /// Leaves these words besides whatever else the command leaves, in order.
+    pub fn also(&mut self, db: usize, args: &[&[u8]]) {
+        if self.wanted {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, args);
+            self.list.push((db, bytes));
+        }
+    }
+
+    /// Leaves these words and not the command itself. Several calls leave several.
+    pub fn instead(&mut self, db: usize, args: &[&[u8]]) {
+        self.replaced = true;
+        self.also(db, args);
+    }
+
+    /// Leaves nothing for the command itself.
+    pub fn nothing(&mut self) {
+        self.replaced = true;
+    }
+
+    /// Commands from here to [`Effects::close`] are one transaction.
+    pub fn open(&mut self) {
+        self.nested = true;
+        self.in_transaction = false;
+    }
+
+    /// The transaction ends.
+    pub fn close(&mut self, journal: &mut Journal) {
+        if core::mem::take(&mut self.in_transaction) {
+            journal.append_command(&[b"EXEC"]);
+        }
+        self.nested = false;
+    }
+
+    /// The command ended: journals what it left. `write` says whether the command itself may be an
+    /// effect, `raw` is it in RESP, if it came so.
+    #[inline]
+    pub fn end(
+        &mut self,
+        journal: &mut Journal,
+        db: usize,
+        write: bool,
+        args: &[&[u8]],
+        raw: Option<&[u8]>,
+    ) {
+        if !self.wanted {
+            return;
+        }
+        let verbatim = write && self.dirty > 0 && !self.replaced;
+        let count = self.list.len() + usize::from(verbatim);
+        if count == 0 {
+            return;
+        }
+        let wrap = count > 1 && !self.nested;
+        if (wrap || self.nested) && !self.in_transaction {
+            journal.select(self.list.first().map_or(db, |e| e.0) as u32);
+            journal.append_command(&[b"MULTI"]);
+            self.in_transaction = self.nested;
+        }
+        for (db, bytes) in self.list.drain(..) {
+            journal.select(db as u32);
+            journal.append_raw(&bytes);
+        }
+        if verbatim {
+            journal.select(db as u32);
+            match raw {
+                Some(raw) => journal.append_raw(raw),
+                None => journal.append_command(args),
+            }
+        }
+        if wrap {
+            journal.append_command(&[b"EXEC"]);
+        }
+    }
+}
+
+/// Appends a command as a RESP array of bulks.
+pub fn encode(out: &mut Vec<u8>, args: &[&[u8]]) {
+    use crate::value::number::write_i64;
+    out.push(b'*');
+    write_i64(out, args.len() as i64);
+    out.extend_from_slice(b"\r\n");
+    for arg in args {
+        out.push(b'$');
+        write_i64(out, arg.len() as i64);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(journal: &mut Journal) -> alloc::string::String {
+        journal.seal();
+        let bytes: Vec<u8> = journal
+            .read(journal.start(), u64::MAX)
+            .flat_map(|b| b.to_vec())
+            .collect();
+        alloc::string::String::from_utf8(bytes)
+            .unwrap()
+            .replace("\r\n", " ")
+    }
+
+    #[test]
+    fn one_effect_is_bare_and_two_are_a_transaction() {
+        let mut journal = Journal::new(0);
+        let mut effects = Effects {
+            wanted: true,
+            ..Effects::default()
+        };
+        effects.begin();
+        effects.dirty = 1;
+        effects.end(&mut journal, 0, true, &[b"SET"], None);
+        assert_eq!(text(&mut journal), "*2 $6 SELECT $1 0 *1 $3 SET ");
+        let mut journal = Journal::new(0);
+        effects.begin();
+        effects.also(0, &[b"DEL"]);
+        effects.dirty = 1;
+        effects.end(&mut journal, 0, true, &[b"SET"], None);
+        assert_eq!(
+            text(&mut journal),
+            "*2 $6 SELECT $1 0 *1 $5 MULTI *1 $3 DEL *1 $3 SET *1 $4 EXEC "
+        );
+    }
+
+    #[test]
+    fn a_transaction_begins_with_its_first_effect() {
+        let mut journal = Journal::new(0);
+        let mut effects = Effects {
+            wanted: true,
+            ..Effects::default()
+        };
+        effects.open();
+        for dirty in [0, 1, 1] {
+            effects.begin();
+            effects.dirty = dirty;
+            effects.end(&mut journal, 0, true, &[b"SET"], None);
+        }
+        effects.close(&mut journal);
+        assert_eq!(
+            text(&mut journal),
+            "*2 $6 SELECT $1 0 *1 $5 MULTI *1 $3 SET *1 $3 SET *1 $4 EXEC "
+        );
+        effects.open();
+        effects.close(&mut journal);
+        assert_eq!(journal.end(), journal.sealed());
+    }
+}

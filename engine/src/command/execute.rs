@@ -1,0 +1,275 @@
+//! One command: found, let through the gates, carried out or queued, journalled, counted.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::context::{Parts, Server, condition};
+use super::error::CommandError;
+use super::gates::{self, Verdict};
+use super::table::{Command, Handler, flag};
+use crate::client::{Multi, Queued, ReplyMode, Session, alert};
+use crate::face::Now;
+use crate::resp::Arg;
+
+/// A request, decoded.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Its words; at least one.
+    pub args: &'a [&'a [u8]],
+    /// It in canonical RESP, if it came so.
+    pub raw: Option<&'a [u8]>,
+    /// The command, if its name is known: number and row.
+    pub command: Option<(usize, &'static Command)>,
+    /// The hash of the first key, if it was worked out.
+    pub first_hash: Option<u64>,
+}
+
+/// Finds the command, or subcommand, that the words name.
+///
+/// # Errors
+/// There is none, or the number of words is wrong; in Redis's words.
+#[inline]
+pub fn resolve(
+    parts: &Parts,
+    args: &[&[u8]],
+    found: Option<(usize, &'static Command)>,
+) -> Result<(usize, &'static Command), CommandError> {
+    let (mut number, mut command) = found.ok_or_else(|| gates::unknown_command(args))?;
+    if !command.subcommands.is_empty() && args.len() > 1 {
+        match command.subcommand(args[1]) {
+            Some(sub) => {
+                // Subcommands are numbered right after their container.
+                number += 1 + command
+                    .subcommands
+                    .iter()
+                    .position(|c| core::ptr::eq(c, sub))
+                    .unwrap_or(0);
+                command = sub;
+            }
+            None => {
+                let name = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
+                return Err(CommandError::text(format!(
+                    "ERR unknown subcommand '{name}'. Try {} HELP.",
+                    command.name.to_uppercase()
+                )));
+            }
+        }
+    }
+    let _ = parts;
+    if !command.arity_ok(args.len()) {
+        return Err(wrong_arity(command));
+    }
+    Ok((number, command))
+}
+
+fn wrong_arity(command: &Command) -> CommandError {
+    CommandError::text(format!(
+        "ERR wrong number of arguments for '{}' command",
+        command.name
+    ))
+}
+
+/// Carries out a client's request, or queues it, or refuses it.
+#[inline]
+pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
+    session.active_ms = now.mono_ms();
+    let start = session.out.position();
+    let (number, command) = match resolve(parts, request.args, request.command) {
+        Ok(found) => found,
+        Err(error) => {
+            // An unauthenticated peer learns nothing, not even which commands there are.
+            let error = if session.is(alert::UNAUTHENTICATED) {
+                CommandError::fixed("NOAUTH Authentication required.")
+            } else {
+                error
+            };
+            return reject(parts, session, start, None, error);
+        }
+    };
+    match gates::check(parts, session, now, command) {
+        Verdict::Pass => {}
+        Verdict::Refuse(error) => {
+            return reject(parts, session, start, Some((number, command)), error);
+        }
+    }
+    session.last_command = Some(number as u16);
+    if session.is(alert::MULTI) && !command_in_multi(command.name) {
+        queue(parts, session, number, command, &request);
+    } else {
+        call(parts, session, now, number, command, &request);
+    }
+    finish(parts, session, start);
+}
+
+/// Commands that act at once between MULTI and EXEC.
+fn command_in_multi(name: &str) -> bool {
+    matches!(
+        name,
+        "exec" | "discard" | "multi" | "watch" | "quit" | "reset"
+    )
+}
+
+fn queue(
+    parts: &mut Parts,
+    session: &mut Session,
+    number: usize,
+    command: &'static Command,
+    request: &Request<'_>,
+) {
+    if command.flags & flag::NO_MULTI != 0 {
+        let error = CommandError::fixed("ERR Command not allowed inside a transaction");
+        let start = session.out.position();
+        return reject(parts, session, start, Some((number, command)), error);
+    }
+    let multi = session
+        .multi
+        .get_or_insert_with(|| alloc::boxed::Box::new(Multi::default()));
+    let mut bytes = alloc::vec::Vec::new();
+    super::effects::encode(&mut bytes, request.args);
+    // The words lie at the ends of their lines, which are as long as their lengths' digits say.
+    let mut at = 0;
+    let args = request.args.iter().map(|arg| {
+        let line = memchr::memchr(b'$', &bytes[at..]).unwrap_or(0) + at;
+        let start = memchr::memchr(b'\n', &bytes[line..]).unwrap_or(0) + line + 1;
+        at = start + arg.len();
+        Arg {
+            start: start as u32,
+            end: at as u32,
+        }
+    });
+    let args = args.collect();
+    multi.queue.push(Queued {
+        number: number as u16,
+        request: bytes.into(),
+        args,
+    });
+    multi.flags |= command.flags;
+    session.out.simple("QUEUED");
+}
+
+/// Refuses a command: the reply is the error, and a transaction under way will not be executed.
+pub fn reject(
+    parts: &mut Parts,
+    session: &mut Session,
+    start: u64,
+    command: Option<(usize, &'static Command)>,
+    error: CommandError,
+) {
+    if let Some(multi) = &mut session.multi {
+        multi.aborted = true;
+    }
+    if let Some((number, command)) = command {
+        parts.stats.commands[number].rejected += 1;
+        // EXEC that is refused ends its transaction.
+        if command.name == "exec" {
+            let error = CommandError::text(format!(
+                "EXECABORT Transaction discarded because of: {}",
+                error.0.strip_prefix('-').unwrap_or(&error.0)
+            ));
+            discard(parts, session);
+            parts.stats.error(&error.0);
+            session.out.error(&error.0);
+            return finish(parts, session, start);
+        }
+    }
+    parts.stats.error(&error.0);
+    session.out.error(&error.0);
+    finish(parts, session, start);
+}
+
+/// Forgets a transaction and what it watched.
+pub fn discard(parts: &mut Parts, session: &mut Session) {
+    session.multi = None;
+    session.set(alert::MULTI, false);
+    unwatch(parts, session);
+}
+
+/// Ceases to watch. True if nothing that was watched has changed.
+pub fn unwatch(parts: &mut Parts, session: &mut Session) -> bool {
+    if session.watched.is_empty() {
+        return true;
+    }
+    let unchanged = session
+        .watched
+        .drain(..)
+        .fold(true, |all, watched| parts.watches.unwatch(&watched) && all);
+    parts.watches.count_watcher(false);
+    unchanged
+}
+
+/// Carries a command out, past the gates; journals and counts it.
+#[inline]
+pub fn call(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    number: usize,
+    command: &'static Command,
+    request: &Request<'_>,
+) {
+    let start = session.out.position();
+    parts.effects.begin();
+    let db = session.db;
+    let outcome = match command.handler {
+        Handler::Data(handler) => handler(
+            &mut parts.data(session, now, request.first_hash),
+            request.args,
+        ),
+        Handler::Server(handler) => handler(
+            &mut Server {
+                now,
+                parts,
+                session,
+            },
+            request.args,
+        ),
+        Handler::Container => Err(wrong_arity(command)),
+    };
+    let stats = &mut parts.stats.commands[number];
+    stats.calls += 1;
+    parts.stats.processed += 1;
+    if let Err(error) = outcome {
+        parts.stats.commands[number].failed += 1;
+        session.out.truncate(start);
+        parts.stats.error(&error.0);
+        session.out.error(&error.0);
+    }
+    if parts.effects.dirty > 0 {
+        parts.changes += parts.effects.dirty;
+    }
+    let write = command.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+    parts
+        .effects
+        .end(&mut parts.journal, db, write, request.args, request.raw);
+    if write {
+        session.write_offset = parts.journal.end();
+    }
+}
+
+/// What follows every reply: muting, and the release gate.
+#[inline]
+fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
+    if session.is(alert::MUTED) {
+        mute(session, start);
+    }
+    if parts.is(condition::STRICT) && !session.is(alert::TRUSTED) {
+        session.out.hold(start, parts.journal.end());
+    }
+}
+
+#[cold]
+fn mute(session: &mut Session, start: u64) {
+    match session.reply_mode {
+        ReplyMode::On => session.set(alert::MUTED, false),
+        ReplyMode::Off => session.out.truncate(start),
+        ReplyMode::SkipNext => {
+            session.out.truncate(start);
+            session.reply_mode = ReplyMode::Skip;
+        }
+        ReplyMode::Skip => {
+            session.out.truncate(start);
+            session.reply_mode = ReplyMode::On;
+            session.set(alert::MUTED, false);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The gates that a command passes before it is carried out, in Redis's order, in one list.
+//!
+//! The common case has no condition set in session or server, and costs one test.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::context::{Parts, condition};
+use super::error::CommandError;
+use super::evict;
+use super::table::{Command, flag};
+use crate::client::{Session, alert};
+use crate::face::Now;
+
+/// What a gate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The command may pass.
+    Pass,
+    /// It is refused.
+    Refuse(CommandError),
+}
+
+use Verdict::{Pass, Refuse};
+
+fn refuse(text: &'static str) -> Verdict {
+    Refuse(CommandError::fixed(text))
+}
+
+/// Whether the command may be carried out (or queued, in MULTI).
+#[inline]
+pub fn check(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    command: &'static Command,
+) -> Verdict {
+    if session.alerts == 0 && parts.conditions == 0 {
+        return Pass;
+    }
+    check_all(parts, session, now, command)
+}
+
+#[cold]
+fn check_all(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    command: &'static Command,
+) -> Verdict {
+    let is = |flags: u32| command.flags & flags != 0;
+    let trusted = session.is(alert::TRUSTED);
+    if session.is(alert::UNAUTHENTICATED) && !is(flag::NO_AUTH) {
+        return refuse("NOAUTH Authentication required.");
+    }
+    if parts.is(condition::MAXMEMORY) && !trusted {
+        let fits = evict::make_room(parts, now);
+        if !fits
+            && (is(flag::DENYOOM)
+                || (command.name == "exec" && queued(session) & flag::DENYOOM != 0))
+        {
+            return refuse("OOM command not allowed when used memory > 'maxmemory'.");
+        }
+    }
+    let writes = is(flag::WRITE | flag::MAY_REPLICATE)
+        || (command.name == "exec" && queued(session) & (flag::WRITE | flag::MAY_REPLICATE) != 0);
+    if writes && !trusted {
+        if parts.is(condition::REPLICA) && parts.config.replica_read_only {
+            return refuse("READONLY You can't write against a read only replica.");
+        }
+    }
+    if parts.is(condition::LOADING) && !is(flag::LOADING) && !trusted {
+        return refuse("LOADING Redis is loading the dataset in memory");
+    }
+    Pass
+}
+
+fn queued(session: &Session) -> u32 {
+    session.multi.as_ref().map_or(0, |m| m.flags)
+}
+
+/// The reply to a command that is in no table.
+pub fn unknown_command(args: &[&[u8]]) -> CommandError {
+    let mut shown = String::new();
+    for arg in &args[1..] {
+        if shown.len() >= 128 {
+            break;
+        }
+        let room = 128 - shown.len();
+        shown += &format!(
+            "'{}' ",
+            String::from_utf8_lossy(&arg[..arg.len().min(room)])
+        );
+    }
+    let name = String::from_utf8_lossy(&args[0][..args[0].len().min(128)]);
+    CommandError::text(format!(
+        "ERR unknown command '{name}', with args beginning with: {shown}"
+    ))
+}

@@ -1,0 +1,34 @@
+//! The rows of the command table: name, arity, flags, ACL categories, keys, tips, handler.
+//!
+//! The facts are those of COMMAND INFO in Redis 7.0.
+
+use super::string;
+use super::table::Handler::Data;
+use super::table::key::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::table::{Command, at, commands, span};
+
+/// All commands, by group.
+pub static GROUPS: &[&[Command]] = &[STRING];
+
+static STRING: &[Command] = &commands! {
+    "get" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO | ACCESS)] [] Data(string::get);
+    "set" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)] [] Data(string::set);
+    "setnx" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, OW | INSERT)] [] Data(string::setnx);
+    "setex" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, OW | UPDATE)] [] Data(string::setex);
+    "psetex" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, OW | UPDATE)] [] Data(string::psetex);
+    "getset" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::getset);
+    "getdel" 2 [WRITE FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | DELETE)] [] Data(string::getdel);
+    "getex" -2 [WRITE FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::getex);
+    "mget" -2 [READONLY FAST] [READ STRING FAST] [span(1, -1, 1, RO | ACCESS)] ["request_policy:multi_shard"] Data(string::mget);
+    "mset" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [span(1, -1, 2, OW | UPDATE)] ["request_policy:multi_shard", "response_policy:all_succeeded"] Data(string::mset);
+    "msetnx" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [span(1, -1, 2, OW | INSERT)] [] Data(string::msetnx);
+    "append" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | INSERT)] [] Data(string::append);
+    "strlen" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO)] [] Data(string::strlen);
+    "incr" 2 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::incr);
+    "decr" 2 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::decr);
+    "incrby" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::incrby);
+    "decrby" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::decrby);
+    "setrange" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, RW | UPDATE)] [] Data(string::setrange);
+    "getrange" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::getrange);
+    "substr" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::substr);
+};

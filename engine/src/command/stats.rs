@@ -1,0 +1,120 @@
+//! Counters for INFO.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Error codes that are counted apart; a script could make up any number of them.
+const MOST_ERROR_CODES: usize = 128;
+
+/// The counters of one command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandStats {
+    /// Times that it was carried out.
+    pub calls: u64,
+    /// Time that it took, in microseconds.
+    pub micros: u64,
+    /// Times that a gate refused it.
+    pub rejected: u64,
+    /// Times that it replied an error.
+    pub failed: u64,
+}
+
+/// What the server counted since it started, or since CONFIG RESETSTAT.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// By number of the command in the table's index.
+    pub commands: Vec<CommandStats>,
+    /// Error replies by their code.
+    pub errors: BTreeMap<String, u64>,
+    /// All error replies.
+    pub error_replies: u64,
+    /// Commands carried out.
+    pub processed: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused for `maxclients`.
+    pub rejected_connections: u64,
+    /// Keys that expired.
+    pub expired: u64,
+    /// Keys that were evicted.
+    pub evicted: u64,
+    /// Lookups for reading that found their key.
+    pub hits: u64,
+    /// Lookups for reading that did not.
+    pub misses: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+    /// Bytes from the primary.
+    pub replication_in: u64,
+    /// Bytes to replicas.
+    pub replication_out: u64,
+    /// Most bytes of data at any time.
+    pub peak_bytes: u64,
+    /// Turns with reads, and with writes.
+    pub reads: u64,
+    /// Batches of output taken by the network.
+    pub writes: u64,
+    /// Rejected authentications.
+    pub auth_failures: u64,
+    /// Connections closed for their query buffer.
+    pub query_buffer_kills: u64,
+    /// Connections closed for their output buffer.
+    pub output_buffer_kills: u64,
+    /// Rate meters: (samples of the last 1.6 s, at the last sample) for commands, bytes in, bytes out.
+    pub rates: [Rate; 3],
+}
+
+/// A rate over the last sixteen samples of about 100 ms, as `instantaneous_…` shows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    samples: [u64; 16],
+    at: usize,
+    last: Option<(u64, u64)>,
+}
+
+impl Rate {
+    /// The counter stood at `count` at `now_us`.
+    pub fn sample(&mut self, now_us: u64, count: u64) {
+        if let Some((then_us, before)) = self.last {
+            let span = now_us.saturating_sub(then_us).max(1);
+            self.samples[self.at] = count.saturating_sub(before).saturating_mul(1_000_000) / span;
+            self.at = (self.at + 1) % self.samples.len();
+        }
+        self.last = Some((now_us, count));
+    }
+
+    /// The mean, in units a second.
+    pub fn mean(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+}
+
+impl Stats {
+    /// Counters for so many commands.
+    pub fn new(commands: usize) -> Stats {
+        Stats {
+            commands: vec![CommandStats::default(); commands],
+            ..Stats::default()
+        }
+    }
+
+    /// Counts an error reply by its code, the first word.
+    pub fn error(&mut self, text: &str) {
+        self.error_replies += 1;
+        let code = text.split(' ').next().unwrap_or("ERR");
+        if let Some(n) = self.errors.get_mut(code) {
+            *n += 1;
+        } else if self.errors.len() < MOST_ERROR_CODES {
+            self.errors.insert(code.to_string(), 1);
+        }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&mut self) {
+        *self = Stats::new(self.commands.len());
+    }
+}

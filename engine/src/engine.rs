@@ -1,0 +1,228 @@
+//! The engine: it owns the parts, and routes each event to one of them.
+
+use crate::client::{Clients, Session, Watches};
+use crate::command::context::{Parts, condition};
+use crate::command::effects::Effects;
+use crate::command::evict::Pool;
+use crate::command::stats::Stats;
+use crate::command::table::Index;
+use crate::config::Config;
+use crate::face::{Address, ConnId, Effect, Input, Listener, LogLevel, MemoryReport, Now};
+use crate::journal::Journal;
+use crate::random::Random;
+use crate::store::{Hasher, Store};
+use crate::turn::{Scratch, Turn};
+
+/// Time between two rounds of housekeeping, in microseconds.
+const ROUND_US: u64 = 100_000;
+
+/// Keys expired, and entries freed, in one go.
+const STEP: usize = 64;
+
+/// The state machine. The crate's documentation says how it is driven.
+pub struct Engine {
+    pub(crate) parts: Parts,
+    pub(crate) scratch: Scratch,
+    /// When the next round of housekeeping is due, in monotonic microseconds.
+    next_round_us: u64,
+    /// Effects were drained since the last input (asserted before output is taken).
+    drained: bool,
+}
+
+impl Engine {
+    /// An engine at its start. It begins at once with what the configuration says is to be loaded.
+    /// All its randomness comes from `seed`.
+    pub fn new(config: Config, seed: [u8; 32], now: Now) -> Engine {
+        let mut keys = Random::new(seed, "hash keys");
+        let hasher = Hasher::new((keys.word(), keys.word()), config.cluster_enabled);
+        let databases = if config.cluster_enabled {
+            1
+        } else {
+            config.databases as usize
+        };
+        let index = Index::default();
+        let mut parts = Parts {
+            store: Store::new(databases, hasher),
+            journal: Journal::new(0),
+            effects: Effects::default(),
+            clients: Clients::default(),
+            watches: Watches::default(),
+            stats: Stats::new(index.all().len()),
+            index,
+            random: Random::new(seed, "commands"),
+            conditions: 0,
+            changes: 0,
+            outbox: Default::default(),
+            memory_report: MemoryReport::default(),
+            started: now,
+            run_id: Random::new(seed, "run id").hex40(),
+            active_expire: true,
+            asleep_until_us: 0,
+            pool: Pool::default(),
+            config,
+        };
+        parts.set(condition::MAXMEMORY, parts.config.maxmemory > 0);
+        parts.log(LogLevel::Notice, "Ready to accept connections");
+        Engine {
+            parts,
+            scratch: Scratch::default(),
+            next_round_us: now.mono_us,
+            drained: false,
+        }
+    }
+
+    /// The configuration as it stands.
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.drained = false;
+        match input {
+            Input::Accepted {
+                conn,
+                listener,
+                peer,
+                local,
+            } => self.accepted(now, conn, listener, peer, local),
+            Input::Closed { conn, .. } => self.forget(conn),
+            Input::Memory(report) => self.parts.memory_report = report,
+            Input::Tick => {}
+            Input::Shutdown { .. } => self.parts.outbox.push_back(Effect::Exit { code: 0 }),
+            Input::Connected { .. } | Input::Disk { .. } => {}
+        }
+        self.housekeeping(now);
+    }
+
+    fn accepted(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        listener: Listener,
+        peer: Address,
+        local: Address,
+    ) {
+        let id = self.parts.clients.take_id();
+        self.parts.stats.connections += 1;
+        self.parts
+            .clients
+            .add(Session::new(id, conn, listener, peer, local, now));
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        if let Some(mut session) = self.parts.clients.remove(conn) {
+            crate::command::execute::discard(&mut self.parts, &mut session);
+        }
+    }
+
+    /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
+    fn housekeeping(&mut self, now: Now) {
+        if now.mono_us < self.next_round_us {
+            return;
+        }
+        let more = self.expire_some(now) | !self.parts.store.free_some(STEP * 8);
+        self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
+        let stats = &mut self.parts.stats;
+        stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
+        let counts = [stats.processed, stats.bytes_in, stats.bytes_out];
+        for (rate, count) in stats.rates.iter_mut().zip(counts) {
+            rate.sample(now.mono_us, count);
+        }
+    }
+
+    /// Deletes some of the keys that are due; true if there are more.
+    fn expire_some(&mut self, now: Now) -> bool {
+        if !self.parts.active_expire
+            || self.parts.is(condition::REPLICA)
+            || self.parts.is(condition::LOADING)
+        {
+            return false;
+        }
+        let mut left = STEP;
+        for db in 0..self.parts.store.databases().len() {
+            while let Some((key, place)) = self.parts.store.due(db, now.unix_ms()) {
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                let parts = &mut self.parts;
+                let key = parts.store.hasher().key(&key);
+                parts.store.delete(db, key, place);
+                parts.watches.touch(db, key.bytes);
+                parts.stats.expired += 1;
+                parts.changes += 1;
+                parts.effects.begin();
+                let verb: &[u8] = if parts.config.lazyfree_lazy_expire {
+                    b"UNLINK"
+                } else {
+                    b"DEL"
+                };
+                parts.effects.also(db, &[verb, key.bytes]);
+                parts.effects.end(&mut parts.journal, db, false, &[], None);
+            }
+        }
+        false
+    }
+
+    /// All bytes that became readable, by connection: a turn, whose steps carry the requests out.
+    /// To be called also without any bytes, after [`Engine::handle`], since that may have let waiting
+    /// requests go on.
+    pub fn receive<'a>(&'a mut self, reads: &'a [(ConnId, &'a [u8])]) -> Turn<'a> {
+        self.drained = false;
+        Turn::new(self, reads)
+    }
+
+    /// The next thing to be done outside. To be drained before output is taken.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.parts.outbox.pop_front();
+        self.drained |= effect.is_none();
+        effect
+    }
+
+    /// The next connection with bytes to send. Each comes once until it has new ones; one whose bytes
+    /// were not all taken must be remembered by the caller until the network takes more.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<ConnId> {
+        debug_assert!(self.drained, "effects leave before output");
+        self.parts.clients.next_ready()
+    }
+
+    /// The bytes that a connection may be sent now.
+    pub fn output(&self, conn: ConnId) -> impl Iterator<Item = &[u8]> {
+        self.parts
+            .clients
+            .get(conn)
+            .into_iter()
+            .flat_map(|session| session.out.slices())
+    }
+
+    /// The network took `n` bytes of [`Engine::output`].
+    pub fn sent(&mut self, conn: ConnId, n: usize) {
+        self.parts.stats.bytes_out += n as u64;
+        let Some(session) = self.parts.clients.get_mut(conn) else {
+            return;
+        };
+        session.out.advance(n);
+        if session.is(crate::client::alert::CLOSING) && session.out.pending() == 0 {
+            self.forget(conn);
+            self.parts.outbox.push_back(Effect::Close { conn });
+        }
+    }
+
+    /// When the next [`Input::Tick`] is due, in monotonic microseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        if self.parts.clients.resuming() {
+            return Some(0);
+        }
+        Some(self.next_round_us)
+    }
+
+    /// Checks everything against itself: O(n). For tests and the simulator.
+    ///
+    /// # Panics
+    /// An invariant does not hold.
+    pub fn invariants(&self) {
+        self.parts.store.invariants();
+    }
+}

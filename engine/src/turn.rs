@@ -1,0 +1,388 @@
+//! A turn: all requests that one wake-up brought, from all connections, carried out one a step.
+//!
+//! Requests are decoded a batch ahead, across pipelines and connections; the keys of the batch are
+//! hashed, and their buckets and entries asked for, before the first is carried out. So the waiting
+//! for memory of all of them overlaps. Nothing is changed by that but the time it takes.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::client::{Session, alert};
+use crate::command::execute::{self, Request};
+use crate::command::table::Command;
+use crate::engine::Engine;
+use crate::face::{ConnId, Now};
+use crate::resp::{Arg, Decoded, Limits, Partial, decode, split_words};
+
+/// Requests decoded ahead: enough to hide the waiting, few enough to keep all lines in the cache.
+const BATCH: usize = 32;
+
+/// Buffers of the turn that the engine keeps between turns.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    batch: Vec<Item>,
+    args: Vec<Arg>,
+    sources: Vec<Source>,
+}
+
+/// Where requests come from: a read, or what a session had kept.
+#[derive(Debug)]
+struct Source {
+    conn: ConnId,
+    /// Which of the turn's reads; `None` if the bytes are `kept`.
+    read: Option<u32>,
+    /// What the session had kept, with what was read now behind it.
+    kept: Vec<u8>,
+    /// Bytes decoded.
+    decoded: usize,
+    /// Bytes of requests carried out.
+    done: usize,
+    /// The unfinished request at `decoded`.
+    partial: Partial,
+    partial_args: Vec<Arg>,
+    /// Nothing more is carried out of it in this turn.
+    halted: bool,
+}
+
+/// A request of the batch.
+#[derive(Debug)]
+struct Item {
+    source: u32,
+    /// Its bytes in the source.
+    start: usize,
+    len: usize,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Command {
+        /// Its words in the scratch's `args`.
+        args: (u32, u32),
+        canonical: bool,
+        command: Option<(u16, &'static Command)>,
+        hash: Option<u64>,
+    },
+    Inline {
+        line: usize,
+    },
+    Broken(crate::resp::ProtocolError),
+}
+
+/// A turn under way. Dropping it keeps what was not carried out for later.
+pub struct Turn<'a> {
+    engine: &'a mut Engine,
+    reads: &'a [(ConnId, &'a [u8])],
+    scratch: Scratch,
+    /// The next request of the batch.
+    at: usize,
+    /// The source that is being decoded.
+    source: usize,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(engine: &'a mut Engine, reads: &'a [(ConnId, &'a [u8])]) -> Turn<'a> {
+        let mut scratch = mem::take(&mut engine.scratch);
+        scratch.batch.clear();
+        scratch.args.clear();
+        scratch.sources.clear();
+        let mut turn = Turn {
+            engine,
+            reads,
+            scratch,
+            at: 0,
+            source: 0,
+        };
+        turn.open();
+        turn
+    }
+
+    /// Makes a source of every session that has something to go on with.
+    fn open(&mut self) {
+        let parts = &mut self.engine.parts;
+        for (i, &(conn, bytes)) in self.reads.iter().enumerate() {
+            parts.stats.bytes_in += bytes.len() as u64;
+            let Some(session) = parts.clients.get_mut(conn) else {
+                continue;
+            };
+            session.bytes_in += bytes.len() as u64;
+            if session.query.is_empty() {
+                self.scratch
+                    .sources
+                    .push(Source::new(session, Some(i as u32), Vec::new()));
+            } else {
+                let mut kept = mem::take(&mut session.query);
+                kept.extend_from_slice(bytes);
+                self.scratch.sources.push(Source::new(session, None, kept));
+            }
+        }
+        while let Some(conn) = parts.clients.next_resumed() {
+            let Some(session) = parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if session.runs() && !session.query.is_empty() {
+                let kept = mem::take(&mut session.query);
+                self.scratch.sources.push(Source::new(session, None, kept));
+            }
+        }
+    }
+
+    /// Carries out the next request; false when there is none.
+    #[inline]
+    pub fn step(&mut self, now: Now) -> bool {
+        loop {
+            if self.at == self.scratch.batch.len() && !self.fill(now) {
+                return false;
+            }
+            let item = &self.scratch.batch[self.at];
+            self.at += 1;
+            if !self.scratch.sources[item.source as usize].halted {
+                self.carry_out(now, self.at - 1);
+                return true;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, at: usize) {
+        let item = &self.scratch.batch[at];
+        let source = &mut self.scratch.sources[item.source as usize];
+        let parts = &mut self.engine.parts;
+        let Some(mut session) = parts.clients.take(source.conn) else {
+            source.halted = true;
+            source.done = usize::MAX;
+            return;
+        };
+        let bytes = match source.read {
+            Some(read) => self.reads[read as usize].1,
+            None => &source.kept[..],
+        };
+        let bytes = &bytes[item.start..item.start + item.len];
+        match item.what {
+            What::Command {
+                args,
+                canonical,
+                command,
+                hash,
+            } => {
+                let ranges = &self.scratch.args[args.0 as usize..args.1 as usize];
+                let words: smallvec::SmallVec<[&[u8]; 8]> =
+                    ranges.iter().map(|a| a.of(bytes)).collect();
+                let request = Request {
+                    args: &words,
+                    raw: canonical.then_some(bytes),
+                    command: command.map(|(n, c)| (usize::from(n), c)),
+                    first_hash: hash,
+                };
+                execute::process(parts, &mut session, now, request);
+            }
+            What::Inline { line } => match split_words(&bytes[..line]) {
+                Ok(words) if words.is_empty() => {}
+                Ok(words) => {
+                    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                    let command = parts.index.find(words[0]);
+                    let request = Request {
+                        args: &words,
+                        raw: None,
+                        command,
+                        first_hash: None,
+                    };
+                    execute::process(parts, &mut session, now, request);
+                }
+                Err(error) => fail(&mut session, error),
+            },
+            What::Broken(error) => fail(&mut session, error),
+        }
+        source.done = item.start + item.len;
+        source.halted = !session.runs();
+        let conn = source.conn;
+        parts.clients.put(session);
+        parts.clients.queue_output(conn);
+    }
+
+    /// Decodes the next batch and asks for what its keys lead to; false if there is nothing.
+    fn fill(&mut self, now: Now) -> bool {
+        self.scratch.batch.clear();
+        self.scratch.args.clear();
+        self.at = 0;
+        if now.mono_us < self.engine.parts.asleep_until_us {
+            return false;
+        }
+        while self.scratch.batch.len() < BATCH && self.source < self.scratch.sources.len() {
+            match self.decode_one() {
+                Decode::More => {}
+                Decode::NextSource => self.source += 1,
+                Decode::EndBatch => break,
+            }
+        }
+        self.prefetch();
+        !self.scratch.batch.is_empty()
+    }
+
+    /// Decodes one request of the current source.
+    fn decode_one(&mut self) -> Decode {
+        let parts = &self.engine.parts;
+        let scratch = &mut self.scratch;
+        let source = &mut scratch.sources[self.source];
+        if source.halted {
+            return Decode::NextSource;
+        }
+        let bytes = match source.read {
+            Some(read) => self.reads[read as usize].1,
+            None => &source.kept[..],
+        };
+        let bytes = &bytes[source.decoded..];
+        let Some(session) = parts.clients.get(source.conn) else {
+            source.halted = true;
+            return Decode::NextSource;
+        };
+        if !session.runs() {
+            source.halted = true;
+            return Decode::NextSource;
+        }
+        let unauthenticated = session.is(alert::UNAUTHENTICATED);
+        // What a client may send depends on the AUTH before it: one request at a time until then.
+        if unauthenticated
+            && scratch
+                .batch
+                .last()
+                .is_some_and(|i| i.source as usize == self.source)
+        {
+            return Decode::EndBatch;
+        }
+        let first = scratch.args.len();
+        if !source.partial_args.is_empty() {
+            scratch.args.append(&mut source.partial_args);
+        }
+        let limits = Limits {
+            bulk: parts.config.proto_max_bulk_len,
+            unauthenticated,
+        };
+        let start = source.decoded;
+        let (len, what) = match decode(bytes, &mut source.partial, &mut scratch.args, &limits) {
+            Ok(Decoded::Command { len, canonical }) => {
+                let args = &scratch.args[first..];
+                let command = parts.index.find(args[0].of(bytes));
+                let hash = command.and_then(|(_, c)| {
+                    let key = c.keys.first().and_then(|k| args.get(k.first))?;
+                    Some(parts.store.hasher().hash(key.of(bytes)))
+                });
+                if let Some(hash) = hash {
+                    parts
+                        .store
+                        .database(session.db)
+                        .table()
+                        .prefetch_bucket(hash);
+                }
+                let command = command.map(|(n, c)| (n as u16, c));
+                (
+                    len,
+                    What::Command {
+                        args: (first as u32, scratch.args.len() as u32),
+                        canonical,
+                        command,
+                        hash,
+                    },
+                )
+            }
+            Ok(Decoded::Inline { len, line }) => (len, What::Inline { line }),
+            Ok(Decoded::Empty { len }) => {
+                source.decoded += len;
+                return Decode::More;
+            }
+            Ok(Decoded::Incomplete) => {
+                source.partial_args.extend(scratch.args.drain(first..));
+                return Decode::NextSource;
+            }
+            Err(error) => (bytes.len(), What::Broken(error)),
+        };
+        source.decoded += len;
+        scratch.batch.push(Item {
+            source: self.source as u32,
+            start,
+            len,
+            what,
+        });
+        Decode::More
+    }
+
+    /// Asks for the entries of the batch; their buckets were asked for while decoding.
+    fn prefetch(&self) {
+        let parts = &self.engine.parts;
+        for item in &self.scratch.batch {
+            if let What::Command {
+                hash: Some(hash), ..
+            } = item.what
+            {
+                let conn = self.scratch.sources[item.source as usize].conn;
+                if let Some(session) = parts.clients.get(conn) {
+                    parts
+                        .store
+                        .database(session.db)
+                        .table()
+                        .prefetch_entry(hash);
+                }
+            }
+        }
+    }
+}
+
+/// What came of [`Turn::decode_one`].
+enum Decode {
+    /// The source may hold another request.
+    More,
+    /// It holds none that is complete.
+    NextSource,
+    /// What comes next must be decoded after the batch was carried out.
+    EndBatch,
+}
+
+impl Source {
+    fn new(session: &mut Session, read: Option<u32>, kept: Vec<u8>) -> Source {
+        Source {
+            conn: session.conn,
+            read,
+            kept,
+            decoded: 0,
+            done: 0,
+            partial: mem::take(&mut session.partial),
+            partial_args: mem::take(&mut session.partial_args),
+            halted: false,
+        }
+    }
+}
+
+/// A request that cannot be understood: an error, and the end of the connection.
+fn fail(session: &mut Session, error: crate::resp::ProtocolError) {
+    session.out.error(&alloc::format!("ERR {error}"));
+    session.set(alert::CLOSING, true);
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let parts = &mut self.engine.parts;
+        for source in self.scratch.sources.drain(..) {
+            let Some(session) = parts.clients.get_mut(source.conn) else {
+                continue;
+            };
+            if session.is(alert::CLOSING) {
+                continue;
+            }
+            let bytes = match source.read {
+                Some(read) => self.reads[read as usize].1,
+                None => &source.kept[..],
+            };
+            if source.done.max(source.decoded) >= bytes.len() && source.done == source.decoded {
+                continue;
+            }
+            if source.done == source.decoded {
+                session.partial = source.partial;
+                session.partial_args = source.partial_args;
+            }
+            session.query = match source.read {
+                None if source.done == 0 => source.kept,
+                _ => bytes[source.done..].to_vec(),
+            };
+        }
+        mem::swap(&mut self.engine.scratch, &mut self.scratch);
+    }
+}
