@@ -1,5 +1,6 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
 
 pub mod float_text;
+pub mod listpack;
 pub mod number;
 pub mod size_class;
