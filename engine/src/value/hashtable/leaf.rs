@@ -402,7 +402,7 @@ impl Leaf {
     /// Panics if something is not as it should be; `tag_of` gives a field's tag.
     pub(super) fn invariants(&self, tag_of: impl Fn(&[u8]) -> u8) {
         let mut end = self.data();
-        assert!(self.count() <= self.slots() && self.slots() % 16 == 0);
+        assert!(self.count() <= self.slots() && self.slots().is_multiple_of(16));
         for index in 0..self.count() {
             let place = self.place(index);
             assert_eq!(place, self.place_by_walking(index));

@@ -493,7 +493,7 @@ impl Node {
             let first = range.first | (u64::from(slot) << (64 - SLOT_BITS) >> self.base);
             let span = self.span(first);
             assert_eq!((span.index, span.start), (index, slot));
-            assert!(span.slots.is_power_of_two() && slot % span.slots == 0);
+            assert!(span.slots.is_power_of_two() && slot.is_multiple_of(span.slots));
             slot += span.slots;
             let kid_range = self.range(first);
             assert_eq!(kid_range.first, first);
