@@ -1,11 +1,493 @@
-//! stub
+//! The hash value: fields with values, as a listpack of pairs while it is small, as a [`HashTable`] once
+//! it is not. It never goes back.
+
+use super::hashtable::{self, HashTable};
+use super::listpack::{self, Entry, Listpack, Malformed, Pos};
+use super::sample;
+use alloc::boxed::Box;
+use core::hash::Hasher;
+use siphasher::sip::SipHasher13;
+
+/// Up to where a collection stays small, and the key of its hash function when it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most entries (pairs, for a hash) in the small form.
+    pub max_entries: usize,
+    /// The longest element in the small form, in bytes.
+    pub max_value: usize,
+    /// The secret key of the table's hash function.
+    pub hash_key: (u64, u64),
+}
+
+/// A hash value.
 #[derive(Clone, Debug)]
-pub struct Hash;
-impl Hash {
-    pub fn memory_bytes(&self) -> usize {
-        0
+pub struct Hash(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    Listpack(Listpack),
+    Table(Box<HashTable>),
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
     }
-    pub fn free_step(&mut self, _: usize) -> bool {
+}
+
+impl Hash {
+    /// An empty hash, in its small form.
+    pub fn new() -> Hash {
+        Hash(Form::Listpack(Listpack::new()))
+    }
+
+    /// An empty hash in its large form, to be filled with more than the small form holds.
+    pub fn new_table(hash_key: (u64, u64)) -> Hash {
+        Hash(Form::Table(Box::new(HashTable::new(hash_key))))
+    }
+
+    /// Takes a listpack of any origin: it must be pairs whose fields differ.
+    pub fn from_listpack(list: Listpack) -> Result<Hash, Malformed> {
+        let mut fields = alloc::vec::Vec::new();
+        let mut entries = list.iter();
+        while let Some(field) = entries.next() {
+            entries.next().ok_or(Malformed)?;
+            // Sorted by a hash rather than compared one with all: a listpack can hold very many. The hash
+            // needs no secret, since equal ones are compared in full.
+            let mut hasher = SipHasher13::new();
+            hasher.write(&field.text());
+            fields.push((hasher.finish(), field));
+        }
+        fields.sort_unstable_by_key(|(hash, _)| *hash);
+        let mut runs = fields.chunk_by(|a, b| a.0 == b.0);
+        let differ = |run: &[(u64, Entry<'_>)]| {
+            run.len() == 1 || (run.len() == 2 && *run[0].1.text() != *run[1].1.text())
+        };
+        if runs.all(differ) {
+            Ok(Hash(Form::Listpack(list)))
+        } else {
+            Err(Malformed)
+        }
+    }
+
+    /// The name that OBJECT ENCODING shows.
+    pub fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Form::Listpack(_) => "listpack",
+            Form::Table(_) => "hashtable",
+        }
+    }
+
+    /// The small form, if that is what it has.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        match &self.0 {
+            Form::Listpack(list) => Some(list),
+            Form::Table(_) => None,
+        }
+    }
+
+    /// The large form, if that is what it has.
+    pub fn as_table(&self) -> Option<&HashTable> {
+        match &self.0 {
+            Form::Listpack(_) => None,
+            Form::Table(table) => Some(table),
+        }
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Form::Listpack(list) => list.len() / 2,
+            Form::Table(table) => table.len(),
+        }
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        match &self.0 {
+            Form::Listpack(list) => list.is_empty(),
+            Form::Table(table) => table.is_empty(),
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Form::Listpack(list) => list.memory_bytes(),
+            Form::Table(table) => size_of::<HashTable>() + table.memory_bytes(),
+        }
+    }
+
+    /// The value of a field.
+    pub fn get(&self, field: &[u8]) -> Option<Entry<'_>> {
+        match &self.0 {
+            Form::Listpack(list) => list.next(find(list, field)?).map(|pos| list.get(pos)),
+            Form::Table(table) => table.get(field).map(Entry::Str),
+        }
+    }
+
+    /// Whether a field is there.
+    pub fn contains(&self, field: &[u8]) -> bool {
+        match &self.0 {
+            Form::Listpack(list) => find(list, field).is_some(),
+            Form::Table(table) => table.contains(field),
+        }
+    }
+
+    /// Takes the large form if an element of this length is too long for the small one. HSET asks so of
+    /// all its arguments before it sets the first.
+    pub fn make_room(&mut self, element_len: usize, limits: &Limits) {
+        if let Form::Listpack(list) = &self.0 {
+            // An encoding adds at most ten bytes to an element.
+            if element_len > limits.max_value || !list.has_room(element_len.saturating_add(10)) {
+                self.convert(limits.hash_key);
+            }
+        }
+    }
+
+    /// Sets a field's value; returns whether the field is new.
+    pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        self.make_room(field.len().max(value.len()), limits);
+        let list = match &mut self.0 {
+            Form::Listpack(list) => list,
+            Form::Table(table) => return table.insert(field, value),
+        };
+        if let Some(pos) = find(list, field).and_then(|pos| list.next(pos)) {
+            list.replace(pos, value);
+            return false;
+        }
+        list.append(field);
+        list.append(value);
+        if list.len() / 2 > limits.max_entries {
+            self.convert(limits.hash_key);
+        }
         true
     }
+
+    /// Removes a field; returns whether it was there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match &mut self.0 {
+            Form::Listpack(list) => match find(list, field) {
+                Some(pos) => list.remove_run(pos, 2) > 0,
+                None => false,
+            },
+            Form::Table(table) => table.remove(field),
+        }
+    }
+
+    /// All fields with their values.
+    pub fn iter(&self) -> Pairs<'_> {
+        match &self.0 {
+            Form::Listpack(list) => Pairs::Listpack(list.iter()),
+            Form::Table(table) => Pairs::Table(table.iter()),
+        }
+    }
+
+    /// The pair number `n` in the order of iteration.
+    pub fn nth(&self, n: usize) -> Option<(Entry<'_>, Entry<'_>)> {
+        match &self.0 {
+            Form::Listpack(list) => {
+                let field = list.seek(i64::try_from(n).ok()?.checked_mul(2)?)?;
+                Some((list.get(field), list.get(list.next(field)?)))
+            }
+            Form::Table(table) => table
+                .nth(n)
+                .map(|(field, value)| (Entry::Str(field), Entry::Str(value))),
+        }
+    }
+
+    /// A pair chosen by one random word.
+    pub fn random(&self, word: u64) -> Option<(Entry<'_>, Entry<'_>)> {
+        self.nth(sample::below(self.len(), word))
+    }
+
+    /// Calls `emit` with `count` different pairs (all, if there are fewer), every choice of them equally
+    /// likely.
+    pub fn sample<'a>(
+        &'a self,
+        count: usize,
+        random: &mut dyn FnMut() -> u64,
+        mut emit: impl FnMut(Entry<'a>, Entry<'a>),
+    ) {
+        let len = self.len();
+        if count >= len {
+            return self.iter().for_each(|(field, value)| emit(field, value));
+        }
+        let chosen = sample::distinct(len, count, random);
+        if self.as_listpack().is_some() || count > len / 4 {
+            let mut chosen = chosen.into_iter().peekable();
+            for (i, (field, value)) in self.iter().enumerate() {
+                if chosen.next_if_eq(&i).is_some() {
+                    emit(field, value);
+                }
+            }
+        } else {
+            for (field, value) in chosen.into_iter().filter_map(|n| self.nth(n)) {
+                emit(field, value);
+            }
+        }
+    }
+
+    /// Calls `emit` with the pairs of one step of a scan; returns the cursor of the next, 0 at the end. See
+    /// [`HashTable::scan`]; the small form is given in one step.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        mut emit: impl FnMut(Entry<'_>, Entry<'_>),
+    ) -> u64 {
+        match &self.0 {
+            Form::Listpack(_) => {
+                self.iter().for_each(|(field, value)| emit(field, value));
+                0
+            }
+            Form::Table(table) => table.scan(cursor, count, |field, value| {
+                emit(Entry::Str(field), Entry::Str(value))
+            }),
+        }
+    }
+
+    /// Frees up to about `budget` chunks; returns whether all is freed. The hash is empty from then on.
+    pub fn free_step(&mut self, budget: usize) -> bool {
+        match &mut self.0 {
+            Form::Listpack(list) => {
+                list.clear();
+                true
+            }
+            Form::Table(table) => table.free_step(budget),
+        }
+    }
+
+    /// Panics if something is not as it should be. Linear in the size.
+    pub fn invariants(&self) {
+        match &self.0 {
+            Form::Listpack(list) => {
+                assert_eq!(
+                    Listpack::from_bytes(list.bytes().to_vec()).as_ref(),
+                    Ok(list)
+                );
+                assert!(Hash::from_listpack(list.clone()).is_ok());
+            }
+            Form::Table(table) => table.invariants(),
+        }
+    }
+
+    fn convert(&mut self, hash_key: (u64, u64)) {
+        let mut table = HashTable::new(hash_key);
+        for (field, value) in self.iter() {
+            table.insert(&field.text(), &value.text());
+        }
+        self.0 = Form::Table(Box::new(table));
+    }
+}
+
+fn find(list: &Listpack, field: &[u8]) -> Option<Pos> {
+    list.find(list.first()?, field, 1)
+}
+
+impl<'a> IntoIterator for &'a Hash {
+    type Item = (Entry<'a>, Entry<'a>);
+    type IntoIter = Pairs<'a>;
+
+    fn into_iter(self) -> Pairs<'a> {
+        self.iter()
+    }
+}
+
+/// Fields with their values.
+#[derive(Clone)]
+pub enum Pairs<'a> {
+    /// From the small form.
+    Listpack(listpack::Iter<'a>),
+    /// From the large form.
+    Table(hashtable::Iter<'a>),
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Entry<'a>, Entry<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Pairs::Listpack(entries) => Some((entries.next()?, entries.next()?)),
+            Pairs::Table(entries) => entries
+                .next()
+                .map(|(field, value)| (Entry::Str(field), Entry::Str(value))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use alloc::format;
+    use alloc::string::ToString;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits {
+        max_entries: 8,
+        max_value: 10,
+        hash_key: (1, 2),
+    };
+
+    fn contents(hash: &Hash) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        hash.iter()
+            .map(|(field, value)| (field.text().to_vec(), value.text().to_vec()))
+            .collect()
+    }
+
+    fn of(n: usize) -> Hash {
+        let mut hash = Hash::new();
+        for i in 0..n {
+            hash.set(i.to_string().as_bytes(), b"v", &LIMITS);
+        }
+        hash
+    }
+
+    /// As Redis 7.0.15: the small form holds exactly the configured numbers.
+    #[test]
+    fn the_small_form_ends_beyond_its_limits() {
+        assert_eq!(of(8).encoding(), "listpack");
+        assert_eq!(of(9).encoding(), "hashtable");
+        let mut hash = of(9);
+        assert!(hash.remove(b"1") && !hash.remove(b"1"));
+        assert_eq!((hash.encoding(), hash.len()), ("hashtable", 8));
+        for (field, value, encoding) in [
+            (10, 10, "listpack"),
+            (11, 1, "hashtable"),
+            (1, 11, "hashtable"),
+        ] {
+            let mut hash = of(3);
+            assert!(hash.set(&vec![b'f'; field], &vec![b'v'; value], &LIMITS));
+            assert_eq!(hash.encoding(), encoding);
+            assert_eq!(hash.len(), 4);
+            hash.invariants();
+        }
+        let mut hash = of(3);
+        hash.make_room(11, &LIMITS);
+        assert_eq!(
+            (hash.encoding(), contents(&hash)),
+            ("hashtable", contents(&of(3)))
+        );
+    }
+
+    #[test]
+    fn foreign_listpacks_must_be_pairs_of_different_fields() {
+        let list = |texts: &[&str]| {
+            let mut list = Listpack::new();
+            texts.iter().for_each(|text| list.append(text.as_bytes()));
+            list
+        };
+        assert!(Hash::from_listpack(list(&[])).is_ok());
+        assert!(Hash::from_listpack(list(&["a", "b", "b", "b"])).is_ok());
+        assert!(Hash::from_listpack(list(&["a", "b", "c"])).is_err());
+        assert!(Hash::from_listpack(list(&["a", "b", "a", "c"])).is_err());
+        assert!(Hash::from_listpack(list(&["1", "b", "1", "c"])).is_err());
+    }
+
+    #[test]
+    fn samples_are_of_different_pairs() {
+        let mut state = 9u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            state ^ state >> 29
+        };
+        for len in [8usize, 500] {
+            let hash = of(len);
+            for count in [0, 1, 5, len / 2, len - 1, len, len + 5] {
+                let mut seen = BTreeSet::new();
+                let mut calls = 0;
+                hash.sample(count, &mut random, |field, value| {
+                    assert_eq!(&*value.text(), b"v");
+                    seen.insert(field.text().to_vec());
+                    calls += 1;
+                });
+                assert_eq!((seen.len(), calls), (count.min(len), count.min(len)));
+            }
+            let seen: BTreeSet<_> = (0..20 * len)
+                .filter_map(|_| hash.random(random()))
+                .map(|(f, _)| f.text().to_vec())
+                .collect();
+            assert_eq!(seen.len(), len, "a pair that is never chosen");
+        }
+        assert!(Hash::new().random(7).is_none());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Set(u8, Vec<u8>),
+        Remove(u8),
+        Snapshot,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let value = prop_oneof![
+            any::<i64>().prop_map(|i| (i >> 40).to_string().into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..11),
+            Just(b"beyond limits".to_vec()),
+        ];
+        prop_oneof![
+            6 => (0u8..20, value).prop_map(|(field, value)| Op::Set(field, value)),
+            4 => (0u8..20).prop_map(Op::Remove),
+            1 => Just(Op::Snapshot),
+        ]
+    }
+
+    fn field(i: u8) -> Vec<u8> {
+        if i.is_multiple_of(2) {
+            i.to_string().into_bytes()
+        } else {
+            format!("f{i}").into_bytes()
+        }
+    }
+
+    proptest! {
+            #[test]
+            fn like_a_map(ops in proptest::collection::vec(op(), 1..60)) {
+                let (mut hash, mut model) = (Hash::new(), BTreeMap::new());
+                let mut snapshots = Vec::new();
+                let mut large = false;
+                for op in ops {
+                    match op {
+                        Op::Set(i, value) => {
+                            large |= value.len() > LIMITS.max_value;
+                            let new = hash.set(&field(i), &value, &LIMITS);
+                            prop_assert_eq!(new, model.insert(field(i), value).is_none());
+                        }
+                        Op::Remove(i) => prop_assert_eq!(hash.remove(&field(i)), model.remove(&field(i)).is_some()),
+                        Op::Snapshot => snapshots.push((hash.clone(), model.clone())),
+                    }
+                    large |= model.len() > LIMITS.max_entries;
+                    prop_assert_eq!(hash.encoding(), if large { "hashtable" } else { "listpack" });
+                    prop_assert_eq!((hash.len(), hash.is_empty()), (model.len(), model.is_empty()));
+                }
+                snapshots.push((hash, model));
+                for (hash, model) in snapshots {
+                    hash.invariants();
+                    prop_assert_eq!(&contents(&hash), &model);
+                    for i in 0..25 {
+                        let expected = model.get(&field(i));
+                        let value = hash.get(&field(i)).map(|value| value.text().to_vec());
+    prop_assert_eq!(value.as_ref(), expected);
+                        prop_assert_eq!(hash.get(&field(i)).map(Entry::text_len), expected.map(Vec::len));
+                        prop_assert_eq!(hash.contains(&field(i)), expected.is_some());
+                    }
+                    let mut scanned = BTreeMap::new();
+                    let mut cursor = 0;
+                    loop {
+                        cursor = hash.scan(cursor, 3, |field, value| {
+                            scanned.insert(field.text().to_vec(), value.text().to_vec());
+                        });
+                        if cursor == 0 {
+                            break;
+                        }
+                    }
+                    prop_assert_eq!(scanned, model);
+                }
+            }
+        }
 }

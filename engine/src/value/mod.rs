@@ -2,6 +2,9 @@
 
 pub mod float_text;
 pub mod hash;
+pub mod hashtable;
+pub mod listpack;
 pub mod number;
+pub mod sample;
 pub mod size_class;
 pub mod slot;

@@ -1,0 +1,383 @@
+//! A hash table of fields and values for big hashes and sets: compact, quick where memory is slow, and
+//! cheap to take a snapshot of.
+//!
+//! Entries lie packed in *leaves* of up to 64 (about 4 KiB), each a single allocation that holds all
+//! hashes of one range; a shallow tree of *nodes* with up to 64 kids finds the leaf by the hash's leading
+//! bits. A full leaf splits in two by the next bit; nothing is ever rehashed as a whole.
+//!
+//! All of it is reference-counted: `clone` is O(1) and gives a snapshot; whoever writes afterwards copies
+//! only the leaf that changes and the nodes above it, each of bounded size.
+//!
+//! The order of the hashes is the order of everything: iteration goes leaf by leaf, and a scan's cursor
+//! is a position in hash order. It needs no state, and an entry that stays is met whatever the table
+//! does meanwhile. Hashes are keyed (SipHash-1-3) against flooding.
+
+mod leaf;
+mod node;
+mod probe;
+
+use alloc::rc::Rc;
+use core::hash::Hasher;
+use leaf::{Leaf, LeafIter, Place};
+use node::{Kids, Node, Range};
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+/// A scan's cursor counts in units of this many bits of the hash's low end, so that it stays below 2^48:
+/// clients keep it in doubles and signed integers.
+const CURSOR_SHIFT: u32 = 16;
+
+/// A map from byte strings to byte strings with O(1) snapshots. See the module's description.
+#[derive(Clone)]
+pub struct HashTable {
+    root: Option<Rc<Node>>,
+    /// What [`free_step`](Self::free_step) has still to free.
+    dying: Option<Rc<Node>>,
+    len: usize,
+    memory: usize,
+    key: (u64, u64),
+}
+
+/// A place in a table's iteration, good for that table and its clones as long as they do not change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// A hash of the leaf that comes next.
+    hash: u64,
+    /// The entry of that leaf that comes next.
+    index: usize,
+    at_end: bool,
+}
+
+impl HashTable {
+    /// An empty table whose hashes are keyed by `key`.
+    pub fn new(key: (u64, u64)) -> HashTable {
+        HashTable {
+            root: None,
+            dying: None,
+            len: 0,
+            memory: 0,
+            key,
+        }
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes on the heap that this table reaches. What it shares with clones counts for each.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory
+    }
+
+    /// The key of the hash function.
+    pub fn key(&self) -> (u64, u64) {
+        self.key
+    }
+
+    #[inline]
+    fn hash(&self, field: &[u8]) -> u64 {
+        hash_with(self.key, field)
+    }
+
+    /// The value of a field.
+    #[inline]
+    pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
+        let hash = self.hash(field);
+        let leaf = self.root.as_ref()?.leaf(hash);
+        leaf.find(hash as u8, field).map(|place| leaf.value(&place))
+    }
+
+    /// Whether a field is there.
+    pub fn contains(&self, field: &[u8]) -> bool {
+        self.get(field).is_some()
+    }
+
+    /// Sets a field's value; returns whether the field is new.
+    pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
+        let hash = self.hash(field);
+        loop {
+            let root = self.root.get_or_insert_with(|| {
+                let node = Node::of_leaf(Leaf::empty());
+                self.memory = node.memory_bytes() + Leaf::empty().memory_bytes();
+                Rc::new(node)
+            });
+            let found = root.locate(hash);
+            let place = found.leaf.find(hash as u8, field);
+            if !found
+                .leaf
+                .has_room(field.len(), value.len(), place.as_ref())
+                && found.range.bits < 64
+            {
+                self.split(hash);
+                continue;
+            }
+            let root = Rc::make_mut(root);
+            let leaf = root.leaf_mut(hash);
+            let before = leaf.memory_bytes();
+            match &place {
+                Some(place) => leaf.replace(place, value),
+                None => leaf.insert(hash as u8, field, value),
+            }
+            self.memory = self.memory - before + leaf.memory_bytes();
+            if place.is_none() {
+                root.count_one(hash);
+                self.len += 1;
+            }
+            return place.is_none();
+        }
+    }
+
+    /// Adds a field that is not there yet; returns `false`, and changes nothing, if it is there.
+    pub fn insert_new(&mut self, field: &[u8], value: &[u8]) -> bool {
+        !self.contains(field) && self.insert(field, value)
+    }
+
+    #[cold]
+    fn split(&mut self, hash: u64) {
+        let (key, memory) = (self.key, &mut self.memory);
+        let Some(root) = self.root.as_mut() else {
+            return;
+        };
+        let node = Rc::make_mut(root);
+        if let Some(second) = node.split_leaf(hash, &|field| hash_with(key, field), memory) {
+            let first = core::mem::replace(node, Node::of_leaf(Leaf::empty()));
+            *node = Node::of_halves(first, second);
+            *memory += node.memory_bytes();
+        }
+    }
+
+    /// Removes a field; returns whether it was there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        let hash = self.hash(field);
+        let Some(root) = self.root.as_mut() else {
+            return false;
+        };
+        // Looked up first: what is not there must not cost a copy of what a snapshot shares.
+        if root.leaf(hash).find(hash as u8, field).is_none() {
+            return false;
+        }
+        self.len -= 1;
+        if self.len == 0 {
+            self.root = None;
+            self.memory = 0;
+            return true;
+        }
+        Rc::make_mut(root).remove(hash, hash as u8, field, &mut self.memory);
+        while let Some(only) = root.only_node() {
+            self.memory -= root.memory_bytes();
+            let only = only.clone();
+            *root = only;
+        }
+        true
+    }
+
+    /// The entry number `n` in the order of iteration: uniform `n` give uniform entries.
+    pub fn nth(&self, n: usize) -> Option<(&[u8], &[u8])> {
+        let (leaf, index) = self.root.as_ref()?.nth(n)?;
+        Some(leaf.pair(&leaf.place(index)))
+    }
+
+    /// All entries, by ranges of hashes.
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(Position::default())
+    }
+
+    /// The entries from a position on, as [`Iter::position`] gave it. The default position is the start.
+    pub fn iter_from(&self, position: Position) -> Iter<'_> {
+        let mut iter = Iter {
+            path: SmallVec::new(),
+            leaf: None,
+            at: position,
+        };
+        if let (Some(root), false) = (&self.root, position.at_end) {
+            iter.descend(root, position.hash);
+        }
+        iter
+    }
+
+    /// Calls `emit` with entries from `cursor` on, in hash order, until there were `count` (and as many
+    /// more as share the last one's place in the order), and returns the cursor to go on with: 0 at the
+    /// end. Start with 0. An entry that is there from the start to the end of a scan is met at least
+    /// once, whatever is added and removed meanwhile.
+    pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(&[u8], &[u8])) -> u64 {
+        let Some(root) = &self.root else { return 0 };
+        let (mut from, mut left) = (cursor << CURSOR_SHIFT, count.max(1));
+        let mut last = None; // the cursor position of the last entry given out, when `left` is 0
+        loop {
+            let found = root.locate(from);
+            let leaf = found.leaf;
+            if from == found.range.first && leaf.count() <= left && last.is_none() {
+                for place in leaf.iter() {
+                    let (field, value) = leaf.pair(&place);
+                    emit(field, value);
+                }
+                left -= leaf.count();
+                if left == 0 {
+                    // The leaf's last position may go on in the next leaf.
+                    last = found.range.end().map(|end| (end - 1) >> CURSOR_SHIFT);
+                }
+            } else {
+                let mut entries: SmallVec<[(u64, Place); leaf::MAX_ENTRIES]> = leaf
+                    .iter()
+                    .map(|place| (self.hash(leaf.pair(&place).0), place))
+                    .filter(|(hash, _)| *hash >= from)
+                    .collect();
+                entries.sort_unstable_by_key(|(hash, _)| *hash);
+                for (hash, place) in entries {
+                    let position = hash >> CURSOR_SHIFT;
+                    if last.is_some_and(|last| last != position) {
+                        return position;
+                    }
+                    let (field, value) = leaf.pair(&place);
+                    emit(field, value);
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        last = Some(position);
+                    }
+                }
+            }
+            match found.range.end() {
+                None => return 0,
+                Some(end) if last.is_some_and(|last| end >> CURSOR_SHIFT != last) => {
+                    return end >> CURSOR_SHIFT;
+                }
+                Some(end) => from = end,
+            }
+        }
+    }
+
+    /// Frees up to about `budget` leaves (of up to 64 entries); returns whether all is freed. The table is
+    /// empty from the first call on. Leaves that a clone shares are only let go of.
+    pub fn free_step(&mut self, budget: usize) -> bool {
+        if let Some(root) = self.root.take() {
+            (self.len, self.memory) = (0, 0);
+            self.dying = Some(root);
+        }
+        let mut budget = budget;
+        if self
+            .dying
+            .as_mut()
+            .is_none_or(|node| Node::free_step(node, &mut budget))
+        {
+            self.dying = None;
+        }
+        self.dying.is_none()
+    }
+
+    /// Panics if something is not as it should be. Linear in the size.
+    pub fn invariants(&self) {
+        let (entries, memory, _) = self.root.as_ref().map_or((0, 0, 0), |root| {
+            root.invariants(Range::ALL, &|field| self.hash(field))
+        });
+        assert_eq!((self.len, self.memory), (entries, memory));
+        assert!(self.len > 0 || self.root.is_none());
+    }
+}
+
+impl core::fmt::Debug for HashTable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[inline]
+fn hash_with(key: (u64, u64), field: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(key.0, key.1);
+    hasher.write(field);
+    hasher.finish()
+}
+
+/// Entries of a table.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    /// The nodes down to the leaf, each with the number of the kid that comes next.
+    path: SmallVec<[(&'a Node, usize); 8]>,
+    leaf: Option<LeafIter<'a>>,
+    at: Position,
+}
+
+impl<'a> Iter<'a> {
+    /// Goes down to the leaf for `hash`, and there to the entry that the position says.
+    fn descend(&mut self, root: &'a Node, hash: u64) {
+        let mut node = root;
+        loop {
+            let index = node.index(hash);
+            self.path.push((node, index + 1));
+            match node.kids() {
+                Kids::Leaves(kids) => {
+                    return self.leaf = Some(kids[index].to.iter_from(self.at.index));
+                }
+                Kids::Nodes(kids) => node = &kids[index].to,
+            }
+        }
+    }
+
+    /// Goes to the next leaf.
+    fn advance(&mut self) -> Option<()> {
+        while let Some((node, next)) = self.path.last_mut() {
+            let index = *next;
+            *next += 1;
+            match node.kids() {
+                Kids::Leaves(kids) if index < kids.len() => {
+                    self.leaf = Some(kids[index].to.iter());
+                    return Some(());
+                }
+                Kids::Nodes(kids) if index < kids.len() => {
+                    let kid = &*kids[index].to;
+                    self.path.push((kid, 0));
+                }
+                _ => {
+                    self.path.pop();
+                }
+            }
+        }
+        self.leaf = None;
+        None
+    }
+
+    /// Where the iteration stands: [`HashTable::iter_from`] goes on from there.
+    pub fn position(&self) -> Position {
+        match &self.leaf {
+            Some(leaf) => Position {
+                hash: self.path_hash(),
+                index: leaf.index(),
+                at_end: false,
+            },
+            None => Position {
+                at_end: true,
+                ..Position::default()
+            },
+        }
+    }
+
+    /// The first hash of the leaf that the path leads to.
+    fn path_hash(&self) -> u64 {
+        self.path
+            .iter()
+            .fold(0, |hash, (node, next)| hash | node.first_hash(next - 1))
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let leaf = self.leaf.as_mut()?;
+            if let Some(place) = leaf.next() {
+                return Some(leaf.leaf().pair(&place));
+            }
+            self.advance()?;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hashtable_tests.rs"]
+mod tests;

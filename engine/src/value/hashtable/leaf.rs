@@ -1,0 +1,461 @@
+//! A leaf: some dozens of entries packed into one reference-counted run of bytes.
+//!
+//! ```text
+//! used u64 | count u16 | slots u16 | zero u32      header, in the machine's own byte order
+//! tag × slots                                      low byte of each entry's hash
+//! size × slots                                     size of each entry in bytes; 255: see the entry
+//! entry …                                          in the order of the tags, up to `used`
+//!
+//! entry   [size u64, if its byte is 255] field length (7 bits a byte, low first) | field | value
+//! ```
+//!
+//! A lookup compares sixteen tags at once, adds the sizes before the one that matches, and so finds
+//! the entry: the header's cache lines and the entry's, no others. There is no array of offsets to keep
+//! and no pointer. The header's zeros are for flags (a field's own expiry can stand before its value).
+
+use super::probe;
+use crate::value::size_class::size_class;
+use alloc::rc::Rc;
+use core::ops::Range;
+use smallvec::SmallVec;
+
+/// Entries of a leaf, unless all their hashes are equal.
+pub(super) const MAX_ENTRIES: usize = 64;
+/// Bytes of a leaf's allocation, unless a single entry needs more.
+pub(super) const MAX_BYTES: usize = 4096;
+
+const HEADER: usize = 16;
+/// The reference counts that stand before the bytes.
+const RC_HEADER: usize = 16;
+/// In the array of sizes: the size stands in the entry.
+const LONG: u8 = 255;
+
+/// See the module's description.
+#[derive(Clone)]
+pub(super) struct Leaf(Rc<[u8]>);
+
+/// Where an entry lies in its leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    index: usize,
+    start: usize,
+    field: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Place {
+    fn size(&self) -> usize {
+        self.value.end - self.start
+    }
+}
+
+/// Bytes that an entry takes, without its tag and size.
+fn entry_size(field: usize, value: usize) -> usize {
+    let size = varint_len(field) + field + value;
+    if size < LONG.into() { size } else { size + 8 }
+}
+
+fn varint_len(value: usize) -> usize {
+    (value.checked_ilog2().unwrap_or(0) / 7 + 1) as usize
+}
+
+/// Writes an entry at the start of `out`; returns its byte in the array of sizes.
+fn write_entry(out: &mut [u8], field: &[u8], value: &[u8]) -> u8 {
+    let size = entry_size(field.len(), value.len());
+    let (short, mut at) = match u8::try_from(size) {
+        Ok(short) if short != LONG => (short, 0),
+        _ => {
+            out[..8].copy_from_slice(&(size as u64).to_ne_bytes());
+            (LONG, 8)
+        }
+    };
+    let mut rest = field.len();
+    while rest >= 128 {
+        out[at] = rest as u8 | 128;
+        rest >>= 7;
+        at += 1;
+    }
+    out[at] = rest as u8;
+    at += 1;
+    out[at..at + field.len()].copy_from_slice(field);
+    at += field.len();
+    out[at..at + value.len()].copy_from_slice(value);
+    short
+}
+
+impl Leaf {
+    /// A leaf without entries.
+    pub(super) fn empty() -> Leaf {
+        Leaf::with_room(0, 0)
+    }
+
+    /// An empty leaf with room for `entries` entries of `data` bytes in all.
+    fn with_room(entries: usize, data: usize) -> Leaf {
+        let slots = entries.next_multiple_of(16);
+        let bytes = size_class(RC_HEADER + HEADER + 2 * slots + data) - RC_HEADER;
+        let mut leaf = Leaf(core::iter::repeat_n(0, bytes).collect());
+        let bytes = leaf.bytes_mut();
+        set_used(bytes, HEADER + 2 * slots);
+        bytes[10..12].copy_from_slice(&(slots as u16).to_ne_bytes());
+        leaf
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        usize::from(u16::from_ne_bytes([self.0[8], self.0[9]]))
+    }
+
+    /// Entries that there is room for in the arrays: a multiple of 16.
+    #[inline]
+    fn slots(&self) -> usize {
+        usize::from(u16::from_ne_bytes([self.0[10], self.0[11]]))
+    }
+
+    #[inline]
+    fn used(&self) -> usize {
+        let mut used = [0; 8];
+        used.copy_from_slice(&self.0[..8]);
+        u64::from_ne_bytes(used) as usize
+    }
+
+    /// Where the entries begin.
+    #[inline]
+    fn data(&self) -> usize {
+        HEADER + 2 * self.slots()
+    }
+
+    fn data_len(&self) -> usize {
+        self.used() - self.data()
+    }
+
+    #[inline]
+    fn sizes(&self) -> &[u8] {
+        &self.0[HEADER + self.slots()..self.data()]
+    }
+
+    fn tag(&self, index: usize) -> u8 {
+        self.0[HEADER + index]
+    }
+
+    /// The leaf's own bytes, copied first if a snapshot shares them.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        Rc::make_mut(&mut self.0)
+    }
+
+    /// Bytes of the allocation.
+    pub(super) fn memory_bytes(&self) -> usize {
+        RC_HEADER + self.0.len()
+    }
+
+    /// Whether an entry of these lengths may be added (or put in the place of `old`) without the leaf
+    /// becoming larger than a leaf should.
+    pub(super) fn has_room(&self, field: usize, value: usize, old: Option<&Place>) -> bool {
+        let (entries, freed) = match old {
+            Some(place) => (self.count(), place.size()),
+            None => (self.count() + 1, 0),
+        };
+        let data = (self.data_len() - freed).saturating_add(entry_size(field, value));
+        entries <= 1
+            || (entries <= MAX_ENTRIES
+                && RC_HEADER + HEADER + 2 * entries.next_multiple_of(16) + data <= MAX_BYTES)
+    }
+
+    /// Looks up a field; `tag` is the low byte of its hash.
+    #[inline]
+    pub(super) fn find(&self, tag: u8, field: &[u8]) -> Option<Place> {
+        let (count, slots) = (self.count(), self.slots());
+        let (tags, _) = self.0[HEADER..HEADER + slots].as_chunks::<16>();
+        for (group, tags) in tags.iter().enumerate() {
+            let before = group * 16;
+            if before >= count {
+                break;
+            }
+            let mut hits = probe::matches(tags, tag);
+            if count - before < 16 {
+                hits &= (1 << (count - before)) - 1;
+            }
+            while hits != 0 {
+                let place = self.place(before + hits.trailing_zeros() as usize);
+                if self.0[place.field.clone()] == *field {
+                    return Some(place);
+                }
+                hits &= hits - 1;
+            }
+        }
+        None
+    }
+
+    /// Where the entry number `index` lies.
+    #[inline]
+    pub(super) fn place(&self, index: usize) -> Place {
+        let (groups, _) = self.sizes().as_chunks::<16>();
+        let mut start = self.data();
+        for (group, sizes) in groups.iter().take(index / 16 + 1).enumerate() {
+            match probe::sum_first(sizes, (index - group * 16).min(16)) {
+                Some(sum) => start += sum,
+                None => return self.place_by_walking(index),
+            }
+        }
+        self.place_at(index, start)
+    }
+
+    #[cold]
+    fn place_by_walking(&self, index: usize) -> Place {
+        let mut place = self.place_at(0, self.data());
+        for i in 1..=index {
+            place = self.place_at(i, place.value.end);
+        }
+        place
+    }
+
+    #[inline]
+    fn place_at(&self, index: usize, start: usize) -> Place {
+        let (size, mut at) = match self.sizes()[index] {
+            LONG => {
+                let mut size = [0; 8];
+                size.copy_from_slice(&self.0[start..start + 8]);
+                (u64::from_ne_bytes(size) as usize, start + 8)
+            }
+            short => (short.into(), start),
+        };
+        let mut byte = self.0[at];
+        let mut field = usize::from(byte & 127);
+        let mut shift = 7;
+        while byte & 128 != 0 {
+            at += 1;
+            byte = self.0[at];
+            field |= usize::from(byte & 127) << shift;
+            shift += 7;
+        }
+        let value = at + 1 + field;
+        Place {
+            index,
+            start,
+            field: at + 1..value,
+            value: value..start + size,
+        }
+    }
+
+    /// The value of the entry at `place`.
+    #[inline]
+    pub(super) fn value(&self, place: &Place) -> &[u8] {
+        &self.0[place.value.clone()]
+    }
+
+    /// The field and value of the entry at `place`.
+    pub(super) fn pair(&self, place: &Place) -> (&[u8], &[u8]) {
+        (&self.0[place.field.clone()], self.value(place))
+    }
+
+    /// All entries from number `index` on.
+    pub(super) fn iter_from(&self, index: usize) -> LeafIter<'_> {
+        let start = if index == 0 {
+            self.data()
+        } else {
+            self.start_of(index)
+        };
+        LeafIter {
+            leaf: self,
+            index,
+            start,
+        }
+    }
+
+    fn start_of(&self, index: usize) -> usize {
+        if index >= self.count() {
+            self.used()
+        } else {
+            self.place(index).start
+        }
+    }
+
+    /// All entries.
+    pub(super) fn iter(&self) -> LeafIter<'_> {
+        self.iter_from(0)
+    }
+
+    /// Adds an entry whose field is not here yet.
+    pub(super) fn insert(&mut self, tag: u8, field: &[u8], value: &[u8]) {
+        let (count, slots, used) = (self.count(), self.slots(), self.used());
+        let size = entry_size(field.len(), value.len());
+        if count == slots || used + size > self.0.len() {
+            *self = self.copied(self.count() + 1, self.data_len() + size);
+        }
+        let (slots, used) = (self.slots(), self.used());
+        let bytes = self.bytes_mut();
+        bytes[HEADER + count] = tag;
+        bytes[HEADER + slots + count] = write_entry(&mut bytes[used..], field, value);
+        set_used(bytes, used + size);
+        set_count(bytes, count + 1);
+    }
+
+    /// Gives an entry another value.
+    pub(super) fn replace(&mut self, place: &Place, value: &[u8]) {
+        if place.value.len() == value.len() {
+            return self.bytes_mut()[place.value.clone()].copy_from_slice(value);
+        }
+        let field: SmallVec<[u8; 64]> = SmallVec::from_slice(&self.0[place.field.clone()]);
+        let (old, new) = (place.size(), entry_size(field.len(), value.len()));
+        let used = self.used() - old + new;
+        if used > self.0.len() {
+            // The arrays may get other places: what counts from here on is the index.
+            *self = self.copied(self.count(), self.data_len() - old + new);
+        }
+        let (start, slots, end) = (self.place(place.index).start, self.slots(), self.used());
+        let bytes = self.bytes_mut();
+        bytes.copy_within(start + old..end, start + new);
+        bytes[HEADER + slots + place.index] = write_entry(&mut bytes[start..], &field, value);
+        set_used(bytes, end - old + new);
+        self.shrink();
+    }
+
+    /// Removes an entry.
+    pub(super) fn remove(&mut self, place: &Place) {
+        let (count, slots, used, data) = (self.count(), self.slots(), self.used(), self.data());
+        let bytes = self.bytes_mut();
+        bytes.copy_within(
+            HEADER + place.index + 1..HEADER + count,
+            HEADER + place.index,
+        );
+        bytes.copy_within(
+            HEADER + slots + place.index + 1..HEADER + slots + count,
+            HEADER + slots + place.index,
+        );
+        debug_assert!(place.start >= data);
+        bytes.copy_within(place.value.end..used, place.start);
+        set_used(bytes, used - place.size());
+        set_count(bytes, count - 1);
+        self.shrink();
+    }
+
+    /// Moves to a smaller allocation when half of this one lies idle.
+    fn shrink(&mut self) {
+        let needed = RC_HEADER + HEADER + 2 * self.count().next_multiple_of(16) + self.data_len();
+        if size_class(needed) <= self.memory_bytes() / 2 {
+            *self = self.copied(self.count(), self.data_len());
+        }
+    }
+
+    /// A copy with room for `entries` entries of `data` bytes in all (at least those that it has).
+    fn copied(&self, entries: usize, data: usize) -> Leaf {
+        let mut copy = Leaf::with_room(entries, data);
+        copy.take(self);
+        copy
+    }
+
+    /// Adds all entries of `other`; there must be room.
+    fn take(&mut self, other: &Leaf) {
+        let (count, slots, used) = (self.count(), self.slots(), self.used());
+        let (more, data) = (other.count(), &other.0[other.data()..other.used()]);
+        let bytes = self.bytes_mut();
+        bytes[HEADER + count..HEADER + count + more]
+            .copy_from_slice(&other.0[HEADER..HEADER + more]);
+        bytes[HEADER + slots + count..HEADER + slots + count + more]
+            .copy_from_slice(&other.sizes()[..more]);
+        bytes[used..used + data.len()].copy_from_slice(data);
+        set_used(bytes, used + data.len());
+        set_count(bytes, count + more);
+    }
+
+    /// Two leaves: the entries that `goes_right` says no to, and the others.
+    pub(super) fn split(&self, goes_right: impl Fn(&[u8]) -> bool) -> (Leaf, Leaf) {
+        let mut rights: SmallVec<[bool; MAX_ENTRIES]> = SmallVec::new();
+        let (mut counts, mut sizes) = ([0; 2], [0; 2]);
+        for place in self.iter() {
+            let right = goes_right(&self.0[place.field.clone()]);
+            rights.push(right);
+            counts[usize::from(right)] += 1;
+            sizes[usize::from(right)] += place.size();
+        }
+        let mut halves = [
+            Leaf::with_room(counts[0], sizes[0]),
+            Leaf::with_room(counts[1], sizes[1]),
+        ];
+        for (place, right) in self.iter().zip(rights) {
+            let half = &mut halves[usize::from(right)];
+            let (count, slots, used) = (half.count(), half.slots(), half.used());
+            let bytes = half.bytes_mut();
+            bytes[HEADER + count] = self.tag(place.index);
+            bytes[HEADER + slots + count] = self.sizes()[place.index];
+            bytes[used..used + place.size()].copy_from_slice(&self.0[place.start..place.value.end]);
+            set_used(bytes, used + place.size());
+            set_count(bytes, count + 1);
+        }
+        halves.into()
+    }
+
+    /// One leaf of two, if it would be small enough not to be split again soon.
+    pub(super) fn merged(&self, other: &Leaf) -> Option<Leaf> {
+        let (entries, data) = (
+            self.count() + other.count(),
+            self.data_len() + other.data_len(),
+        );
+        if entries > 1 && (entries > MAX_ENTRIES * 3 / 8 || data > MAX_BYTES * 3 / 8) {
+            return None;
+        }
+        let mut both = self.copied(entries, data);
+        both.take(other);
+        Some(both)
+    }
+
+    /// Panics if something is not as it should be; `tag_of` gives a field's tag.
+    pub(super) fn invariants(&self, tag_of: impl Fn(&[u8]) -> u8) {
+        let mut end = self.data();
+        assert!(self.count() <= self.slots() && self.slots().is_multiple_of(16));
+        for index in 0..self.count() {
+            let place = self.place(index);
+            assert_eq!(place, self.place_by_walking(index));
+            assert_eq!(place.start, end);
+            let (field, value) = self.pair(&place);
+            assert_eq!(place.size(), entry_size(field.len(), value.len()));
+            assert_eq!(self.tag(index), tag_of(field));
+            end = place.value.end;
+        }
+        assert_eq!(end, self.used());
+        assert!(self.used() <= self.0.len());
+    }
+}
+
+fn set_used(bytes: &mut [u8], used: usize) {
+    bytes[..8].copy_from_slice(&(used as u64).to_ne_bytes());
+}
+
+fn set_count(bytes: &mut [u8], count: usize) {
+    // At most 64, or as many as have one and the same 64-bit hash.
+    bytes[8..10].copy_from_slice(&(count as u16).to_ne_bytes());
+}
+
+/// Entries of a leaf, in its own order.
+#[derive(Clone)]
+pub(super) struct LeafIter<'a> {
+    leaf: &'a Leaf,
+    index: usize,
+    start: usize,
+}
+
+impl<'a> LeafIter<'a> {
+    /// Number of the entry that comes next.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The leaf that is walked.
+    pub(super) fn leaf(&self) -> &'a Leaf {
+        self.leaf
+    }
+}
+
+impl Iterator for LeafIter<'_> {
+    type Item = Place;
+
+    fn next(&mut self) -> Option<Place> {
+        if self.index >= self.leaf.count() {
+            return None;
+        }
+        let place = self.leaf.place_at(self.index, self.start);
+        self.index += 1;
+        self.start = place.value.end;
+        Some(place)
+    }
+}
