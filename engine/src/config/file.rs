@@ -72,6 +72,11 @@ impl Loader {
         }
     }
 
+    /// What the lines so far make.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Takes one line.
     pub fn line(&mut self, number: usize, line: &[u8]) -> Result<Step, FileError> {
         let line = line.trim_ascii();

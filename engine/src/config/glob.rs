@@ -2,7 +2,7 @@
 
 /// Whether `text` matches `pattern`: `*`, `?`, `[a-z]`, `[^x]` and a backslash before a plain character.
 /// Time is at most the product of the lengths.
-pub(super) fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on from when a match of the last star was too short.
     let mut retry: Option<(usize, usize)> = None;

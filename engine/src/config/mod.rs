@@ -19,6 +19,7 @@ mod table;
 mod tests;
 
 pub use choices::*;
+pub use glob::glob_match;
 pub use setting::parse_memory;
 pub use special::*;
 pub use split::{quote, split_args};

@@ -1,0 +1,608 @@
+//! The poll loop: one wake-up is one turn.
+//!
+//! ```text
+//! wait → events noted → answers, new connections → all ready sockets read into one arena
+//!      → the engine executes them as one batch → effects → one writev for each connection with output
+//! ```
+//!
+//! Sockets are edge-triggered: one that was not read to its end stays on the ready list and is read in
+//! the next turn, without asking the poll for it. A read that is shorter than its room has drained the
+//! socket, so there is no second read to be told so.
+
+use crate::clock::Clock;
+use crate::connect::{self, Resolver};
+use crate::conns::{Conns, Stream};
+use crate::disk::DiskThread;
+use crate::limits;
+use crate::listen::{self, Open};
+use crate::log::{Logger, words};
+use crate::report::{INTERVAL_US, Reporter, TurnMeter};
+use crate::signals::Signals;
+use crate::stub::Engine;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use reprise_engine::config::{BindList, Config, LogLevel as ConfigLevel};
+use reprise_engine::{Address, ConnId, Effect, Input, Listener, LogLevel, Now};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const LISTENERS: usize = 2;
+/// The token of the first connection; at most so many listeners fit before it.
+const CONNS: usize = 64;
+
+/// Bytes read in a turn. A turn this long still answers within milliseconds, and its arguments stay in
+/// the cache until they are executed.
+const ARENA: usize = 256 * 1024;
+/// Room for one socket in a turn, if many are ready.
+const READ: usize = 16 * 1024;
+/// Ready sockets up to which each may have more room.
+const FEW: usize = 3;
+/// Bytes written to one connection in a turn.
+const WRITE: usize = 1024 * 1024;
+/// Slices in one write.
+const SLICES: usize = 64;
+/// Connections accepted in a turn.
+const ACCEPTS: usize = 1000;
+/// How long accepting rests when the process has no more files.
+const ACCEPT_PAUSE_US: u64 = 100_000;
+
+struct Listening {
+    kind: Listener,
+    open: Open,
+    /// There may be connections to accept.
+    ready: bool,
+}
+
+/// The engine with all that it lives in.
+pub struct Server {
+    poll: Poll,
+    engine: Engine,
+    log: Arc<Logger>,
+    clock: Clock,
+    conns: Conns,
+    listeners: Vec<Option<Listening>>,
+    /// What the TCP listeners were opened with.
+    bound: BindList,
+    accept_after_us: u64,
+    disk: DiskThread,
+    resolver: Resolver,
+    signals: Signals,
+    arena: Box<[u8]>,
+    /// Where in the arena each connection's bytes are.
+    spans: Vec<(ConnId, usize, usize)>,
+    /// Sockets that may have something to read.
+    ready: VecDeque<ConnId>,
+    /// Connections with more to write than one turn allows.
+    unsent: Vec<ConnId>,
+    /// What happened while effects were carried out; enters with the next turn.
+    inputs: Vec<Input>,
+    reporter: Reporter,
+    meter: TurnMeter,
+    report_due_us: u64,
+    exit: Option<i32>,
+}
+
+impl Server {
+    /// Sets the loop up around an engine that is still to be made.
+    pub fn new(
+        config: Config,
+        seed: [u8; 32],
+        opened: Vec<(Listener, Open)>,
+        log: Arc<Logger>,
+    ) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let mut signals = Signals::install()?;
+        poll.registry()
+            .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
+        let mut clock = Clock::new();
+        let bound = config.bind.clone();
+        let now = clock.now();
+        let mut server = Server {
+            engine: Engine::new(config, seed, now),
+            log,
+            clock,
+            conns: Conns::default(),
+            listeners: Vec::new(),
+            bound,
+            accept_after_us: 0,
+            disk: DiskThread::start(Arc::clone(&waker))?,
+            resolver: Resolver::start(waker)?,
+            signals,
+            arena: vec![0; ARENA].into_boxed_slice(),
+            spans: Vec::new(),
+            ready: VecDeque::new(),
+            unsent: Vec::new(),
+            inputs: Vec::new(),
+            reporter: Reporter::new(),
+            meter: TurnMeter::new(),
+            report_due_us: 0,
+            exit: None,
+            poll,
+        };
+        server.watch_listeners(opened)?;
+        Ok(server)
+    }
+
+    /// Serves until the engine wants to exit; returns the exit code.
+    pub fn run(mut self) -> i32 {
+        let mut events = Events::with_capacity(1024);
+        self.carry_out();
+        loop {
+            if let Some(code) = self.exit {
+                return code;
+            }
+            let end_us = self.clock.mono_us();
+            match self.poll.poll(&mut events, self.patience(end_us)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                Err(error) => {
+                    self.log
+                        .warning(&format!("Waiting for events failed: {}", words(&error)));
+                    return 1;
+                }
+                Ok(()) => {}
+            }
+            let now = self.clock.now();
+            for event in &events {
+                self.note(event);
+            }
+            self.enter(now);
+            self.accept(now);
+            self.read();
+            self.execute();
+            self.tick();
+            self.write_unsent();
+            self.carry_out();
+            self.report();
+            self.meter.turn(self.clock.mono_us() - now.mono_us);
+        }
+    }
+
+    /// How long to wait for events at most.
+    fn patience(&self, now_us: u64) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.unsent.is_empty() || !self.inputs.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let accept = self
+            .listeners
+            .iter()
+            .flatten()
+            .any(|l| l.ready)
+            .then_some(self.accept_after_us);
+        let deadline = [self.engine.deadline(), accept]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(Duration::from_micros(deadline.saturating_sub(now_us)))
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event.token() {
+            // Answers are looked for in every turn.
+            WAKER => {}
+            SIGNALS => {
+                if let Some(signal) = self.signals.shutdown() {
+                    self.inputs.push(Input::Shutdown { signal });
+                }
+            }
+            Token(token) if token < CONNS => {
+                if let Some(Some(listener)) = self.listeners.get_mut(token - LISTENERS) {
+                    listener.ready = true;
+                }
+            }
+            Token(token) => self.note_conn(token - CONNS, event),
+        }
+    }
+
+    fn note_conn(&mut self, index: usize, event: &Event) {
+        let Some(conn) = self.conns.at(index) else {
+            return;
+        };
+        let id = conn.id;
+        if conn.connecting {
+            self.finish_connect(id);
+        }
+        let Some(conn) = self
+            .conns
+            .at(index)
+            .filter(|conn| conn.id == id && !conn.connecting)
+        else {
+            return;
+        };
+        conn.ending |= event.is_read_closed() || event.is_error();
+        if (event.is_readable() || conn.ending) && !conn.queued {
+            conn.queued = true;
+            self.ready.push_back(id);
+        }
+        if event.is_writable() && conn.blocked {
+            conn.blocked = false;
+            let _ = self
+                .conns
+                .watch_writable(self.poll.registry(), CONNS, index, false);
+            self.unsent.push(id);
+        }
+    }
+
+    /// An outgoing socket is open, or broke, or neither yet.
+    fn finish_connect(&mut self, id: ConnId) {
+        let Some((_, conn)) = self.conns.find(id) else {
+            return;
+        };
+        if let Some(error) = conn.stream.error() {
+            self.conns.close(id);
+            self.inputs.push(Input::Closed {
+                conn: id,
+                reason: words(&error),
+            });
+        } else if let Ok((local, peer)) = conn.stream.addresses() {
+            conn.connecting = false;
+            self.inputs.push(Input::Connected {
+                conn: id,
+                local,
+                peer,
+            });
+        }
+    }
+
+    /// Hands the engine what happened besides bytes.
+    fn enter(&mut self, now: Now) {
+        while let Some((op, result)) = self.disk.answer() {
+            self.engine.handle(now, Input::Disk { op, result });
+        }
+        while let Some((conn, found)) = self.resolver.answer() {
+            match found {
+                Ok(addresses) => self.connect(conn, &addresses),
+                Err(error) => self.inputs.push(Input::Closed {
+                    conn,
+                    reason: words(&error),
+                }),
+            }
+        }
+        for input in std::mem::take(&mut self.inputs) {
+            self.engine.handle(now, input);
+        }
+    }
+
+    fn accept(&mut self, now: Now) {
+        if now.mono_us < self.accept_after_us {
+            return;
+        }
+        let mut left = ACCEPTS;
+        for slot in 0..self.listeners.len() {
+            while left > 0 && self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
+                left -= 1;
+                self.accept_one(slot, now);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, slot: usize, now: Now) {
+        let Some(listener) = &mut self.listeners[slot] else {
+            return;
+        };
+        let kind = listener.kind;
+        let keepalive = self.engine.config().tcp_keepalive;
+        let accepted = match &listener.open {
+            Open::Tcp(tcp) => tcp.accept().and_then(|(stream, peer)| {
+                connect::tune(&stream, keepalive);
+                let local = stream.local_addr()?;
+                Ok((Stream::Tcp(stream), Address::Ip(local), Address::Ip(peer)))
+            }),
+            Open::Unix(unix) => unix.accept().map(|(stream, _)| {
+                let path = Address::Unix(self.engine.config().unixsocket.clone());
+                (Stream::Unix(stream), path.clone(), path)
+            }),
+        };
+        let taken = accepted.and_then(|(stream, local, peer)| {
+            let conn = self.conns.accept(self.poll.registry(), CONNS, stream)?;
+            Ok(Input::Accepted {
+                conn,
+                listener: kind,
+                peer,
+                local,
+            })
+        });
+        match taken {
+            Ok(input) => self.engine.handle(now, input),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => listener.ready = false,
+            Err(error) => {
+                self.log.warning(&format!(
+                    "Accepting client connection: accept: {}",
+                    words(&error)
+                ));
+                let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+                if error
+                    .raw_os_error()
+                    .is_some_and(|code| exhausted.contains(&code))
+                {
+                    // The connection stays in the backlog, and no event will tell of it again.
+                    self.accept_after_us = now.mono_us + ACCEPT_PAUSE_US;
+                }
+            }
+        }
+    }
+
+    /// Reads what the ready sockets hold, as far as the arena goes.
+    fn read(&mut self) {
+        self.spans.clear();
+        let mut used = 0;
+        for _ in 0..self.ready.len() {
+            let left = ARENA - used;
+            if left < READ {
+                return;
+            }
+            let room = if self.ready.len() <= FEW {
+                left / self.ready.len().max(1)
+            } else {
+                READ
+            };
+            let Some(id) = self.ready.pop_front() else {
+                return;
+            };
+            let Some((_, conn)) = self.conns.find(id) else {
+                continue;
+            };
+            conn.queued = false;
+            let again = match conn.stream.read(&mut self.arena[used..used + room]) {
+                Ok(0) => {
+                    self.lose(id, String::new());
+                    continue;
+                }
+                Ok(n) => {
+                    self.spans.push((id, used, n));
+                    used += n;
+                    n == room || conn.ending
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+                Err(error) => {
+                    self.lose(id, words(&error));
+                    continue;
+                }
+            };
+            if again {
+                conn.queued = true;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    /// A connection is gone. The engine hears of it in the next turn: what was read before that counts.
+    fn lose(&mut self, id: ConnId, reason: String) {
+        if self.conns.close(id) {
+            self.inputs.push(Input::Closed { conn: id, reason });
+        }
+    }
+
+    /// Executes what was read.
+    fn execute(&mut self) {
+        if self.spans.is_empty() {
+            return;
+        }
+        let arena = &self.arena;
+        let reads: SmallVec<[(ConnId, &[u8]); 64]> = self
+            .spans
+            .iter()
+            .map(|&(id, start, len)| (id, &arena[start..start + len]))
+            .collect();
+        let mut turn = self.engine.receive(&reads);
+        self.clock.turn();
+        while turn.step(self.clock.step()) {}
+    }
+
+    fn tick(&mut self) {
+        let Some(deadline_us) = self.engine.deadline() else {
+            return;
+        };
+        let now = self.clock.now();
+        if deadline_us <= now.mono_us {
+            self.engine.handle(now, Input::Tick);
+        }
+    }
+
+    /// Carries out effects and writes outputs, until there are none.
+    fn carry_out(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some(effect) = self.engine.poll_effect() {
+                idle = false;
+                self.effect(effect);
+            }
+            while let Some(id) = self.engine.poll_output() {
+                idle = false;
+                self.write(id);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Disk { op, request } => self.disk.request(op, request),
+            Effect::Close { conn } => {
+                if !self.conns.close(conn) {
+                    self.resolver.forget(conn);
+                }
+            }
+            Effect::Connect { conn, host, port } => match host.parse() {
+                Ok(ip) => self.connect(conn, &[std::net::SocketAddr::new(ip, port)]),
+                Err(_) => self.resolver.ask(conn, host, port),
+            },
+            Effect::Log { level, text } => self.log.line(level, &text),
+            Effect::Role(role) => self.log.set_role(role),
+            Effect::Reconfigured { name } => self.reconfigure(name),
+            Effect::Exit { code } => self.exit = Some(code),
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, addresses: &[std::net::SocketAddr]) {
+        let config = self.engine.config();
+        let begun = connect::begin(addresses, &config.bind_source_addr, config.tcp_keepalive)
+            .and_then(|stream| {
+                self.conns
+                    .connect(self.poll.registry(), CONNS, conn, Stream::Tcp(stream))
+            });
+        if let Err(error) = begun {
+            self.inputs.push(Input::Closed {
+                conn,
+                reason: words(&error),
+            });
+        }
+    }
+
+    fn write_unsent(&mut self) {
+        for id in std::mem::take(&mut self.unsent) {
+            self.write(id);
+        }
+    }
+
+    /// Writes what the engine has for a connection: all of it, or what the socket takes, or a turn's share.
+    fn write(&mut self, id: ConnId) {
+        let mut written = 0;
+        loop {
+            let Some((index, conn)) = self.conns.find(id) else {
+                return;
+            };
+            if conn.blocked || conn.connecting {
+                return;
+            }
+            let slices: SmallVec<[IoSlice<'_>; SLICES]> = self
+                .engine
+                .output(id)
+                .take(SLICES)
+                .map(IoSlice::new)
+                .collect();
+            let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+            if offered == 0 {
+                return;
+            }
+            let more = slices.len() == SLICES;
+            let result = conn.stream.write(&slices);
+            drop(slices);
+            match result {
+                Ok(n) => {
+                    conn.blocked = n < offered;
+                    self.engine.sent(id, n);
+                    written += n;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => conn.blocked = true,
+                Err(error) => return self.lose(id, words(&error)),
+            }
+            if self.conns.at(index).is_some_and(|conn| conn.blocked) {
+                if let Err(error) =
+                    self.conns
+                        .watch_writable(self.poll.registry(), CONNS, index, true)
+                {
+                    self.lose(id, words(&error));
+                }
+                return;
+            }
+            if !more {
+                return;
+            }
+            if written >= WRITE {
+                return self.unsent.push(id);
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let now = self.clock.now();
+        if now.mono_us >= self.report_due_us {
+            self.report_due_us = now.mono_us + INTERVAL_US;
+            self.engine
+                .handle(now, Input::Memory(self.reporter.report(&self.meter)));
+        }
+    }
+
+    /// Acts on a directive that CONFIG SET changed.
+    fn reconfigure(&mut self, name: &'static str) {
+        match name {
+            "port" | "bind" => self.listen_anew(),
+            "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
+            "maxclients" => {
+                limits::adjust_open_files(self.engine.config().maxclients, &self.log);
+            }
+            "dir" => {
+                let dir = &self.engine.config().dir.0;
+                if let Err(error) = std::env::set_current_dir(dir) {
+                    self.log
+                        .warning(&format!("Can't chdir to '{dir}': {}", words(&error)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens the clients' TCP listeners anew; if that fails, the addresses of before.
+    fn listen_anew(&mut self) {
+        for slot in &mut self.listeners {
+            if slot.as_ref().is_some_and(|l| l.kind == Listener::Tcp) {
+                *slot = None;
+            }
+        }
+        let mut config = self.engine.config().clone();
+        let opened = listen::open_tcp(&config, &self.log).or_else(|failed| {
+            self.log.warning(&failed.0);
+            config.bind = self.bound.clone();
+            listen::open_tcp(&config, &self.log)
+        });
+        match opened {
+            Ok(opened) => {
+                self.bound = config.bind;
+                if let Err(error) = self.watch_listeners(opened) {
+                    self.log
+                        .warning(&format!("Watching a listener failed: {}", words(&error)));
+                }
+            }
+            Err(failed) => self.log.warning(&failed.0),
+        }
+    }
+
+    fn watch_listeners(&mut self, opened: Vec<(Listener, Open)>) -> io::Result<()> {
+        for (kind, mut open) in opened {
+            let slot = self
+                .listeners
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(self.listeners.len());
+            if LISTENERS + slot >= CONNS {
+                return Err(io::Error::other("too many listeners"));
+            }
+            self.poll.registry().register(
+                open.source(),
+                Token(LISTENERS + slot),
+                Interest::READABLE,
+            )?;
+            let listening = Some(Listening {
+                kind,
+                open,
+                ready: false,
+            });
+            if slot == self.listeners.len() {
+                self.listeners.push(listening);
+            } else {
+                self.listeners[slot] = listening;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The level below which log lines are dropped.
+pub fn log_level(level: ConfigLevel) -> LogLevel {
+    match level {
+        ConfigLevel::Debug => LogLevel::Debug,
+        ConfigLevel::Verbose => LogLevel::Verbose,
+        ConfigLevel::Notice => LogLevel::Notice,
+        ConfigLevel::Warning => LogLevel::Warning,
+    }
+}

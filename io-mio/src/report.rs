@@ -1,0 +1,114 @@
+//! Figures about the process for INFO: memory, CPU time, the longest turn.
+
+use crate::sys;
+use reprise_engine::MemoryReport;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+/// How often figures are gathered, at most.
+pub const INTERVAL_US: u64 = 100_000;
+
+/// Finds the longest turn in CPU time, with a system call now and then only.
+///
+/// A turn can set a record only if its wall time does, and wall time is known. For such a turn the CPU
+/// clock is read; it says what was spent since the last reading, which is kept at most
+/// [`TurnMeter::SLACK_US`] of turns behind: so much, at most, the record is too high.
+pub struct TurnMeter {
+    longest_us: u64,
+    mark_us: u64,
+    since_mark_us: u64,
+}
+
+impl TurnMeter {
+    const SLACK_US: u64 = 200;
+
+    /// Starts to measure this thread.
+    pub fn new() -> TurnMeter {
+        TurnMeter {
+            longest_us: 0,
+            mark_us: sys::thread_cpu_us(),
+            since_mark_us: 0,
+        }
+    }
+
+    /// A turn took so long by the monotonic clock.
+    pub fn turn(&mut self, wall_us: u64) {
+        self.since_mark_us += wall_us;
+        if self.since_mark_us <= Self::SLACK_US && wall_us <= self.longest_us {
+            return;
+        }
+        let cpu_us = sys::thread_cpu_us();
+        if wall_us > self.longest_us {
+            self.longest_us = self.longest_us.max(wall_us.min(cpu_us - self.mark_us));
+        }
+        (self.mark_us, self.since_mark_us) = (cpu_us, 0);
+    }
+}
+
+/// Reads the figures.
+pub struct Reporter {
+    statm: Option<File>,
+    page_bytes: u64,
+    system_bytes: u64,
+}
+
+impl Reporter {
+    /// Opens what will be read again and again.
+    pub fn new() -> Reporter {
+        let system_kb = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemTotal:"))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        });
+        Reporter {
+            statm: File::open("/proc/self/statm").ok(),
+            page_bytes: sys::page_bytes(),
+            system_bytes: system_kb.unwrap_or(0) * 1024,
+        }
+    }
+
+    /// The figures now.
+    pub fn report(&self, turns: &TurnMeter) -> MemoryReport {
+        let rss_bytes = self.rss_pages().unwrap_or(0) * self.page_bytes;
+        let (cpu_user, cpu_sys) = sys::process_cpu();
+        MemoryReport {
+            rss_bytes,
+            allocated_bytes: rss_bytes,
+            system_bytes: self.system_bytes,
+            cpu_user,
+            cpu_sys,
+            longest_turn_cpu_us: turns.longest_us,
+        }
+    }
+
+    fn rss_pages(&self) -> Option<u64> {
+        let mut buffer = [0; 128];
+        let n = self.statm.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        std::str::from_utf8(&buffer[..n])
+            .ok()?
+            .split(' ')
+            .nth(1)?
+            .parse()
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_waits_is_not_a_long_one() {
+        let mut meter = TurnMeter::new();
+        // By the wall it took an hour; by the CPU clock, what this test takes.
+        meter.turn(3_600_000_000);
+        assert!(meter.longest_us < 60_000_000);
+    }
+
+    #[test]
+    fn figures_are_there() {
+        let report = Reporter::new().report(&TurnMeter::new());
+        assert!(report.rss_bytes > 100_000 && report.system_bytes > report.rss_bytes);
+    }
+}
