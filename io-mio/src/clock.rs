@@ -55,13 +55,23 @@ impl Clock {
         self.origin.elapsed().as_micros() as u64
     }
 
+    /// The time now, Unix time as of the last [`Clock::now`]: within a turn it runs with the other clock.
+    pub fn fresh(&mut self) -> Now {
+        let mono_us = self.mono_us();
+        self.last = Now {
+            mono_us,
+            unix_us: self.unix_at_origin + mono_us,
+        };
+        self.last
+    }
+
     /// To be called before the first [`Clock::step`] of a turn.
     pub fn turn(&mut self) {
         self.steps = 0;
         self.coarse = sys::coarse_ns();
     }
 
-    /// The time for one step of a turn. Unix time runs with the monotonic clock within a turn.
+    /// The time for one step of a turn.
     pub fn step(&mut self) -> Now {
         self.steps = self.steps.wrapping_add(1);
         let due = self.steps <= EXACT_STEPS || self.steps.is_multiple_of(STRIDE) || {

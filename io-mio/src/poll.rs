@@ -133,11 +133,11 @@ impl Server {
     pub fn run(mut self) -> i32 {
         let mut events = Events::with_capacity(1024);
         self.carry_out();
+        let mut end_us = self.clock.mono_us();
         loop {
             if let Some(code) = self.exit {
                 return code;
             }
-            let end_us = self.clock.mono_us();
             match self.poll.poll(&mut events, self.patience(end_us)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 Err(error) => {
@@ -155,11 +155,11 @@ impl Server {
             self.accept(now);
             self.read();
             self.execute();
-            self.tick();
+            self.keep_time();
             self.write_unsent();
             self.carry_out();
-            self.report();
-            self.meter.turn(self.clock.mono_us() - now.mono_us);
+            end_us = self.clock.mono_us();
+            self.meter.turn(end_us - now.mono_us);
         }
     }
 
@@ -395,13 +395,20 @@ impl Server {
         while turn.step(self.clock.step()) {}
     }
 
-    fn tick(&mut self) {
-        let Some(deadline_us) = self.engine.deadline() else {
-            return;
-        };
-        let now = self.clock.now();
-        if deadline_us <= now.mono_us {
+    /// Lets the engine do what is due, and tells it how the process fares.
+    fn keep_time(&mut self) {
+        let now = self.clock.fresh();
+        if self
+            .engine
+            .deadline()
+            .is_some_and(|deadline_us| deadline_us <= now.mono_us)
+        {
             self.engine.handle(now, Input::Tick);
+        }
+        if now.mono_us >= self.report_due_us {
+            self.report_due_us = now.mono_us + INTERVAL_US;
+            self.engine
+                .handle(now, Input::Memory(self.reporter.report(&self.meter)));
         }
     }
 
@@ -511,15 +518,6 @@ impl Server {
             if written >= WRITE {
                 return self.unsent.push(id);
             }
-        }
-    }
-
-    fn report(&mut self) {
-        let now = self.clock.now();
-        if now.mono_us >= self.report_due_us {
-            self.report_due_us = now.mono_us + INTERVAL_US;
-            self.engine
-                .handle(now, Input::Memory(self.reporter.report(&self.meter)));
         }
     }
 
