@@ -15,7 +15,6 @@ mod log;
 mod poll;
 mod report;
 mod signals;
-mod stub;
 mod sys;
 
 use args::{LoadError, Wish};

@@ -18,11 +18,10 @@ use crate::listen::{self, Open};
 use crate::log::{Logger, words};
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
-use crate::stub::Engine;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reprise_engine::config::{BindList, Config, LogLevel as ConfigLevel};
-use reprise_engine::{Address, ConnId, Effect, Input, Listener, LogLevel, Now};
+use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -156,7 +155,6 @@ impl Server {
             self.read();
             self.execute();
             self.keep_time();
-            self.write_unsent();
             self.carry_out();
             end_us = self.clock.mono_us();
             self.meter.turn(end_us - now.mono_us);
@@ -379,11 +377,8 @@ impl Server {
         }
     }
 
-    /// Executes what was read.
+    /// Executes what was read, and what events have let go on.
     fn execute(&mut self) {
-        if self.spans.is_empty() {
-            return;
-        }
         let arena = &self.arena;
         let reads: SmallVec<[(ConnId, &[u8]); 64]> = self
             .spans
@@ -414,11 +409,16 @@ impl Server {
 
     /// Carries out effects and writes outputs, until there are none.
     fn carry_out(&mut self) {
+        let mut unsent = std::mem::take(&mut self.unsent);
         loop {
             let mut idle = true;
             while let Some(effect) = self.engine.poll_effect() {
                 idle = false;
                 self.effect(effect);
+            }
+            for id in unsent.drain(..) {
+                idle = false;
+                self.write(id);
             }
             while let Some(id) = self.engine.poll_output() {
                 idle = false;
@@ -461,12 +461,6 @@ impl Server {
                 conn,
                 reason: words(&error),
             });
-        }
-    }
-
-    fn write_unsent(&mut self) {
-        for id in std::mem::take(&mut self.unsent) {
-            self.write(id);
         }
     }
 
