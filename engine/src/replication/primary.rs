@@ -165,6 +165,8 @@ pub(super) struct Link {
     pub progress_us: u64,
     pub ack_offset: u64,
     pub ack_us: u64,
+    /// Since it has its data it was once within its output limit.
+    caught_up: bool,
     over_soft_since_us: Option<u64>,
     peer_ip: String,
 }
@@ -183,6 +185,7 @@ impl Link {
             progress_us: now.mono_us,
             ack_offset: 0,
             ack_us: now.mono_us,
+            caught_up: false,
             over_soft_since_us: None,
             peer_ip: match request.peer {
                 Address::Ip(addr) => addr.ip().to_string(),
@@ -539,7 +542,6 @@ impl Serving {
     pub fn start_stream(&mut self, conn: ConnId) {
         if let Some(link) = self.links.iter_mut().find(|link| link.conn == conn) {
             link.streaming = true;
-            self.patience.remove(&link.name());
         }
     }
 
@@ -704,6 +706,12 @@ impl Serving {
         }
         // A limit below the backlog would cut replicas that the backlog then lets continue.
         let limit = hard.max(cx.settings.backlog_bytes);
+        for link in &mut self.links {
+            if link.streaming && !link.caught_up && lag_bytes(link, cx.journal) < limit {
+                link.caught_up = true;
+                self.patience.remove(&link.name());
+            }
+        }
         let over: Vec<ConnId> = self
             .links
             .iter()
@@ -740,7 +748,7 @@ impl Serving {
     /// Where the write rate times the duration of a synchronisation exceeds the limit, Redis cuts every
     /// attempt at the same point and starts over, for ever. Here one of the next attempts ends.
     fn limit(&self, link: &Link, limit: u64) -> u64 {
-        if link.streaming || self.patience.is_empty() {
+        if link.caught_up || self.patience.is_empty() {
             return limit;
         }
         let cuts = self.patience.get(&link.name()).copied().unwrap_or(0);
@@ -757,7 +765,7 @@ impl Serving {
 
     fn overrun(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         if let Some(link) = self.link_mut(conn)
-            && !link.streaming
+            && !link.caught_up
         {
             let name = link.name();
             self.grow_patience(name);
