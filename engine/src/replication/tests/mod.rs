@@ -1,0 +1,4 @@
+mod chaos;
+mod golden;
+mod scenarios;
+mod world;
