@@ -1,1 +1,84 @@
-//! The snapshot format: the only module that knows it.
+//! The snapshot format (RDB): the only module that knows it.
+//!
+//! ```text
+//! file     "REDIS" version:4 digits, then items, then 0xFF and (version ≥ 5) a CRC-64 (Jones), little-endian,
+//!          of everything before it; eight zero bytes stand for "no checksum"
+//! item     0xFA string string          a named fact about the file (redis-ver, ctime, repl-id, …)
+//!          0xF5 string                 a function library
+//!          0xFE length                 the keys that follow belong to this database
+//!          0xFB length length          hint: number of its keys, and of those that expire
+//!          [attribute]… type string value     a key
+//! attribute 0xFC i64 LE                expires at this Unix time in milliseconds
+//!          0xFD i32 LE                 the same in seconds (version 1 and 2)
+//!          0xF8 length                 seconds since the last access
+//!          0xF9 u8                     access frequency (LFU)
+//! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
+//!          (zipmap, ziplist, listpack)
+//! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
+//! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
+//!          or 0xC3 length length bytes: LZF, compressed and plain length first
+//! ```
+//!
+//! [`Encoder`] writes version 10, which Redis 7.0 reads. [`Decoder`] reads versions 1 to 11 in pieces
+//! of any size, as a file or a replication link delivers them. [`dump`] is the same value encoding as
+//! one self-checking string (DUMP, RESTORE, MIGRATE).
+//!
+//! Source: Redis's RDB documentation and files written by Redis 2.4 to 7.2.
+
+mod decode;
+pub mod dump;
+mod encode;
+mod legacy;
+pub mod lzf;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Decoder, Event, RdbError, RdbErrorKind, Value};
+pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
+
+/// The version that [`Encoder`] writes.
+pub const VERSION: u32 = 10;
+/// The newest version that [`Decoder`] reads.
+pub const MAX_VERSION: u32 = 11;
+
+const MAGIC: &[u8; 5] = b"REDIS";
+
+mod op {
+    pub const FUNCTION: u8 = 0xF5;
+    pub const FUNCTION_PRE_GA: u8 = 0xF6;
+    pub const MODULE_AUX: u8 = 0xF7;
+    pub const IDLE: u8 = 0xF8;
+    pub const FREQUENCY: u8 = 0xF9;
+    pub const AUX: u8 = 0xFA;
+    pub const RESIZE_DB: u8 = 0xFB;
+    pub const EXPIRE_MS: u8 = 0xFC;
+    pub const EXPIRE_S: u8 = 0xFD;
+    pub const SELECT_DB: u8 = 0xFE;
+    pub const EOF: u8 = 0xFF;
+}
+
+mod kind {
+    pub const STRING: u8 = 0;
+    pub const HASH: u8 = 4;
+    pub const HASH_ZIPMAP: u8 = 9;
+    pub const HASH_ZIPLIST: u8 = 13;
+    pub const HASH_LISTPACK: u8 = 16;
+}
+
+/// First bytes of strings that are not plain.
+mod special {
+    pub const INT8: u8 = 0xC0;
+    pub const INT16: u8 = 0xC1;
+    pub const INT32: u8 = 0xC2;
+    pub const LZF: u8 = 0xC3;
+}
+
+/// The checksum of snapshots: 16 tables of 256 entries, so that it keeps pace with a disk.
+static CRC: crc::Crc<u64, crc::Table<16>> =
+    crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_REDIS);
+
+/// CRC-64 (Jones) of `bytes`.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    CRC.checksum(bytes)
+}

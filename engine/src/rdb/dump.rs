@@ -1,0 +1,89 @@
+//! One value as a self-checking string: what DUMP returns and RESTORE and MIGRATE take.
+//!
+//! ```text
+//! payload  type:u8 value (as in a snapshot), version:u16 LE, CRC-64 (Jones):u64 LE of all before it
+//! ```
+//!
+//! A checksum of eight zero bytes is accepted unverified, as Redis does from 7.0 on.
+
+use super::{Decoder, Encoder, Event, MAX_VERSION, Options, Value, ValueView, checksum};
+use alloc::vec::Vec;
+
+const FOOTER: usize = 10;
+
+/// Why a payload is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DumpError {
+    /// Too short, from a newer server, or changed on its way.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// The checksum is right, the value is not one.
+    #[error("Bad data format")]
+    Format,
+}
+
+/// The payload of a value.
+pub fn dump(value: ValueView<'_>, compress: bool) -> Vec<u8> {
+    let mut encoder = Encoder::new(Options {
+        compress,
+        checksum: false,
+    });
+    encoder.object(value);
+    sealed(encoder)
+}
+
+/// The payload of a hash of `count` pairs. The iterator must give as many.
+pub fn dump_hash<'a>(
+    count: u64,
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    compress: bool,
+) -> Vec<u8> {
+    let mut encoder = Encoder::new(Options {
+        compress,
+        checksum: false,
+    });
+    encoder.hash_object(count);
+    for (field, value) in pairs {
+        encoder.pair(field, value);
+    }
+    sealed(encoder)
+}
+
+/// The value of a payload; nothing inside is an empty collection, which Redis refuses.
+pub fn restore(payload: &[u8]) -> Result<Value, DumpError> {
+    let body = verify(payload)?;
+    let mut decoder = Decoder::object(body);
+    match decoder.next_event() {
+        Ok(Event::Key { value, .. }) if decoder.offset() == body.len() as u64 => Ok(value),
+        _ => Err(DumpError::Format),
+    }
+}
+
+/// The payload without its footer, if that is right.
+pub fn verify(payload: &[u8]) -> Result<&[u8], DumpError> {
+    let body_len = payload
+        .len()
+        .checked_sub(FOOTER)
+        .filter(|&len| len > 0)
+        .ok_or(DumpError::Footer)?;
+    let (body, footer) = payload.split_at(body_len);
+    let version = u32::from(footer[0]) | u32::from(footer[1]) << 8;
+    let sum = footer[2..]
+        .iter()
+        .rev()
+        .fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    let right = version <= MAX_VERSION && (sum == 0 || sum == checksum(&payload[..body_len + 2]));
+    if right {
+        Ok(body)
+    } else {
+        Err(DumpError::Footer)
+    }
+}
+
+fn sealed(mut encoder: Encoder) -> Vec<u8> {
+    let mut payload = Vec::from(encoder.take());
+    payload.extend_from_slice(&(super::VERSION as u16).to_le_bytes());
+    let sum = checksum(&payload);
+    payload.extend_from_slice(&sum.to_le_bytes());
+    payload
+}

@@ -1,0 +1,361 @@
+//! Writing a snapshot, stepwise: each call appends to an internal buffer that the caller takes in
+//! pieces, so a snapshot of any size passes through a bounded amount of memory.
+
+use super::{CRC, MAGIC, VERSION, kind, lzf, op, special};
+use alloc::format;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::mem;
+
+/// How to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Compress strings of more than 20 bytes (`rdbcompression`).
+    pub compress: bool,
+    /// End with a checksum, not with zeros (`rdbchecksum`).
+    pub checksum: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            compress: true,
+            checksum: true,
+        }
+    }
+}
+
+/// The facts that open a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// `redis-ver`: the version that we claim to be.
+    pub redis_version: &'a str,
+    /// `ctime`: Unix time in seconds.
+    pub ctime_s: u64,
+    /// `used-mem` in bytes.
+    pub used_memory: u64,
+    /// Where in the replication stream the snapshot stands, if there is a stream.
+    pub replication: Option<ReplicationPoint<'a>>,
+    /// Whether the snapshot is the base of an AOF.
+    pub aof_base: bool,
+}
+
+/// A position in a replication stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicationPoint<'a> {
+    /// `repl-stream-db`: the database selected in the stream.
+    pub selected_db: i64,
+    /// `repl-id`: the stream's name, 40 characters.
+    pub id: &'a str,
+    /// `repl-offset` in bytes.
+    pub offset: u64,
+}
+
+/// What is stored beside a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyMeta {
+    /// Expiry as Unix time in milliseconds.
+    pub expire_ms: Option<u64>,
+    /// Seconds since the last access; stored when the eviction policy is LRU.
+    pub idle_s: Option<u64>,
+    /// Access frequency; stored when the eviction policy is LFU.
+    pub frequency: Option<u8>,
+}
+
+/// A value that fits one step. Large hashes go by [`Encoder::hash`] and [`Encoder::pair`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueView<'a> {
+    /// A string.
+    Str(&'a [u8]),
+    /// A string that is a number in decimal.
+    Int(i64),
+    /// A hash as the bytes of a listpack: field, value, field, value, …
+    HashListpack(&'a [u8]),
+}
+
+/// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
+const MAX_INT_TEXT: usize = 11;
+/// Strings must be longer than this to be compressed, and be shortened by [`MIN_GAIN`].
+const MIN_COMPRESSED: usize = 20;
+const MIN_GAIN: usize = 4;
+
+/// Writes one snapshot: [`begin`](Encoder::begin), any of the middle ones, [`end`](Encoder::end).
+#[derive(Debug)]
+pub struct Encoder {
+    options: Options,
+    out: Vec<u8>,
+    /// How far `out` is in `digest`.
+    summed: usize,
+    digest: Digest,
+    taken: u64,
+    lzf: lzf::Compressor,
+    packed: Vec<u8>,
+}
+
+struct Digest(crc::Digest<'static, u64, crc::Table<16>>);
+
+impl core::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:016x}", self.0.clone().finalize())
+    }
+}
+
+impl Encoder {
+    /// An encoder that has written nothing.
+    pub fn new(options: Options) -> Encoder {
+        Encoder {
+            options,
+            out: Vec::new(),
+            summed: 0,
+            digest: Digest(CRC.digest()),
+            taken: 0,
+            lzf: lzf::Compressor::default(),
+            packed: Vec::new(),
+        }
+    }
+
+    /// The signature and the facts about the file.
+    pub fn begin(&mut self, header: &Header<'_>) {
+        self.out.extend_from_slice(MAGIC);
+        self.out
+            .extend_from_slice(format!("{VERSION:04}").as_bytes());
+        self.aux("redis-ver", header.redis_version);
+        self.aux("redis-bits", "64");
+        self.aux("ctime", &format!("{}", header.ctime_s));
+        self.aux("used-mem", &format!("{}", header.used_memory));
+        if let Some(point) = &header.replication {
+            self.aux("repl-stream-db", &format!("{}", point.selected_db));
+            self.aux("repl-id", point.id);
+            self.aux("repl-offset", &format!("{}", point.offset));
+        }
+        self.aux("aof-base", if header.aof_base { "1" } else { "0" });
+    }
+
+    /// One named fact.
+    pub fn aux(&mut self, name: &str, value: &str) {
+        self.out.push(op::AUX);
+        self.string(name.as_bytes());
+        self.string(value.as_bytes());
+    }
+
+    /// A function library's source.
+    pub fn function(&mut self, code: &[u8]) {
+        self.out.push(op::FUNCTION);
+        self.string(code);
+    }
+
+    /// The keys that follow belong to database `db`, which has `keys` keys, `expires` of them with an expiry.
+    pub fn select_db(&mut self, db: u32, keys: u64, expires: u64) {
+        self.out.push(op::SELECT_DB);
+        self.length(u64::from(db));
+        self.out.push(op::RESIZE_DB);
+        self.length(keys);
+        self.length(expires);
+    }
+
+    /// A key with its value.
+    pub fn key(&mut self, key: &[u8], meta: &KeyMeta, value: ValueView<'_>) {
+        self.meta(meta);
+        self.out.push(value_kind(value));
+        self.string(key);
+        self.value(value);
+    }
+
+    /// A key whose value is a hash of `pairs` pairs; as many calls of [`pair`](Encoder::pair) must follow
+    /// before anything else.
+    pub fn hash(&mut self, key: &[u8], meta: &KeyMeta, pairs: u64) {
+        self.meta(meta);
+        self.out.push(kind::HASH);
+        self.string(key);
+        self.length(pairs);
+    }
+
+    /// One field of a hash begun by [`hash`](Encoder::hash), and its value.
+    pub fn pair(&mut self, field: &[u8], value: &[u8]) {
+        self.string(field);
+        self.string(value);
+    }
+
+    /// The end mark and the checksum. Nothing may follow but [`take`](Encoder::take).
+    pub fn end(&mut self) {
+        self.out.push(op::EOF);
+        self.sum();
+        let sum = if self.options.checksum {
+            self.digest.0.clone().finalize()
+        } else {
+            0
+        };
+        self.out.extend_from_slice(&sum.to_le_bytes());
+    }
+
+    /// Bytes that wait to be taken.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Bytes written so far, taken or not.
+    pub fn written(&self) -> u64 {
+        self.taken + self.out.len() as u64
+    }
+
+    /// What was written since the last call.
+    #[must_use]
+    pub fn take(&mut self) -> Bytes {
+        self.sum();
+        self.summed = 0;
+        self.taken += self.out.len() as u64;
+        Bytes::from(mem::take(&mut self.out))
+    }
+
+    /// One value with its type byte, without key: the body of a DUMP payload.
+    pub(super) fn object(&mut self, value: ValueView<'_>) {
+        self.out.push(value_kind(value));
+        self.value(value);
+    }
+
+    /// The head of a hash of `pairs` pairs without key; the pairs follow.
+    pub(super) fn hash_object(&mut self, pairs: u64) {
+        self.out.push(kind::HASH);
+        self.length(pairs);
+    }
+
+    fn sum(&mut self) {
+        if self.options.checksum {
+            self.digest.0.update(&self.out[self.summed..]);
+        }
+        self.summed = self.out.len();
+    }
+
+    fn meta(&mut self, meta: &KeyMeta) {
+        if let Some(at) = meta.expire_ms {
+            self.out.push(op::EXPIRE_MS);
+            self.out
+                .extend_from_slice(&at.min(i64::MAX as u64).to_le_bytes());
+        }
+        if let Some(idle) = meta.idle_s {
+            self.out.push(op::IDLE);
+            self.length(idle);
+        }
+        if let Some(frequency) = meta.frequency {
+            self.out.extend_from_slice(&[op::FREQUENCY, frequency]);
+        }
+    }
+
+    fn value(&mut self, value: ValueView<'_>) {
+        match value {
+            ValueView::Str(bytes) => self.string(bytes),
+            ValueView::Int(number) => match i32::try_from(number) {
+                Ok(small) => self.int(small),
+                Err(_) => self.string(format!("{number}").as_bytes()),
+            },
+            ValueView::HashListpack(bytes) => self.string(bytes),
+        }
+    }
+
+    fn string(&mut self, bytes: &[u8]) {
+        if let Some(number) = canonical_i32(bytes) {
+            return self.int(number);
+        }
+        if self.options.compress && bytes.len() > MIN_COMPRESSED {
+            self.packed.clear();
+            if self
+                .lzf
+                .compress(bytes, bytes.len() - MIN_GAIN, &mut self.packed)
+            {
+                self.out.push(special::LZF);
+                let packed = mem::take(&mut self.packed);
+                self.length(packed.len() as u64);
+                self.length(bytes.len() as u64);
+                self.out.extend_from_slice(&packed);
+                self.packed = packed;
+                return;
+            }
+        }
+        self.length(bytes.len() as u64);
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn int(&mut self, number: i32) {
+        if let Ok(byte) = i8::try_from(number) {
+            self.out.extend_from_slice(&[special::INT8, byte as u8]);
+        } else if let Ok(short) = i16::try_from(number) {
+            self.out.push(special::INT16);
+            self.out.extend_from_slice(&short.to_le_bytes());
+        } else {
+            self.out.push(special::INT32);
+            self.out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn length(&mut self, length: u64) {
+        if length < 1 << 6 {
+            self.out.push(length as u8);
+        } else if length < 1 << 14 {
+            self.out
+                .extend_from_slice(&(length as u16 | 1 << 14).to_be_bytes());
+        } else if let Ok(word) = u32::try_from(length) {
+            self.out.push(0x80);
+            self.out.extend_from_slice(&word.to_be_bytes());
+        } else {
+            self.out.push(0x81);
+            self.out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+fn value_kind(value: ValueView<'_>) -> u8 {
+    match value {
+        ValueView::Str(_) | ValueView::Int(_) => kind::STRING,
+        ValueView::HashListpack(_) => kind::HASH_LISTPACK,
+    }
+}
+
+/// The number that `text` is the decimal form of, if printing the number gives back the text.
+fn canonical_i32(text: &[u8]) -> Option<i32> {
+    if text.is_empty() || text.len() > MAX_INT_TEXT {
+        return None;
+    }
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let canonical = match digits {
+        [b'0'] => text.len() == 1,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if !canonical {
+        return None;
+    }
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_prints_back_is_a_number() {
+        for (text, number) in [
+            ("0", 0),
+            ("-1", -1),
+            ("2147483647", i32::MAX),
+            ("-2147483648", i32::MIN),
+        ] {
+            assert_eq!(canonical_i32(text.as_bytes()), Some(number));
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "01",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "2147483648",
+            "-2147483649",
+            "12345678901",
+        ] {
+            assert_eq!(canonical_i32(text.as_bytes()), None, "{text}");
+        }
+    }
+}

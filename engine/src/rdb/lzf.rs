@@ -1,0 +1,241 @@
+//! LZF, the light compression of strings in snapshots: a byte-oriented LZ77.
+//!
+//! A compressed string is a row of items, each opened by one control byte:
+//!
+//! ```text
+//! 000LLLLL                     literal run: L + 1 bytes follow (1..=32)
+//! LLLooooo oooooooo            copy: L + 2 bytes (3..=8) from `o + 1` bytes back (1..=8192)
+//! 111ooooo LLLLLLLL oooooooo   copy: L + 9 bytes (9..=264) from `o + 1` bytes back
+//! ```
+//!
+//! A copy may overlap what it writes: distance 1 repeats the last byte. The uncompressed length is
+//! not part of the item row; the snapshot stores it beside (format: Marc Lehmann's liblzf).
+
+use alloc::vec::Vec;
+
+const MAX_LITERAL: usize = 32;
+const MAX_DISTANCE: usize = 1 << 13;
+const MIN_MATCH: usize = 3;
+const MAX_MATCH: usize = 264;
+
+/// No compressed byte can stand for more than this many: three bytes copy at most [`MAX_MATCH`].
+const MAX_RATIO: usize = MAX_MATCH / 3;
+
+/// A compressor with its table of recent positions, kept between strings to save the allocation.
+/// What it writes depends on the input alone.
+#[derive(Debug, Default)]
+pub struct Compressor {
+    /// By hash of three bytes: the last position with that hash, plus one; 0 is none.
+    recent: Vec<u32>,
+}
+
+impl Compressor {
+    /// Appends the compressed form of `input` to `out` if it takes at most `limit` bytes. Otherwise
+    /// `out` is as before and the answer is false.
+    pub fn compress(&mut self, input: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        if input.len() < MIN_MATCH + 1 || input.len() >= u32::MAX as usize {
+            return false;
+        }
+        let slots = input.len().next_power_of_two().clamp(64, 1 << 14);
+        self.recent.clear();
+        self.recent.resize(slots, 0);
+        let start = out.len();
+        let fits = self.emit(input, limit, slots - 1, out);
+        if !fits {
+            out.truncate(start);
+        }
+        fits
+    }
+
+    fn emit(&mut self, input: &[u8], limit: usize, mask: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let (mut at, mut literal_from) = (0, 0);
+        while at + MIN_MATCH <= input.len() {
+            let here = [input[at], input[at + 1], input[at + 2]];
+            let slot = &mut self.recent[hash(here) & mask];
+            let candidate = *slot as usize;
+            *slot = at as u32 + 1;
+            let usable = candidate > 0
+                && at - (candidate - 1) <= MAX_DISTANCE
+                && input[candidate - 1..candidate + 2] == here;
+            if !usable {
+                at += 1;
+                // Incompressible data must cost little: give up as soon as the literals alone are too many.
+                if at - literal_from >= MAX_LITERAL {
+                    literals(&input[literal_from..at], out);
+                    literal_from = at;
+                    if out.len() - start > limit {
+                        return false;
+                    }
+                }
+                continue;
+            }
+            let from = candidate - 1;
+            let room = (input.len() - at).min(MAX_MATCH);
+            let length = MIN_MATCH
+                + input[at + MIN_MATCH..at + room]
+                    .iter()
+                    .zip(&input[from + MIN_MATCH..])
+                    .take_while(|(a, b)| a == b)
+                    .count();
+            literals(&input[literal_from..at], out);
+            copy(length, at - from, out);
+            at += length;
+            literal_from = at;
+            if out.len() - start > limit {
+                return false;
+            }
+        }
+        literals(&input[literal_from..], out);
+        out.len() - start <= limit
+    }
+}
+
+/// The `length` bytes that `input` stands for, or nothing if it stands for anything else. Total on
+/// hostile input: allocates at most 88 times what it was given.
+pub fn decompress(input: &[u8], length: usize) -> Option<Vec<u8>> {
+    if length > input.len().saturating_mul(MAX_RATIO) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(length);
+    let mut rest = input;
+    while let Some((&control, after)) = rest.split_first() {
+        rest = after;
+        if control < 32 {
+            let (run, after) = rest.split_at_checked(usize::from(control) + 1)?;
+            if out.len() + run.len() > length {
+                return None;
+            }
+            out.extend_from_slice(run);
+            rest = after;
+            continue;
+        }
+        let mut count = usize::from(control >> 5) + 2;
+        if count == 9 {
+            let (&more, after) = rest.split_first()?;
+            count += usize::from(more);
+            rest = after;
+        }
+        let (&low, after) = rest.split_first()?;
+        rest = after;
+        let distance = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
+        if distance > out.len() || out.len() + count > length {
+            return None;
+        }
+        repeat(&mut out, distance, count);
+    }
+    (out.len() == length).then_some(out)
+}
+
+/// Appends `count` bytes, each equal to the one `distance` before it.
+fn repeat(out: &mut Vec<u8>, distance: usize, mut count: usize) {
+    let from = out.len() - distance;
+    while count > 0 {
+        // What stands behind `from` grows with each round, so an overlapping copy takes log(n) of them.
+        let step = count.min(out.len() - from);
+        out.extend_from_within(from..from + step);
+        count -= step;
+    }
+}
+
+fn hash(bytes: [u8; 3]) -> usize {
+    let word = u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[2]) << 16;
+    (word.wrapping_mul(0x9E37_79B1) >> 16) as usize
+}
+
+fn literals(run: &[u8], out: &mut Vec<u8>) {
+    for piece in run.chunks(MAX_LITERAL) {
+        out.push(piece.len() as u8 - 1);
+        out.extend_from_slice(piece);
+    }
+}
+
+fn copy(length: usize, distance: usize, out: &mut Vec<u8>) {
+    let (length, distance) = (length - 2, distance - 1);
+    let high = (distance >> 8) as u8;
+    if length < 7 {
+        out.push((length as u8) << 5 | high);
+    } else {
+        out.push(7 << 5 | high);
+        out.push((length - 7) as u8);
+    }
+    out.push(distance as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn compress(input: &[u8]) -> Option<Vec<u8>> {
+        let mut out = vec![7];
+        let done = Compressor::default().compress(input, input.len(), &mut out);
+        assert_eq!(out[0], 7);
+        assert!(done || out.len() == 1);
+        done.then(|| out[1..].to_vec())
+    }
+
+    #[test]
+    fn repetition_shrinks_and_noise_does_not() {
+        let zeros = vec![0u8; 100_000];
+        let small = compress(&zeros).unwrap();
+        assert!(small.len() < 1300, "{}", small.len());
+        assert_eq!(decompress(&small, zeros.len()).unwrap(), zeros);
+        let mut word = 1u32;
+        let noise: Vec<u8> = (0..5000)
+            .map(|_| {
+                word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (word >> 24) as u8
+            })
+            .collect();
+        assert_eq!(compress(&noise), None);
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        assert_eq!(
+            decompress(&[0x20, 0x00], 3),
+            None,
+            "copy from before the start"
+        );
+        assert_eq!(decompress(&[0x02, b'a'], 3), None, "literal run cut short");
+        assert_eq!(decompress(&[0x00, b'a'], 2), None, "too little");
+        assert_eq!(decompress(&[0x01, b'a', b'b'], 1), None, "too much");
+        assert_eq!(decompress(&[0xE0], 264), None, "no length byte");
+        assert_eq!(
+            decompress(&[0x00, b'a'], usize::MAX),
+            None,
+            "impossible length"
+        );
+        assert_eq!(
+            decompress(&[0x00, b'a', 0xE0, 255, 0], 265).unwrap(),
+            vec![b'a'; 265]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(seed in proptest::collection::vec(any::<u8>(), 0..40),
+                      picks in proptest::collection::vec((0usize..40, 1usize..300), 0..60)) {
+            let mut input = seed.clone();
+            for (from, count) in picks {
+                let from = from % (input.len() + 1);
+                let piece: Vec<u8> = input[from..].iter().copied().take(count).collect();
+                input.extend_from_slice(&piece);
+                input.truncate(60_000);
+            }
+            if let Some(small) = compress(&input) {
+                prop_assert!(small.len() <= input.len());
+                prop_assert_eq!(decompress(&small, input.len()).unwrap(), input);
+            }
+        }
+
+        #[test]
+        fn any_input_is_answered(input in proptest::collection::vec(any::<u8>(), 0..200), length in 0usize..3000) {
+            if let Some(out) = decompress(&input, length) {
+                prop_assert_eq!(out.len(), length);
+            }
+        }
+    }
+}
