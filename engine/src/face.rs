@@ -20,6 +20,11 @@ impl Now {
         self.unix_us / 1000
     }
 
+    /// The clock of last uses: monotonic seconds modulo 2²⁴.
+    pub fn access_clock(self) -> u32 {
+        (self.mono_us / 1_000_000) as u32 & 0xFF_FFFF
+    }
+
     /// Monotonic time in milliseconds.
     pub fn mono_ms(self) -> u64 {
         self.mono_us / 1000

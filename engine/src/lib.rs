@@ -42,6 +42,9 @@ pub mod store;
 mod turn;
 pub mod value;
 
+/// The version of Redis whose behaviour, protocol and files we keep.
+pub const REDIS_VERSION: &str = "7.0.15";
+
 pub use engine::Engine;
 pub use face::*;
 pub use turn::Turn;

@@ -99,8 +99,11 @@ impl<'a> Turn<'a> {
 
     /// Makes a source of every session that has something to go on with.
     fn open(&mut self) {
-        let parts = &mut self.engine.parts;
         for (i, &(conn, bytes)) in self.reads.iter().enumerate() {
+            if self.engine.receive_link(conn, bytes) {
+                continue;
+            }
+            let parts = &mut self.engine.parts;
             parts.stats.bytes_in += bytes.len() as u64;
             let Some(session) = parts.clients.get_mut(conn) else {
                 continue;
@@ -116,6 +119,7 @@ impl<'a> Turn<'a> {
                 self.scratch.sources.push(Source::new(session, None, kept));
             }
         }
+        let parts = &mut self.engine.parts;
         while let Some(conn) = parts.clients.next_resumed() {
             let Some(session) = parts.clients.get_mut(conn) else {
                 continue;
@@ -176,7 +180,8 @@ impl<'a> Turn<'a> {
                 execute::process(parts, &mut session, now, request);
             }
             What::Inline { line } => match split_words(&bytes[..line]) {
-                Ok(words) if words.is_empty() => {}
+                // An empty line is how a replica that loads says that it lives.
+                Ok(words) if words.is_empty() => parts.replication.keepalive(now, source.conn),
                 Ok(words) => {
                     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
                     let command = parts.index.find(words[0]);

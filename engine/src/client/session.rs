@@ -196,6 +196,14 @@ impl Session {
         self.blocked.is_none() && !self.is(alert::CLOSING)
     }
 
+    /// When its waiting ends whatever happens, in monotonic microseconds.
+    pub fn blocked_until_us(&self) -> Option<u64> {
+        match self.blocked.as_deref() {
+            Some(Blocked::Wait { until_us, .. }) => *until_us,
+            _ => None,
+        }
+    }
+
     /// Bytes of memory that the session holds.
     pub fn memory(&self) -> usize {
         let multi = self

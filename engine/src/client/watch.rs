@@ -66,6 +66,11 @@ impl Watches {
         }
     }
 
+    /// All data was replaced.
+    pub fn touch_all(&mut self) {
+        self.keys.values_mut().for_each(|entry| entry.version += 1);
+    }
+
     /// The watched keys of a database, to be looked up before it is flushed or swapped.
     pub fn in_database(&self, db: usize) -> Vec<Vec<u8>> {
         self.keys

@@ -11,9 +11,10 @@ use super::stats::Stats;
 use super::table::Index;
 use crate::client::{Clients, Session, Watches, alert};
 use crate::config::Config;
-use crate::face::{Effect, LogLevel, MemoryReport, Now};
+use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
 use crate::journal::Journal;
 use crate::random::Random;
+use crate::replication::Replication;
 use crate::resp::Output;
 use crate::store::{Key, Object, Place, Store, ValueRef};
 use crate::value::number::ItoaBuffer;
@@ -81,7 +82,7 @@ impl Data<'_> {
     /// The access clock of an entry that is used now: seconds, modulo 2²⁴.
     #[inline]
     pub fn access(&self) -> u32 {
-        (self.now.mono_us / 1_000_000) as u32 & 0xFF_FFFF
+        self.now.access_clock()
     }
 
     /// Looks a key up to read it: counts hit or miss, and notes that it was used.
@@ -252,6 +253,10 @@ pub struct Parts {
     pub run_id: [u8; 40],
     /// Candidates for eviction.
     pub pool: Pool,
+    /// Connections of sessions that wait for something.
+    pub blocked: Vec<ConnId>,
+    /// Both sides of replication.
+    pub replication: Replication,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// No command is carried out before this monotonic time in microseconds (DEBUG SLEEP).
@@ -280,6 +285,16 @@ impl Parts {
             level,
             text: text.into(),
         });
+    }
+
+    /// A session has got its answer: it goes on with what it sent meanwhile.
+    pub fn unblock(&mut self, conn: ConnId) {
+        self.blocked.retain(|c| *c != conn);
+        if let Some(session) = self.clients.get_mut(conn) {
+            session.blocked = None;
+            self.clients.queue_output(conn);
+            self.clients.resume(conn);
+        }
     }
 
     /// What becomes of overdue keys when this session meets them.

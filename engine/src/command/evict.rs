@@ -70,7 +70,7 @@ pub fn make_room(parts: &mut Parts, now: Now) -> bool {
 
 /// A key worth evicting.
 fn candidate(parts: &mut Parts, now: Now) -> Option<(usize, Vec<u8>)> {
-    let clock = (now.mono_us / 1_000_000) as u32 & 0xFF_FFFF;
+    let clock = now.access_clock();
     for _ in 0..16 {
         for db in 0..parts.store.databases().len() {
             if parts.store.database(db).is_empty() {

@@ -249,6 +249,11 @@ pub fn call(
 /// What follows every reply: muting, and the release gate.
 #[inline]
 fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
+    if session.is(alert::REPLICA) {
+        // From here on the connection carries the stream and nothing else.
+        session.out.truncate(start);
+        return;
+    }
     if session.is(alert::MUTED) {
         mute(session, start);
     }

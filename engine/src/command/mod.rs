@@ -7,7 +7,58 @@ pub mod error;
 pub mod evict;
 pub mod execute;
 pub mod gates;
+mod replication;
 mod rows;
 pub mod stats;
 mod string;
 pub mod table;
+
+use alloc::string::String;
+
+use crate::client::Session;
+use crate::config::Config;
+use crate::face::{Address, Now};
+use crate::store::Store;
+use crate::value::hash::Limits;
+use error::CommandError;
+
+/// Up to where a hash stays small, by the configuration.
+pub fn hash_limits(config: &Config, store: &Store) -> Limits {
+    Limits {
+        max_entries: config.hash_max_listpack_entries as usize,
+        max_value: config.hash_max_listpack_value as usize,
+        hash_key: store.hasher().keys(),
+    }
+}
+
+/// A time-out argument in milliseconds.
+///
+/// # Errors
+/// It is no number, or negative.
+pub(crate) fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
+    let timeout = crate::value::number::parse_i64(arg).ok_or(CommandError::fixed(
+        "ERR timeout is not an integer or out of range",
+    ))?;
+    u64::try_from(timeout).map_err(|_| CommandError::fixed("ERR timeout is negative"))
+}
+
+/// An address as CLIENT LIST shows it.
+pub fn address(address: &Address) -> String {
+    match address {
+        Address::Ip(socket) => alloc::format!("{socket}"),
+        Address::Unix(path) => alloc::format!("{path}:0"),
+    }
+}
+
+/// A client as log lines name it: its line of CLIENT LIST, in short.
+pub fn describe(session: &Session, now: Now) -> String {
+    alloc::format!(
+        "id={} addr={} laddr={} name={} age={} idle={}",
+        session.id,
+        address(&session.peer),
+        address(&session.local),
+        String::from_utf8_lossy(&session.name),
+        (now.mono_ms() - session.since_ms) / 1000,
+        (now.mono_ms() - session.active_ms) / 1000,
+    )
+}

@@ -2,13 +2,13 @@
 //!
 //! The facts are those of COMMAND INFO in Redis 7.0.
 
-use super::string;
-use super::table::Handler::Data;
+use super::table::Handler::{Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
+use super::{replication, string};
 
 /// All commands, by group.
-pub static GROUPS: &[&[Command]] = &[STRING];
+pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION];
 
 static STRING: &[Command] = &commands! {
     "get" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO | ACCESS)] [] Data(string::get);
@@ -31,4 +31,14 @@ static STRING: &[Command] = &commands! {
     "setrange" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, RW | UPDATE)] [] Data(string::setrange);
     "getrange" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::getrange);
     "substr" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::substr);
+};
+
+static REPLICATION: &[Command] = &commands! {
+    "replicaof" 3 [NO_ASYNC_LOADING ADMIN NOSCRIPT STALE] [ADMIN SLOW DANGEROUS] [] [] Server(replication::replicaof);
+    "slaveof" 3 [NO_ASYNC_LOADING ADMIN NOSCRIPT STALE] [ADMIN SLOW DANGEROUS] [] [] Server(replication::slaveof);
+    "replconf" -1 [ADMIN NOSCRIPT LOADING STALE ALLOW_BUSY] [ADMIN SLOW DANGEROUS] [] [] Server(replication::replconf);
+    "psync" -3 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::psync);
+    "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
+    "role" 1 [NOSCRIPT LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] [] Server(replication::role);
+    "wait" 3 [BLOCKING] [SLOW BLOCKING CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
 };

@@ -411,6 +411,22 @@ impl Store {
         }
     }
 
+    /// Takes over all data of another store; what was here is freed in steps, and a walk of it ends.
+    pub fn replace(&mut self, other: Store) {
+        let Store {
+            databases,
+            hasher,
+            garbage,
+            ..
+        } = other;
+        for old in core::mem::replace(&mut self.databases, databases) {
+            self.garbage.push_back(Garbage::Table(old.table));
+        }
+        self.garbage.extend(garbage);
+        self.hasher = hasher;
+        self.walk = None;
+    }
+
     /// Frees some of what waits to be freed, about `budget` entries; true when nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
         let done = match self.garbage.front_mut() {

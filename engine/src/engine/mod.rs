@@ -1,5 +1,13 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
+mod dataset;
+mod link;
+mod links;
+mod replicate;
+mod snapshot;
+
+use alloc::string::String;
+
 use crate::client::{Clients, Session, Watches};
 use crate::command::context::{Parts, condition};
 use crate::command::effects::Effects;
@@ -10,8 +18,13 @@ use crate::config::Config;
 use crate::face::{Address, ConnId, Effect, Input, Listener, LogLevel, MemoryReport, Now};
 use crate::journal::Journal;
 use crate::random::Random;
+use crate::replication::Replication;
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
+use link::PrimaryLink;
+use links::{LinkKind, Links};
+use replicate::Incoming;
+use snapshot::{Job, Reader};
 
 /// Time between two rounds of housekeeping, in microseconds.
 const ROUND_US: u64 = 100_000;
@@ -27,6 +40,19 @@ pub struct Engine {
     next_round_us: u64,
     /// Effects were drained since the last input (asserted before output is taken).
     drained: bool,
+    /// What the parts want of each other has been carried out since the last input.
+    settled: bool,
+    /// The time of the last input.
+    now: Now,
+    links: Links,
+    /// The stream of our primary, while it is up.
+    link: Option<PrimaryLink>,
+    /// A primary's snapshot that is being loaded.
+    incoming: Option<Incoming>,
+    /// The snapshot under way.
+    job: Option<Job>,
+    /// Replicas want a snapshot as soon as none is under way.
+    snapshot_wanted: bool,
 }
 
 impl Engine {
@@ -59,15 +85,32 @@ impl Engine {
             active_expire: true,
             asleep_until_us: 0,
             pool: Pool::default(),
+            blocked: Default::default(),
+            replication: Replication::new(
+                replicate::settings(&config),
+                Random::new(seed, "replication").seed(),
+                now,
+            ),
             config,
         };
         parts.set(condition::MAXMEMORY, parts.config.maxmemory > 0);
+        if let Some((host, port)) = parts.config.replicaof.0.clone() {
+            parts.replication.start_following(now, &host, port);
+            parts.set(condition::REPLICA, true);
+        }
         parts.log(LogLevel::Notice, "Ready to accept connections");
         Engine {
             parts,
             scratch: Scratch::default(),
             next_round_us: now.mono_us,
             drained: false,
+            settled: false,
+            now,
+            links: Links::default(),
+            link: None,
+            incoming: None,
+            job: None,
+            snapshot_wanted: false,
         }
     }
 
@@ -78,21 +121,120 @@ impl Engine {
 
     /// Something happened.
     pub fn handle(&mut self, now: Now, input: Input) {
-        self.drained = false;
+        self.begin(now);
         match input {
+            Input::Accepted {
+                conn,
+                listener: Listener::Bus,
+                ..
+            } => self.links.add(conn, LinkKind::Bus),
             Input::Accepted {
                 conn,
                 listener,
                 peer,
                 local,
             } => self.accepted(now, conn, listener, peer, local),
-            Input::Closed { conn, .. } => self.forget(conn),
+            Input::Connected { conn, .. } => self.connected(now, conn),
+            Input::Closed { conn, reason } => self.closed(now, conn, &reason),
             Input::Memory(report) => self.parts.memory_report = report,
             Input::Tick => {}
             Input::Shutdown { .. } => self.parts.outbox.push_back(Effect::Exit { code: 0 }),
-            Input::Connected { .. } | Input::Disk { .. } => {}
+            Input::Disk { .. } => {}
         }
         self.housekeeping(now);
+    }
+
+    /// Something comes in: what the parts want of each other is to be looked at again.
+    pub(crate) fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.drained = false;
+        self.settled = false;
+    }
+
+    /// Lets the parts act on what happened, until all are quiet; before anything leaves.
+    fn settle(&mut self) {
+        if core::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let now = self.now;
+        let replication = &mut self.parts.replication;
+        if replication.deadline().is_some_and(|due| due <= now.mono_us) {
+            replication.tick(now, &mut self.parts.journal);
+        }
+        if core::mem::take(&mut self.snapshot_wanted) {
+            if self.begin_snapshot(now, Reader::Replicas) {
+                self.parts
+                    .replication
+                    .snapshot_began(now, &mut self.parts.journal);
+            } else {
+                self.snapshot_wanted = true;
+            }
+        }
+        self.snapshot_step(now);
+        self.parts.journal.seal();
+        while self.settle_replication(now) {
+            self.parts.journal.seal();
+        }
+        if !self.parts.blocked.is_empty() {
+            self.release_waiting(now);
+        }
+        let needed = self.parts.replication.needed_from(&self.parts.journal);
+        self.parts.journal.retain_from(needed);
+        self.parts.effects.wanted =
+            !self.parts.replication.following() && self.parts.replication.wants_journal();
+    }
+
+    /// Opens a connection.
+    fn open(&mut self, host: String, port: u16, kind: LinkKind) -> ConnId {
+        let conn = self.links.name(kind);
+        self.parts
+            .outbox
+            .push_back(Effect::Connect { conn, host, port });
+        conn
+    }
+
+    /// Closes a connection of any kind, at once.
+    fn close(&mut self, conn: ConnId) {
+        self.links.remove(conn);
+        self.forget(conn);
+        self.parts.outbox.push_back(Effect::Close { conn });
+    }
+
+    fn connected(&mut self, now: Now, conn: ConnId) {
+        if self.links.kind(conn) == Some(LinkKind::Primary) {
+            self.parts
+                .replication
+                .connected(now, &mut self.parts.journal, conn);
+        }
+    }
+
+    fn closed(&mut self, now: Now, conn: ConnId, reason: &str) {
+        let kind = self.links.remove(conn);
+        self.forget(conn);
+        if kind != Some(LinkKind::Bus) {
+            if kind == Some(LinkKind::Primary) {
+                self.link = None;
+            }
+            self.parts
+                .replication
+                .closed(now, &mut self.parts.journal, conn, reason);
+        }
+    }
+
+    /// Bytes of a connection that is no client's. False if it is one.
+    pub(crate) fn receive_link(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+        match self.links.kind(conn) {
+            None => false,
+            Some(LinkKind::Primary) => {
+                self.parts.stats.replication_in += bytes.len() as u64;
+                self.parts
+                    .replication
+                    .receive(self.now, &mut self.parts.journal, conn, bytes);
+                self.settle_replication(self.now);
+                true
+            }
+            Some(LinkKind::Bus) => true,
+        }
     }
 
     fn accepted(
@@ -169,12 +311,13 @@ impl Engine {
     /// To be called also without any bytes, after [`Engine::handle`], since that may have let waiting
     /// requests go on.
     pub fn receive<'a>(&'a mut self, reads: &'a [(ConnId, &'a [u8])]) -> Turn<'a> {
-        self.drained = false;
+        self.begin(self.now);
         Turn::new(self, reads)
     }
 
     /// The next thing to be done outside. To be drained before output is taken.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.settle();
         let effect = self.parts.outbox.pop_front();
         self.drained |= effect.is_none();
         effect
@@ -185,7 +328,10 @@ impl Engine {
     #[must_use]
     pub fn poll_output(&mut self) -> Option<ConnId> {
         debug_assert!(self.drained, "effects leave before output");
-        self.parts.clients.next_ready()
+        self.parts
+            .clients
+            .next_ready()
+            .or_else(|| self.links.next_ready())
     }
 
     /// The bytes that a connection may be sent now.
@@ -212,10 +358,16 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() {
+        if self.parts.clients.resuming() || self.job.is_some() {
             return Some(0);
         }
-        Some(self.next_round_us)
+        let waiting = self
+            .parts
+            .blocked
+            .iter()
+            .filter_map(|&conn| self.parts.clients.get(conn)?.blocked_until_us());
+        let due = waiting.chain(self.parts.replication.deadline()).min();
+        Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
     }
 
     /// Checks everything against itself: O(n). For tests and the simulator.

@@ -1,0 +1,168 @@
+//! Commands of replication, on either side.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+
+use super::context::Server;
+use super::error::CommandError;
+use super::string::integer;
+use super::table::Outcome;
+use crate::client::{Blocked, alert};
+use crate::face::LogLevel;
+use crate::replication::{ReplconfReply, Role, SyncReply, SyncRequest};
+
+/// `REPLICAOF host port | NO ONE`. <https://redis.io/commands/replicaof/>
+pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    if s.parts.config.cluster_enabled {
+        return Err(CommandError::fixed(
+            "ERR REPLICAOF not allowed in cluster mode.",
+        ));
+    }
+    let parts = &mut *s.parts;
+    if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
+        if parts.replication.following() {
+            parts.replication.unset_primary(s.now, &mut parts.journal);
+            let client = super::describe(s.session, s.now);
+            s.parts.log(
+                LogLevel::Notice,
+                format!("MASTER MODE enabled (user request from '{client}')"),
+            );
+        }
+        s.session.out.ok();
+        return Ok(());
+    }
+    if s.session.is(alert::REPLICA) {
+        return Err(CommandError::fixed(
+            "ERR Command is not valid when client is a replica.",
+        ));
+    }
+    let port = integer(args[2])?;
+    let port = u16::try_from(port).map_err(|_| CommandError::fixed("ERR Invalid master port"))?;
+    let host = String::from_utf8_lossy(args[1]).into_owned();
+    if parts
+        .replication
+        .primary()
+        .is_some_and(|(h, p)| p == port && h.eq_ignore_ascii_case(&host))
+    {
+        s.session
+            .out
+            .simple("OK Already connected to specified master");
+        return Ok(());
+    }
+    parts
+        .replication
+        .set_primary(s.now, &mut parts.journal, &host, port);
+    let client = super::describe(s.session, s.now);
+    s.parts.log(
+        LogLevel::Notice,
+        format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"),
+    );
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `SLAVEOF host port`: REPLICAOF's old name. <https://redis.io/commands/slaveof/>
+pub(super) fn slaveof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    replicaof(s, args)
+}
+
+/// `REPLCONF option value [option value …]`, between servers. <https://redis.io/commands/replconf/>
+pub(super) fn replconf(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let parts = &mut *s.parts;
+    match parts
+        .replication
+        .replconf(s.now, &mut parts.journal, s.session.conn, args)
+    {
+        ReplconfReply::Ok => s.session.out.ok(),
+        ReplconfReply::Silent => {}
+        ReplconfReply::Error(error) => return Err(CommandError::text(error)),
+    }
+    Ok(())
+}
+
+/// `PSYNC replicationid offset`, between servers. <https://redis.io/commands/psync/>
+pub(super) fn psync(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let client = super::describe(s.session, s.now);
+    let request = SyncRequest {
+        conn: s.session.conn,
+        peer: &s.session.peer,
+        args,
+        output_pending: s.session.out.pending() > 0,
+        client_info: &client,
+    };
+    let parts = &mut *s.parts;
+    match parts.replication.sync(s.now, &mut parts.journal, &request) {
+        SyncReply::Error(error) => return Err(CommandError::text(error)),
+        SyncReply::Ignored => {}
+        SyncReply::Taken => s.session.set(alert::REPLICA, true),
+    }
+    Ok(())
+}
+
+/// `SYNC`, between servers. <https://redis.io/commands/sync/>
+pub(super) fn sync(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    psync(s, args)
+}
+
+/// `ROLE`. <https://redis.io/commands/role/>
+pub(super) fn role(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let out = &mut s.session.out;
+    match s.parts.replication.role(&s.parts.journal) {
+        Role::Primary { offset, replicas } => {
+            out.array(3);
+            out.bulk(b"master");
+            out.int(offset as i64);
+            out.array(replicas.len());
+            for replica in replicas {
+                out.array(3);
+                out.bulk(replica.ip.as_bytes());
+                out.bulk_int(i64::from(replica.port));
+                out.bulk_int(replica.offset as i64);
+            }
+        }
+        Role::Replica {
+            host,
+            port,
+            state,
+            offset,
+        } => {
+            out.array(5);
+            out.bulk(b"slave");
+            out.bulk(host.as_bytes());
+            out.int(i64::from(port));
+            out.bulk(state.as_bytes());
+            out.int(offset);
+        }
+    }
+    Ok(())
+}
+
+/// `WAIT numreplicas timeout`. <https://redis.io/commands/wait/>
+pub(super) fn wait(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    if s.parts.replication.following() {
+        return Err(CommandError::fixed(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
+             is configured to be writable (which is not the default) writes to replicas are just local and are \
+             not propagated.",
+        ));
+    }
+    let replicas = integer(args[1])?;
+    let timeout = super::timeout_ms(args[2])?;
+    let offset = s.session.write_offset;
+    let acked = s.parts.replication.acked_replicas(offset) as i64;
+    if acked >= replicas || s.session.is(alert::MULTI) {
+        s.session.out.int(acked);
+        return Ok(());
+    }
+    s.parts.replication.request_acks();
+    let until_us =
+        (timeout > 0).then(|| s.now.mono_us.saturating_add(timeout.saturating_mul(1000)));
+    s.session.blocked = Some(Box::new(Blocked::Wait {
+        offset,
+        replicas,
+        until_us,
+    }));
+    s.parts.blocked.push(s.session.conn);
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The stream of our primary, carried out as it comes: by a session of its own whose commands pass
+//! the gates as they stand, and whose replies go nowhere.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::Engine;
+use crate::client::{Session, alert};
+use crate::command::execute::{self, Request};
+use crate::face::{Address, ConnId, Listener, Now};
+use crate::resp::{Arg, Decoded, Limits, Partial, decode, split_words};
+
+/// The link to our primary while its stream is up.
+#[derive(Debug)]
+pub(crate) struct PrimaryLink {
+    session: Box<Session>,
+    /// Bytes of the stream that were not carried out yet.
+    bytes: Vec<u8>,
+    partial: Partial,
+    args: Vec<Arg>,
+    /// Bytes of a transaction that was carried out up to here: reported with its EXEC.
+    unreported: u64,
+}
+
+impl PrimaryLink {
+    /// A stream that begins, in the given database.
+    pub fn new(conn: ConnId, db: u32, now: Now) -> PrimaryLink {
+        let nowhere = || Address::Unix(alloc::string::String::new());
+        let mut session = Session::new(0, conn, Listener::Tcp, nowhere(), nowhere(), now);
+        session.set(alert::TRUSTED, true);
+        session.db = db as usize;
+        PrimaryLink {
+            session: Box::new(session),
+            bytes: Vec::new(),
+            partial: Partial::default(),
+            args: Vec::new(),
+            unreported: 0,
+        }
+    }
+}
+
+impl Engine {
+    /// Bytes of the primary's stream: carries out every whole command.
+    pub(super) fn stream(&mut self, now: Now, bytes: &[u8]) {
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
+        link.bytes.extend_from_slice(bytes);
+        let mut done = 0;
+        let limits = Limits {
+            bulk: u64::from(u32::MAX),
+            unauthenticated: false,
+        };
+        let corrupt = loop {
+            let rest = &link.bytes[done..];
+            let len = match decode(rest, &mut link.partial, &mut link.args, &limits) {
+                Ok(Decoded::Command { len, canonical }) => {
+                    let words: smallvec::SmallVec<[&[u8]; 8]> =
+                        link.args.drain(..).map(|a| a.of(rest)).collect();
+                    let command = self.parts.index.find(words[0]);
+                    let raw = canonical.then_some(&rest[..len]);
+                    let request = Request {
+                        args: &words,
+                        raw,
+                        command,
+                        first_hash: None,
+                    };
+                    execute::process(&mut self.parts, &mut link.session, now, request);
+                    len
+                }
+                Ok(Decoded::Inline { len, line }) => {
+                    if let Ok(words) = split_words(&rest[..line])
+                        && !words.is_empty()
+                    {
+                        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                        let command = self.parts.index.find(words[0]);
+                        let request = Request {
+                            args: &words,
+                            raw: None,
+                            command,
+                            first_hash: None,
+                        };
+                        execute::process(&mut self.parts, &mut link.session, now, request);
+                    }
+                    len
+                }
+                Ok(Decoded::Empty { len }) => len,
+                Ok(Decoded::Incomplete) => break false,
+                Err(_) => break true,
+            };
+            done += len;
+            link.unreported += len as u64;
+            // Nobody reads the replies.
+            let pending = link.session.out.pending() as usize;
+            link.session.out.advance(pending);
+            if link.session.multi.is_none() {
+                let db = link.session.db as u32;
+                self.parts
+                    .replication
+                    .applied(now, &mut self.parts.journal, link.unreported, db);
+                link.unreported = 0;
+            }
+        };
+        link.bytes.drain(..done);
+        if corrupt {
+            self.parts
+                .replication
+                .stream_corrupt(now, &mut self.parts.journal);
+        } else {
+            self.link = Some(link);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Carrying replication's wishes to the other parts, and their news to it.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::dataset;
+use super::link::PrimaryLink;
+use super::snapshot::Reader;
+use super::{Engine, LinkKind};
+use crate::client::{Blocked, alert};
+use crate::command::context::condition;
+use crate::config::Config;
+use crate::face::{ConnId, Effect, Now};
+use crate::rdb::{Decoder, Event};
+use crate::replication::{Action, Settings};
+use crate::store::Store;
+
+/// A primary's snapshot on its way in, loaded beside the data that is still served.
+pub(crate) struct Incoming {
+    decoder: Decoder,
+    store: Store,
+    stream_db: Option<u32>,
+    failed: Option<alloc::string::String>,
+    done: bool,
+}
+
+/// What replication reads of the configuration.
+pub(crate) fn settings(config: &Config) -> Settings {
+    let text = |s: &alloc::string::String| (!s.is_empty()).then(|| s.clone());
+    let bytes = |s: &Vec<u8>| (!s.is_empty()).then(|| s.clone());
+    let limit = config.client_output_buffer_limit.replica;
+    Settings {
+        announce_ip: text(&config.replica_announce_ip),
+        backlog_bytes: config.repl_backlog_size,
+        backlog_ttl_s: config.repl_backlog_ttl,
+        diskless_load: true,
+        diskless_sync: config.repl_diskless_sync,
+        diskless_sync_delay_s: u64::from(config.repl_diskless_sync_delay),
+        diskless_sync_max_replicas: config.repl_diskless_sync_max_replicas as usize,
+        output_hard_bytes: limit.hard_bytes,
+        output_soft_bytes: limit.soft_bytes,
+        output_soft_s: limit.soft_seconds,
+        listening_port: if config.replica_announce_port > 0 {
+            config.replica_announce_port
+        } else {
+            config.port
+        },
+        min_replicas_max_lag_s: u64::from(config.min_replicas_max_lag),
+        min_replicas_to_write: config.min_replicas_to_write as usize,
+        ping_period_s: u64::from(config.repl_ping_replica_period),
+        primary_auth: bytes(&config.masterauth),
+        primary_user: bytes(&config.masteruser),
+        replica_announced: config.replica_announced,
+        replica_priority: i64::from(config.replica_priority),
+        replica_read_only: config.replica_read_only,
+        timeout_s: u64::from(config.repl_timeout),
+    }
+}
+
+impl Engine {
+    /// Carries out what replication wants, until it wants nothing more.
+    pub(super) fn settle_replication(&mut self, now: Now) -> bool {
+        let mut any = false;
+        while let Some(action) = self
+            .parts
+            .replication
+            .poll_action(now, &mut self.parts.journal)
+        {
+            any = true;
+            self.replication_action(now, action);
+        }
+        any
+    }
+
+    fn replication_action(&mut self, now: Now, action: Action) {
+        match action {
+            Action::CancelSnapshot => self.cancel_snapshot(Reader::Replicas),
+            Action::Close { conn } => self.close(conn),
+            Action::Overrun { conn } => {
+                if let Some(session) = self.parts.clients.get(conn) {
+                    let client = crate::command::describe(session, now);
+                    self.parts.log(
+                        crate::LogLevel::Warning,
+                        alloc::format!("Client {client} scheduled to be closed ASAP for overcoming of output buffer limits."),
+                    );
+                }
+                self.close(conn);
+            }
+            Action::Connect { host, port } => {
+                let conn = self.open(host, port, LinkKind::Primary);
+                self.parts.replication.connecting(conn);
+            }
+            Action::Demoted => self.demoted(),
+            Action::Promoted => {
+                self.link = None;
+                self.parts.set(condition::REPLICA, false);
+                self.parts.outbox.push_back(Effect::Role('M'));
+            }
+            Action::Log { level, text } => self.parts.log(level, text),
+            Action::Payload(bytes) => self.payload(&bytes),
+            Action::PayloadAbort => self.incoming = None,
+            Action::PayloadBegin { size } => {
+                let store = Store::new(
+                    self.parts.store.databases().len(),
+                    *self.parts.store.hasher(),
+                );
+                let decoder = Decoder::new(size, self.parts.config.rdbchecksum);
+                self.incoming = Some(Incoming {
+                    decoder,
+                    store,
+                    stream_db: None,
+                    failed: None,
+                    done: false,
+                });
+            }
+            Action::PayloadEnd { .. } => self.payload_end(now),
+            Action::Send { conn, bytes } => self.send(now, conn, bytes),
+            Action::Stream(bytes) => self.stream(now, &bytes),
+            Action::StreamBegin { conn, db } => self.link = Some(PrimaryLink::new(conn, db, now)),
+            Action::WantSnapshot { .. } => {
+                if self.begin_snapshot(now, Reader::Replicas) {
+                    self.parts
+                        .replication
+                        .snapshot_began(now, &mut self.parts.journal);
+                } else {
+                    self.snapshot_wanted = true;
+                }
+            }
+        }
+    }
+
+    /// We are a replica from now on.
+    fn demoted(&mut self) {
+        self.parts.set(condition::REPLICA, true);
+        self.parts.outbox.push_back(Effect::Role('S'));
+        for conn in self.parts.blocked.clone() {
+            let Some(session) = self.parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if matches!(session.blocked.as_deref(), Some(Blocked::Wait { .. })) {
+                session.out.error(
+                    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+                );
+                self.parts.unblock(conn);
+            }
+        }
+    }
+
+    /// Bytes for a replica, or for our primary.
+    fn send(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
+        self.parts.stats.replication_out += bytes.len() as u64;
+        if let Some(session) = self.parts.clients.get_mut(conn) {
+            session.set(alert::REPLICA, true);
+            session.out.shared(bytes);
+            let pending = session.out.pending();
+            self.parts.replication.output_pending(now, conn, pending);
+            self.parts.clients.queue_output(conn);
+        } else {
+            self.links.send(conn, bytes);
+        }
+    }
+
+    fn payload(&mut self, bytes: &[u8]) {
+        let Some(incoming) = self.incoming.as_mut().filter(|i| i.failed.is_none()) else {
+            return;
+        };
+        incoming.decoder.feed(bytes);
+        let limits = crate::command::hash_limits(&self.parts.config, &self.parts.store);
+        loop {
+            match incoming.decoder.next_event() {
+                Ok(Event::NeedMore) => return,
+                Ok(Event::Aux { name, value }) if name == b"repl-stream-db" => {
+                    incoming.stream_db = core::str::from_utf8(&value)
+                        .ok()
+                        .and_then(|v| v.parse().ok());
+                }
+                Ok(Event::SelectDb(db)) if db as usize >= incoming.store.databases().len() => {
+                    incoming.failed = Some("the snapshot has more databases than we".into());
+                    return;
+                }
+                Ok(Event::Key {
+                    db,
+                    key,
+                    expire_ms,
+                    value,
+                    ..
+                }) => {
+                    match dataset::insert(
+                        &mut incoming.store,
+                        db as usize,
+                        &key,
+                        value,
+                        expire_ms,
+                        0,
+                        &limits,
+                    ) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            incoming.failed = Some("the snapshot holds a key twice".into())
+                        }
+                        Err(error) => incoming.failed = Some(error),
+                    }
+                    if incoming.failed.is_some() {
+                        return;
+                    }
+                }
+                Ok(Event::End { .. }) => {
+                    incoming.done = true;
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    incoming.failed = Some(alloc::format!("{error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn payload_end(&mut self, now: Now) {
+        let parts = &mut self.parts;
+        let Some(incoming) = self.incoming.take() else {
+            return;
+        };
+        if !incoming.done || incoming.failed.is_some() {
+            let reason = incoming
+                .failed
+                .unwrap_or_else(|| alloc::format!("{}", incoming.decoder.cut_short()));
+            return parts
+                .replication
+                .load_failed(now, &mut parts.journal, &reason);
+        }
+        // A snapshot of what is replaced is nobody's use.
+        self.job = None;
+        let parts = &mut self.parts;
+        parts.store.replace(incoming.store);
+        parts.watches.touch_all();
+        parts
+            .replication
+            .loaded(now, &mut parts.journal, incoming.stream_db);
+    }
+
+    /// Lets WAIT and its like go whose replicas have acknowledged, or whose time is up.
+    pub(super) fn release_waiting(&mut self, now: Now) {
+        for conn in self.parts.blocked.clone() {
+            let parts = &mut self.parts;
+            let Some(session) = parts.clients.get_mut(conn) else {
+                parts.blocked.retain(|c| *c != conn);
+                continue;
+            };
+            let Some(&Blocked::Wait {
+                offset,
+                replicas,
+                until_us,
+            }) = session.blocked.as_deref()
+            else {
+                continue;
+            };
+            let acked = parts.replication.acked_replicas(offset) as i64;
+            if acked >= replicas || until_us.is_some_and(|until| now.mono_us >= until) {
+                session.out.int(acked);
+                parts.unblock(conn);
+            }
+        }
+    }
+}
