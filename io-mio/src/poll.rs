@@ -267,12 +267,12 @@ impl Server {
     }
 
     fn accept(&mut self, now: Now) {
-        if now.mono_us < self.accept_after_us {
-            return;
-        }
         let mut left = ACCEPTS;
         for slot in 0..self.listeners.len() {
-            while left > 0 && self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
+            while self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
+                if left == 0 || now.mono_us < self.accept_after_us {
+                    return;
+                }
                 left -= 1;
                 self.accept_one(slot, now);
             }
