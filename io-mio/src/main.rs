@@ -12,6 +12,7 @@ mod disk;
 mod limits;
 mod listen;
 mod log;
+mod oom;
 mod poll;
 mod report;
 mod signals;

@@ -16,6 +16,7 @@ use crate::disk::DiskThread;
 use crate::limits;
 use crate::listen::{self, Open};
 use crate::log::{Logger, words};
+use crate::oom::OomScore;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
 use mio::event::Event;
@@ -80,6 +81,7 @@ pub struct Server {
     unsent: Vec<ConnId>,
     /// What happened while effects were carried out; enters with the next turn.
     inputs: Vec<Input>,
+    oom: OomScore,
     reporter: Reporter,
     meter: TurnMeter,
     report_due_us: u64,
@@ -118,6 +120,7 @@ impl Server {
             ready: VecDeque::new(),
             unsent: Vec::new(),
             inputs: Vec::new(),
+            oom: OomScore::read(),
             reporter: Reporter::new(),
             meter: TurnMeter::new(),
             report_due_us: 0,
@@ -125,6 +128,7 @@ impl Server {
             poll,
         };
         server.watch_listeners(opened)?;
+        server.oom.apply(server.engine.config(), &server.log);
         Ok(server)
     }
 
@@ -267,12 +271,12 @@ impl Server {
     }
 
     fn accept(&mut self, now: Now) {
-        if now.mono_us < self.accept_after_us {
-            return;
-        }
         let mut left = ACCEPTS;
         for slot in 0..self.listeners.len() {
-            while left > 0 && self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
+            while self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
+                if left == 0 || now.mono_us < self.accept_after_us {
+                    return;
+                }
                 left -= 1;
                 self.accept_one(slot, now);
             }
@@ -520,6 +524,9 @@ impl Server {
         match name {
             "port" | "bind" => self.listen_anew(),
             "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
+            "oom-score-adj" | "oom-score-adj-values" => {
+                self.oom.apply(self.engine.config(), &self.log);
+            }
             "maxclients" => {
                 limits::adjust_open_files(self.engine.config().maxclients, &self.log);
             }
