@@ -1,0 +1,782 @@
+//! A small world: clusters on hosts, joined by byte streams, each with a disk that forgets what was not
+//! synced, under one virtual clock. Ledgers watch every packet.
+
+use super::super::bus::{self, Body};
+use super::super::node::{Flags, NodeId};
+use super::super::*;
+use crate::{DiskErrorKind, DiskRequest, FileId};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+pub const TIMEOUT: u64 = 2000;
+const MS: u64 = 1000;
+
+/// A disk: names lead to inodes; a crash takes back names and bytes that were not synced.
+#[derive(Default)]
+pub struct Disk {
+    inodes: Vec<(Vec<u8>, Vec<u8>)>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    open: BTreeMap<u32, usize>,
+    /// Requests until it fails, if it is to.
+    pub failing: bool,
+    pub slow_ms: u64,
+    pub requests: u64,
+}
+
+impl Disk {
+    fn carry_out(&mut self, request: DiskRequest) -> Result<DiskReply, DiskError> {
+        self.requests += 1;
+        if self.failing {
+            return Err(DiskError {
+                kind: DiskErrorKind::NoSpace,
+                written: 0,
+                message: "No space left on device".into(),
+            });
+        }
+        match request {
+            DiskRequest::Open {
+                file: FileId(file),
+                path,
+                ..
+            } => {
+                assert!(file >= 0x1_0000);
+                self.inodes.push(Default::default());
+                self.names.insert(path, self.inodes.len() - 1);
+                self.open.insert(file, self.inodes.len() - 1);
+                Ok(DiskReply::Opened { len: 0 })
+            }
+            DiskRequest::Write {
+                file: FileId(file),
+                data,
+            } => {
+                data.iter()
+                    .for_each(|bytes| self.inodes[self.open[&file]].0.extend_from_slice(bytes));
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Sync { file: FileId(file) } => {
+                let inode = &mut self.inodes[self.open[&file]];
+                inode.1 = inode.0.clone();
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Close { file: FileId(file) } => {
+                self.open.remove(&file).expect("an open file");
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Rename { from, to } => {
+                let inode = self.names.remove(&from).expect("the temporary file");
+                self.names.insert(to, inode);
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::SyncDir { .. } => {
+                self.durable_names = self.names.clone();
+                Ok(DiskReply::Done)
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    /// A crash; the kernel may have written the directory by itself.
+    fn crash(&mut self, names_survive: bool) {
+        if !names_survive {
+            self.names = self.durable_names.clone();
+        }
+        self.durable_names = self.names.clone();
+        self.open.clear();
+        for (bytes, synced) in &mut self.inodes {
+            *bytes = synced.clone();
+        }
+    }
+
+    pub fn nodes_conf(&self) -> Option<String> {
+        let inode = self.names.get("nodes.conf")?;
+        Some(String::from_utf8(self.inodes[*inode].0.clone()).unwrap())
+    }
+}
+
+pub struct Host {
+    pub cluster: Option<Box<Cluster>>,
+    pub disk: Disk,
+    pub offset: u64,
+    pub following: Option<usize>,
+    pub synced: bool,
+    pub heard: Option<u64>,
+    pub paused: bool,
+    pub frozen: bool,
+    pub writing: bool,
+    pub decisions: Vec<Decision>,
+    pub log: Vec<String>,
+    pub settings: Settings,
+    accepted: u32,
+    incarnation: u64,
+}
+
+enum Event {
+    Accept {
+        from: (usize, ConnId),
+        to: usize,
+    },
+    Connected {
+        host: usize,
+        conn: ConnId,
+    },
+    Bytes {
+        host: usize,
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    Closed {
+        host: usize,
+        conn: ConnId,
+    },
+    Disk {
+        host: usize,
+        incarnation: u64,
+        request: DiskRequest,
+    },
+}
+
+/// What must hold over all time, across crashes.
+#[derive(Default)]
+struct Ledger {
+    /// (voter, epoch) → candidate: one vote an epoch (C3).
+    votes: BTreeMap<(NodeId, u64), usize>,
+    /// The highest epoch that each node told (C4).
+    told: BTreeMap<NodeId, u64>,
+    /// The claim of each epoch (C1).
+    claims: BTreeMap<u64, BTreeMap<u16, NodeId>>,
+}
+
+pub struct World {
+    pub now_us: u64,
+    pub hosts: Vec<Host>,
+    events: BTreeMap<(u64, u64), Event>,
+    serial: u64,
+    ends: BTreeMap<(usize, ConnId), (usize, ConnId)>,
+    /// When the last bytes of a stream arrive: streams keep their order.
+    arrival: BTreeMap<(usize, ConnId), u64>,
+    disk_busy: Vec<u64>,
+    cut: BTreeSet<(usize, usize)>,
+    rng: ChaCha8Rng,
+    ledger: Ledger,
+    pub check_claims: bool,
+    pub wall_shift: i64,
+    pub mtu: usize,
+}
+
+impl World {
+    pub fn new(hosts: usize, seed: u64) -> World {
+        let mut world = World {
+            now_us: 1_000_000,
+            hosts: Vec::new(),
+            events: BTreeMap::new(),
+            serial: 0,
+            ends: BTreeMap::new(),
+            arrival: BTreeMap::new(),
+            disk_busy: alloc::vec![0; hosts],
+            cut: BTreeSet::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            ledger: Ledger::default(),
+            check_claims: true,
+            wall_shift: 0,
+            mtu: usize::MAX,
+        };
+        for _ in 0..hosts {
+            world.hosts.push(Host {
+                cluster: None,
+                disk: Disk {
+                    slow_ms: 1,
+                    ..Disk::default()
+                },
+                offset: 0,
+                following: None,
+                synced: false,
+                heard: None,
+                paused: false,
+                frozen: false,
+                writing: false,
+                decisions: Vec::new(),
+                log: Vec::new(),
+                settings: Settings {
+                    node_timeout_ms: TIMEOUT,
+                    repl_ping_period_ms: 1000,
+                    ..Settings::default()
+                },
+                accepted: 0,
+                incarnation: 0,
+            });
+        }
+        (0..hosts).for_each(|host| world.start(host));
+        world
+    }
+
+    pub fn now(&self) -> Now {
+        let wall = 1_700_000_000_000_000i64 + self.now_us as i64 + self.wall_shift;
+        Now {
+            mono_us: self.now_us,
+            unix_us: wall as u64,
+        }
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
+    pub fn start(&mut self, host: usize) {
+        let mut seed = [host as u8; 32];
+        self.rng.fill_bytes(&mut seed[..16]);
+        let now = self.now();
+        let incarnation = self.hosts[host].incarnation;
+        let first_link = (1 << 62) + (incarnation << 40) + ((host as u64) << 32);
+        let mut cluster = Cluster::new(self.hosts[host].settings.clone(), seed, first_link, now);
+        let text = self.hosts[host].disk.nodes_conf();
+        cluster
+            .start(now, text.as_deref())
+            .expect("nodes.conf is whole after any crash");
+        if let Some(told) = self.ledger.told.get(&cluster.my_name()) {
+            assert!(
+                cluster.epochs().0 >= *told,
+                "host {host} forgot epoch {told}"
+            );
+        }
+        let fresh = &mut self.hosts[host];
+        fresh.cluster = Some(Box::new(cluster));
+        fresh.following = None;
+        fresh.synced = false;
+        fresh.heard = None;
+        fresh.paused = false;
+        self.drain(host);
+    }
+
+    pub fn crash(&mut self, host: usize) {
+        let survive = self.random(2) == 0;
+        self.hosts[host].cluster = None;
+        self.hosts[host].incarnation += 1;
+        self.hosts[host].disk.crash(survive);
+        let dead: Vec<_> = self
+            .ends
+            .iter()
+            .filter(|((h, _), _)| *h == host)
+            .map(|(a, b)| (*a, *b))
+            .collect();
+        for (mine, theirs) in dead {
+            self.ends.remove(&mine);
+            self.ends.remove(&theirs);
+            self.later(
+                1,
+                Event::Closed {
+                    host: theirs.0,
+                    conn: theirs.1,
+                },
+            );
+        }
+    }
+
+    pub fn is_up(&self, host: usize) -> bool {
+        self.hosts[host].cluster.is_some()
+    }
+
+    /// Stops all bytes between two groups, both ways. Connections hang.
+    pub fn partition(&mut self, group: &[usize]) {
+        for a in 0..self.hosts.len() {
+            for b in 0..self.hosts.len() {
+                if group.contains(&a) != group.contains(&b) {
+                    self.cut.insert((a, b));
+                }
+            }
+        }
+    }
+
+    /// Stops bytes from one host to another.
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub fn c(&self, host: usize) -> &Cluster {
+        self.hosts[host].cluster.as_ref().expect("a running host")
+    }
+
+    /// Gives an order to a host.
+    pub fn order<T>(&mut self, host: usize, order: impl FnOnce(&mut Cluster, Now) -> T) -> T {
+        let now = self.now();
+        let answer = order(
+            self.hosts[host].cluster.as_mut().expect("a running host"),
+            now,
+        );
+        self.drain(host);
+        answer
+    }
+
+    pub fn id(&self, host: usize) -> NodeId {
+        self.c(host).my_name()
+    }
+
+    fn later(&mut self, ms: u64, event: Event) {
+        self.at(self.now_us + ms * MS, event);
+    }
+
+    fn at(&mut self, us: u64, event: Event) {
+        self.serial += 1;
+        self.events.insert((us, self.serial), event);
+    }
+
+    fn host_of(ip: &str) -> Option<usize> {
+        ip.strip_prefix("10.0.0.")?.parse().ok()
+    }
+
+    fn view(&self, host: usize) -> View {
+        let h = &self.hosts[host];
+        View {
+            offset: h.offset,
+            synced: h.synced,
+            data_age_ms: h.heard.map(|at| (self.now_us - at) / MS),
+            writes_paused: h.paused,
+        }
+    }
+
+    fn observe(&mut self, host: usize) {
+        let (now, view) = (self.now(), self.view(host));
+        if let Some(cluster) = &mut self.hosts[host].cluster {
+            cluster.observe(now, &view);
+        }
+        self.drain(host);
+    }
+
+    fn drain(&mut self, host: usize) {
+        while let Some(action) = self.hosts[host]
+            .cluster
+            .as_mut()
+            .and_then(|c| c.poll_action())
+        {
+            match action {
+                Action::Connect {
+                    conn,
+                    host: ip,
+                    port,
+                } => self.open(host, conn, &ip, port),
+                Action::Close { conn } => self.close(host, conn),
+                Action::Send { conn, bytes } => self.send(host, conn, bytes),
+                Action::Disk(request) => {
+                    let incarnation = self.hosts[host].incarnation;
+                    let start = self.disk_busy[host].max(self.now_us);
+                    self.disk_busy[host] = start + self.hosts[host].disk.slow_ms * MS;
+                    self.at(
+                        self.disk_busy[host],
+                        Event::Disk {
+                            host,
+                            incarnation,
+                            request,
+                        },
+                    );
+                }
+                Action::Log { text, .. } => self.hosts[host].log.push(text),
+                Action::Decision(decision) => self.carry_out(host, decision),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, host: usize, decision: Decision) {
+        let h = &mut self.hosts[host];
+        match &decision {
+            Decision::Replicate { host: ip, .. } => {
+                h.following = Self::host_of(ip);
+                h.synced = false;
+                assert_ne!(h.following, Some(host), "replicates itself");
+            }
+            Decision::Promote => h.following = None,
+            Decision::PauseWrites { .. } => h.paused = true,
+            Decision::Unpause => h.paused = false,
+            Decision::FlushAll => h.offset = 0,
+            _ => {}
+        }
+        if !matches!(decision, Decision::Saved { .. }) {
+            h.decisions.push(decision);
+        }
+    }
+
+    fn open(&mut self, host: usize, conn: ConnId, ip: &str, port: u16) {
+        let to = Self::host_of(ip).filter(|to| *to < self.hosts.len());
+        match to {
+            Some(to) if self.cut.contains(&(host, to)) || self.cut.contains(&(to, host)) => {} // no answer
+            Some(to) if self.is_up(to) && port == 16379 => {
+                self.later(
+                    1,
+                    Event::Accept {
+                        from: (host, conn),
+                        to,
+                    },
+                );
+            }
+            _ => self.later(1, Event::Closed { host, conn }),
+        }
+    }
+
+    fn close(&mut self, host: usize, conn: ConnId) {
+        if let Some(peer) = self.ends.remove(&(host, conn)) {
+            self.ends.remove(&peer);
+            let after = self
+                .arrival
+                .get(&peer)
+                .copied()
+                .unwrap_or(0)
+                .max(self.now_us)
+                + MS;
+            self.at(
+                after,
+                Event::Closed {
+                    host: peer.0,
+                    conn: peer.1,
+                },
+            );
+        }
+    }
+
+    fn send(&mut self, host: usize, conn: ConnId, bytes: Bytes) {
+        self.audit(host, conn, &bytes);
+        let Some(peer) = self.ends.get(&(host, conn)).copied() else {
+            return;
+        };
+        let delay = 1 + self.random(3);
+        let mut at = (self.now_us + delay * MS).max(self.arrival.get(&peer).copied().unwrap_or(0));
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(self.mtu));
+            at += 1;
+            self.at(
+                at,
+                Event::Bytes {
+                    host: peer.0,
+                    conn: peer.1,
+                    bytes: part,
+                },
+            );
+        }
+        self.arrival.insert(peer, at);
+    }
+
+    fn audit(&mut self, host: usize, conn: ConnId, bytes: &[u8]) {
+        let packet = bus::decode(bytes).expect("what we send is well-formed");
+        let header = &packet.header;
+        let told = self.ledger.told.entry(header.sender).or_default();
+        *told = (*told).max(header.current_epoch);
+        if packet.body == Body::AuthAck
+            && let Some(peer) = self.ends.get(&(host, conn))
+        {
+            let first = *self
+                .ledger
+                .votes
+                .entry((header.sender, header.current_epoch))
+                .or_insert(peer.0);
+            assert_eq!(
+                first, peer.0,
+                "{:?} voted twice in epoch {}",
+                header.sender, header.current_epoch
+            );
+        }
+        if self.check_claims && header.primary.is_none() && header.config_epoch > 0 {
+            let claims = self.ledger.claims.entry(header.config_epoch).or_default();
+            for slot in slots::SlotSet::from_bitmap(header.slots).iter() {
+                let owner = *claims.entry(slot).or_insert(header.sender);
+                assert_eq!(
+                    owner, header.sender,
+                    "slot {slot} has two owners in epoch {}",
+                    header.config_epoch
+                );
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Accept { from, to } => {
+                if !self.is_up(to)
+                    || self.hosts[from.0]
+                        .cluster
+                        .as_ref()
+                        .is_none_or(|c| !c.owns(from.1))
+                {
+                    return self.later(
+                        1,
+                        Event::Closed {
+                            host: from.0,
+                            conn: from.1,
+                        },
+                    );
+                }
+                self.hosts[to].accepted += 1;
+                let conn =
+                    ConnId::accepted(self.hosts[to].accepted, self.hosts[to].incarnation as u32);
+                self.ends.insert(from, (to, conn));
+                self.ends.insert((to, conn), from);
+                let (peer, local) = (format!("10.0.0.{}", from.0), format!("10.0.0.{to}"));
+                self.order(to, |c, now| c.on_accepted(now, conn, &peer, &local));
+                self.later(
+                    1,
+                    Event::Connected {
+                        host: from.0,
+                        conn: from.1,
+                    },
+                );
+            }
+            Event::Connected { host, conn } => {
+                let Some(peer) = self.ends.get(&(host, conn)).copied() else {
+                    return;
+                };
+                let (peer, local) = (format!("10.0.0.{}", peer.0), format!("10.0.0.{host}"));
+                if self.is_up(host) {
+                    self.order(host, |c, now| c.on_connected(now, conn, &peer, &local));
+                }
+            }
+            Event::Bytes { host, conn, bytes } => {
+                let Some(peer) = self.ends.get(&(host, conn)).copied() else {
+                    return;
+                };
+                if self.cut.contains(&(peer.0, host)) || self.hosts[host].frozen {
+                    // TCP does not lose bytes: they arrive after the partition, if the connection lives.
+                    return self.later(50, Event::Bytes { host, conn, bytes });
+                }
+                self.observe(host);
+                if let Some(cluster) = &mut self.hosts[host].cluster {
+                    cluster.on_bytes(now, conn, &bytes);
+                }
+                self.drain(host);
+            }
+            Event::Closed { host, conn } => {
+                self.ends.remove(&(host, conn));
+                if self.is_up(host) {
+                    self.order(host, |c, now| c.on_closed(now, conn));
+                }
+            }
+            Event::Disk {
+                host,
+                incarnation,
+                request,
+            } => {
+                if self.hosts[host].incarnation == incarnation {
+                    let result = self.hosts[host].disk.carry_out(request);
+                    self.order(host, |c, now| c.on_disk(now, result));
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now_us + ms * MS;
+        while self.now_us < end {
+            self.now_us += 5 * MS;
+            while let Some((&(at, _), _)) = self.events.first_key_value() {
+                if at > self.now_us {
+                    break;
+                }
+                let Some((_, event)) = self.events.pop_first() else {
+                    break;
+                };
+                self.happen(event);
+            }
+            self.replicate();
+            for host in 0..self.hosts.len() {
+                let (now, view) = (self.now(), self.view(host));
+                if self.hosts[host].frozen {
+                    continue;
+                }
+                let Some(cluster) = &mut self.hosts[host].cluster else {
+                    continue;
+                };
+                if cluster.deadline() <= now.mono_us {
+                    cluster.tick(now, &view);
+                    self.drain(host);
+                    self.c(host).invariants();
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until something holds; panics after a limit. Returns the milliseconds that it took.
+    pub fn until(&mut self, limit_ms: u64, what: &str, holds: impl Fn(&World) -> bool) -> u64 {
+        let start = self.now_us;
+        while !holds(self) {
+            assert!(
+                self.now_us < start + limit_ms * MS,
+                "not within {limit_ms} ms: {what}\n{}",
+                self.story()
+            );
+            self.run(20);
+        }
+        (self.now_us - start) / MS
+    }
+
+    pub fn story(&self) -> String {
+        let mut text = String::new();
+        for (number, host) in self.hosts.iter().enumerate() {
+            text += &format!("--- host {number}\n");
+            if let Some(cluster) = &host.cluster {
+                text += &cluster.nodes_text(false);
+                text += &format!(
+                    "state {:?} epochs {:?}\n",
+                    cluster.state(self.now()),
+                    cluster.epochs()
+                );
+            }
+            for line in host.log.iter().rev().take(12).rev() {
+                text += &format!("    {line}\n");
+            }
+        }
+        text
+    }
+
+    /// Replication, as far as the cluster cares: offsets follow the primary's while it can be reached.
+    fn replicate(&mut self) {
+        for host in 0..self.hosts.len() {
+            let up = self.is_up(host) && !self.hosts[host].frozen;
+            if up
+                && self.hosts[host].following.is_none()
+                && self.hosts[host].writing
+                && !self.hosts[host].paused
+            {
+                self.hosts[host].offset += 1;
+            }
+            let Some(primary) = self.hosts[host].following.filter(|_| up) else {
+                continue;
+            };
+            let reachable = self.is_up(primary)
+                && !self.hosts[primary].frozen
+                && !self.cut.contains(&(primary, host))
+                && !self.cut.contains(&(host, primary));
+            if reachable {
+                let offset = self.hosts[primary].offset;
+                let h = &mut self.hosts[host];
+                h.heard = Some(self.now_us);
+                h.offset = offset;
+                h.synced = true;
+            }
+        }
+    }
+
+    /// What `redis-cli --cluster create` does: slots, epochs, MEET, and replicas once all know one another.
+    pub fn create(&mut self, primaries: usize) {
+        let all = self.hosts.len();
+        self.run(50);
+        for host in 0..all {
+            self.order(host, |c, now| c.set_config_epoch(now, host as i64 + 1))
+                .unwrap();
+        }
+        for host in 0..primaries {
+            let first = (host * 16384 / primaries) as u16;
+            let last = ((host + 1) * 16384 / primaries - 1) as u16;
+            self.order(host, |c, now| c.add_slots(now, &[(first, last)]))
+                .unwrap();
+        }
+        for host in 1..all {
+            self.order(host, |c, now| c.meet(now, "10.0.0.0", 6379, None))
+                .unwrap();
+        }
+        self.until(10_000, "everyone knows everyone", |w| {
+            (0..all).all(|host| {
+                w.c(host)
+                    .nodes()
+                    .iter()
+                    .filter(|(_, n)| !n.in_handshake())
+                    .count()
+                    == all
+            })
+        });
+        for host in primaries..all {
+            let primary = self.id(host % primaries);
+            self.hosts[host % primaries].writing = true;
+            self.order(host, |c, now| c.replicate(now, primary.as_bytes(), 0))
+                .unwrap();
+        }
+        self.until(20_000, "the cluster is up", |w| w.settled());
+        for host in primaries..all {
+            self.until(5000, "replicas have data", move |w| w.hosts[host].synced);
+        }
+        self.run(TIMEOUT);
+    }
+
+    /// Every running host serves or follows, and all have the same map.
+    pub fn settled(&self) -> bool {
+        let up: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.is_up(*host))
+            .collect();
+        let maps: BTreeSet<Vec<Option<NodeId>>> =
+            up.iter().map(|host| self.map_of(*host)).collect();
+        maps.len() == 1
+            && maps.iter().all(|map| map.iter().all(Option::is_some))
+            && up
+                .iter()
+                .all(|host| self.c(*host).state(self.now()) == State::Ok)
+            && up.iter().all(|host| {
+                let me = self.c(*host).nodes().me();
+                let unique = self
+                    .c(*host)
+                    .nodes()
+                    .iter()
+                    .filter(|(_, n)| n.votes())
+                    .map(|(_, n)| n.config_epoch);
+                let epochs: Vec<u64> = unique.collect();
+                epochs.len() == epochs.iter().collect::<BTreeSet<_>>().len()
+                    && (me.is_primary() || me.primary.is_some())
+            })
+    }
+
+    pub fn map_of(&self, host: usize) -> Vec<Option<NodeId>> {
+        let nodes = self.c(host).nodes();
+        (0..SLOTS)
+            .map(|slot| nodes.slots.owner(slot).map(|key| nodes.node(key).id))
+            .collect()
+    }
+
+    pub fn is_primary(&self, host: usize) -> bool {
+        self.is_up(host) && self.c(host).nodes().me().is_primary()
+    }
+
+    pub fn owner(&self, host: usize, slot: u16) -> Option<usize> {
+        let id = self.map_of(host)[usize::from(slot)]?;
+        (0..self.hosts.len()).find(|other| self.is_up(*other) && self.id(*other) == id)
+    }
+
+    /// Whether a host takes writes on a slot.
+    pub fn writable(&self, host: usize, slot: u16) -> bool {
+        let request = RouteRequest {
+            slot,
+            write: true,
+            ..RouteRequest::default()
+        };
+        self.is_up(host)
+            && self.hosts[host].following.is_none()
+            && self.c(host).route(self.now(), &request) == Route::Local
+    }
+
+    pub fn flags_of(&self, seen_by: usize, host: &NodeId) -> Option<Flags> {
+        let nodes = self.c(seen_by).nodes();
+        nodes.find(host).map(|key| nodes.node(key).flags)
+    }
+
+    pub fn logged(&self, host: usize, text: &str) -> bool {
+        self.hosts[host].log.iter().any(|line| line.contains(text))
+    }
+
+    pub fn decided(&self, host: usize, decision: &Decision) -> bool {
+        self.hosts[host].decisions.contains(decision)
+    }
+
+    /// What a host says to be its own line in CLUSTER NODES.
+    pub fn my_line(&self, host: usize) -> String {
+        self.c(host)
+            .nodes_text(false)
+            .lines()
+            .find(|line| line.contains("myself"))
+            .unwrap_or_default()
+            .to_string()
+    }
+}
