@@ -1,4 +1,5 @@
 mod chaos;
 mod golden;
+mod hostile;
 mod scenarios;
 mod world;

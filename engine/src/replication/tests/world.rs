@@ -62,13 +62,16 @@ pub fn decode(buffer: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     Some((args, at))
 }
 
+/// A write in a transaction: its database and arguments.
+type Queued = (u32, Vec<Vec<u8>>);
+
 /// The engine's part for a primary's stream: executes whole commands, transactions as one.
 #[derive(Default)]
 struct Stream {
     buffer: Vec<u8>,
     db: u32,
     /// Commands queued since MULTI, with the bytes they took.
-    multi: Option<(Vec<(u32, Vec<Vec<u8>>)>, u64)>,
+    multi: Option<(Vec<Queued>, u64)>,
 }
 
 /// A snapshot that is being made, in chunks.
