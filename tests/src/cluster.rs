@@ -1,0 +1,1 @@
+//! Clusters of servers under test.
