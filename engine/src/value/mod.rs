@@ -1,9 +1,11 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
 
 pub mod float_text;
+pub mod glob;
 pub mod hash;
 pub mod hashtable;
 pub mod listpack;
+pub mod longdouble;
 pub mod number;
 pub mod sample;
 pub mod size_class;

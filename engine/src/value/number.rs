@@ -208,28 +208,36 @@ fn assemble_f64(mantissa: u64, exponent: i64) -> f64 {
 /// Appends a double as a reply shows it (ZSCORE, ZRANGE WITHSCORES, RESP3 doubles): 17 significant
 /// digits without trailing zeros, `inf`, `-inf`, `nan`; the C library's `%.17g`.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
-    if let Some(integer) = as_integer(value, 1e17) {
-        return write_i64(out, integer);
+    match integer_of(value) {
+        Some(integer) if integer.abs() < 100_000_000_000_000_000 && !is_negative_zero(value) => {
+            write_i64(out, integer);
+        }
+        _ => write_general(out, value),
     }
-    write_general(out, value);
 }
 
-/// Appends a double as Redis stores a score in a listpack or a snapshot's text: as [`write_f64`], but
-/// integers up to 2^62 are written out in full.
+/// Appends a double as Redis stores it in text (a score in a listpack that [`integer_of`] has no
+/// integer for, `d2string` elsewhere): as [`write_f64`], but integers up to 2^62 are written out in full.
 pub fn write_score(out: &mut Vec<u8>, value: f64) {
-    if let Some(integer) = as_integer(value, 4_611_686_018_427_387_904.0) {
-        return write_i64(out, integer);
+    match integer_of(value) {
+        Some(integer) if !is_negative_zero(value) => write_i64(out, integer),
+        _ => write_general(out, value),
     }
-    write_general(out, value);
 }
 
-/// `value` as an integer, if it is one (not −0) and of a magnitude of at most `limit` (at most 2^62).
-fn as_integer(value: f64, limit: f64) -> Option<i64> {
-    if !(-limit..=limit).contains(&value) || (limit == 1e17 && value.abs() == limit) {
+/// The integer that a double is, within ±2^62. A sorted set in its small form stores such scores as
+/// integers, and so forgets the sign of −0.
+pub fn integer_of(value: f64) -> Option<i64> {
+    const LIMIT: f64 = (1u64 << 62) as f64;
+    if !(-LIMIT..=LIMIT).contains(&value) {
         return None;
     }
     let integer = value as i64;
-    (integer as f64 == value && (integer != 0 || value.is_sign_positive())).then_some(integer)
+    (integer as f64 == value).then_some(integer)
+}
+
+fn is_negative_zero(value: f64) -> bool {
+    value == 0.0 && value.is_sign_negative()
 }
 
 fn write_general(out: &mut Vec<u8>, value: f64) {
@@ -529,5 +537,14 @@ mod tests {
         assert_eq!(stored(4611686018427387904.0), "4611686018427387904");
         assert_eq!(stored(4611686018427388928.0), "4.6116860184273889e+18");
         assert_eq!(stored(-0.0), "-0");
+        assert_eq!(
+            (
+                integer_of(-0.0),
+                integer_of(2.5),
+                integer_of(f64::NAN),
+                integer_of(f64::INFINITY)
+            ),
+            (Some(0), None, None, None)
+        );
     }
 }
