@@ -78,6 +78,8 @@ pub struct Turn<'a> {
     at: usize,
     /// The source that is being decoded.
     source: usize,
+    /// Some reads are of links between servers; they are looked at first.
+    link_reads: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -92,6 +94,7 @@ impl<'a> Turn<'a> {
             scratch,
             at: 0,
             source: 0,
+            link_reads: false,
         };
         turn.open();
         turn
@@ -100,7 +103,8 @@ impl<'a> Turn<'a> {
     /// Makes a source of every session that has something to go on with.
     fn open(&mut self) {
         for (i, &(conn, bytes)) in self.reads.iter().enumerate() {
-            if self.engine.receive_link(conn, bytes) {
+            if self.engine.is_link(conn) {
+                self.link_reads = true;
                 continue;
             }
             let parts = &mut self.engine.parts;
@@ -209,6 +213,12 @@ impl<'a> Turn<'a> {
         self.scratch.batch.clear();
         self.scratch.args.clear();
         self.at = 0;
+        self.engine.begin(now);
+        if core::mem::take(&mut self.link_reads) {
+            for &(conn, bytes) in self.reads {
+                self.engine.receive_link(conn, bytes);
+            }
+        }
         if now.mono_us < self.engine.parts.asleep_until_us {
             return false;
         }

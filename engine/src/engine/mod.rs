@@ -51,6 +51,8 @@ pub struct Engine {
     incoming: Option<Incoming>,
     /// The snapshot under way.
     job: Option<Job>,
+    /// The snapshot's reader is behind.
+    job_waits: bool,
     /// Replicas want a snapshot as soon as none is under way.
     snapshot_wanted: bool,
 }
@@ -110,6 +112,7 @@ impl Engine {
             link: None,
             incoming: None,
             job: None,
+            job_waits: false,
             snapshot_wanted: false,
         }
     }
@@ -170,7 +173,7 @@ impl Engine {
                 self.snapshot_wanted = true;
             }
         }
-        self.snapshot_step(now);
+        self.job_waits = !self.snapshot_step(now);
         self.parts.journal.seal();
         while self.settle_replication(now) {
             self.parts.journal.seal();
@@ -221,19 +224,23 @@ impl Engine {
         }
     }
 
-    /// Bytes of a connection that is no client's. False if it is one.
-    pub(crate) fn receive_link(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+    /// Whether a connection is a link between servers.
+    pub(crate) fn is_link(&self, conn: ConnId) -> bool {
+        self.links.kind(conn).is_some()
+    }
+
+    /// Bytes of a connection, if it is a link between servers.
+    pub(crate) fn receive_link(&mut self, conn: ConnId, bytes: &[u8]) {
         match self.links.kind(conn) {
-            None => false,
+            None => {}
             Some(LinkKind::Primary) => {
                 self.parts.stats.replication_in += bytes.len() as u64;
                 self.parts
                     .replication
                     .receive(self.now, &mut self.parts.journal, conn, bytes);
                 self.settle_replication(self.now);
-                true
             }
-            Some(LinkKind::Bus) => true,
+            Some(LinkKind::Bus) => {}
         }
     }
 
@@ -336,20 +343,25 @@ impl Engine {
 
     /// The bytes that a connection may be sent now.
     pub fn output(&self, conn: ConnId) -> impl Iterator<Item = &[u8]> {
-        self.parts
-            .clients
-            .get(conn)
-            .into_iter()
-            .flat_map(|session| session.out.slices())
+        let client = self.parts.clients.get(conn).map(|session| &session.out);
+        let out = client.or_else(|| self.links.output(conn));
+        out.into_iter().flat_map(crate::resp::Output::slices)
     }
 
     /// The network took `n` bytes of [`Engine::output`].
     pub fn sent(&mut self, conn: ConnId, n: usize) {
         self.parts.stats.bytes_out += n as u64;
         let Some(session) = self.parts.clients.get_mut(conn) else {
-            return;
+            return self.links.advance(conn, n);
         };
         session.out.advance(n);
+        if session.is(crate::client::alert::REPLICA) {
+            let pending = session.out.pending();
+            self.parts
+                .replication
+                .output_pending(self.now, conn, pending);
+            self.settled = false;
+        }
         if session.is(crate::client::alert::CLOSING) && session.out.pending() == 0 {
             self.forget(conn);
             self.parts.outbox.push_back(Effect::Close { conn });
@@ -358,7 +370,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() || self.job.is_some() {
+        if self.parts.clients.resuming() || (self.job.is_some() && !self.job_waits) {
             return Some(0);
         }
         let waiting = self

@@ -1,0 +1,230 @@
+//! Carrying the cluster's wishes to the other parts, and their news to it.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::links::LinkKind;
+use super::{DiskOwner, Engine};
+use crate::client::alert;
+use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
+use crate::command::context::{Parts, condition};
+use crate::config::{self, Config};
+use crate::face::{Address, ConnId, Effect, LogLevel, Now};
+use crate::random::Random;
+
+/// The cluster names its connections from here on; replication stays below.
+const FIRST_LINK: u64 = 1 << 32;
+
+/// Keys deleted in one go of a slot that went to another node.
+const SLOT_STEP: usize = 64;
+
+/// What the cluster reads of the configuration.
+pub(crate) fn settings(config: &Config) -> Settings {
+    Settings {
+        port: config.port,
+        tls_port: config.tls_port,
+        tls_cluster: config.tls_cluster,
+        bus_port: config.cluster_port,
+        announce_ip: config.cluster_announce_ip.clone(),
+        announce_port: config.cluster_announce_port,
+        announce_tls_port: config.cluster_announce_tls_port,
+        announce_bus_port: config.cluster_announce_bus_port,
+        announce_hostname: config.cluster_announce_hostname.clone(),
+        preferred_endpoint: match config.cluster_preferred_endpoint_type {
+            config::ClusterPreferredEndpointType::Ip => EndpointType::Ip,
+            config::ClusterPreferredEndpointType::Hostname => EndpointType::Hostname,
+            config::ClusterPreferredEndpointType::UnknownEndpoint => EndpointType::Unknown,
+        },
+        config_file: config.cluster_config_file.clone(),
+        node_timeout_ms: config.cluster_node_timeout,
+        replica_validity_factor: u64::from(config.cluster_replica_validity_factor),
+        repl_ping_period_ms: u64::from(config.repl_ping_replica_period) * 1000,
+        replica_no_failover: config.cluster_replica_no_failover,
+        migration_barrier: config.cluster_migration_barrier as usize,
+        allow_replica_migration: config.cluster_allow_replica_migration,
+        require_full_coverage: config.cluster_require_full_coverage,
+        allow_reads_when_down: config.cluster_allow_reads_when_down,
+        allow_pubsubshard_when_down: config.cluster_allow_pubsubshard_when_down,
+        no_empty_promotion: false,
+    }
+}
+
+/// The cluster part of a new engine; `None` outside cluster mode.
+pub(super) fn new(config: &Config, seed: [u8; 32], now: Now) -> Option<Box<Cluster>> {
+    let seed = Random::new(seed, "cluster").seed();
+    config.cluster_enabled.then(|| Box::new(Cluster::new(settings(config), seed, FIRST_LINK, now)))
+}
+
+/// The IP address of one end of a connection, as text.
+fn ip(address: &Address) -> String {
+    match address {
+        Address::Ip(socket) => socket.ip().to_string(),
+        Address::Unix(_) => String::new(),
+    }
+}
+
+/// What the cluster must know of the rest.
+fn view(parts: &Parts, now: Now) -> View {
+    let replication = &parts.replication;
+    let down_since = replication.link_down_since();
+    View {
+        offset: replication.electable_offset(&parts.journal),
+        synced: !replication.following() || replication.has_synced(),
+        data_age_ms: if replication.link_up() {
+            Some(0)
+        } else {
+            down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
+        },
+        writes_paused: parts.is(condition::PAUSED),
+    }
+}
+
+impl Engine {
+    /// Hands an event to the cluster, if there is one, after telling it how things are.
+    pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
+        let Some(mut cluster) = self.parts.cluster.take() else { return };
+        cluster.observe(now, &view(&self.parts, now));
+        event(&mut cluster);
+        self.parts.cluster = Some(cluster);
+        self.settle_cluster(now);
+    }
+
+    /// A connection of the bus came in.
+    pub(super) fn bus_accepted(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
+        self.links.add(conn, LinkKind::Bus);
+        self.with_cluster(now, |cluster| cluster.on_accepted(now, conn, &ip(peer), &ip(local)));
+    }
+
+    /// A connection of the bus that we asked for is open.
+    pub(super) fn bus_connected(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
+        self.with_cluster(now, |cluster| cluster.on_connected(now, conn, &ip(peer), &ip(local)));
+    }
+
+    /// Time for the cluster's rounds.
+    pub(super) fn cluster_tick(&mut self, now: Now) {
+        if self.parts.cluster.as_ref().is_some_and(|c| c.deadline() <= now.mono_us) {
+            let view = view(&self.parts, now);
+            self.with_cluster(now, |cluster| cluster.tick(now, &view));
+        }
+    }
+
+    /// Carries out what the cluster wants, until it wants nothing more. True if there was anything.
+    pub(super) fn settle_cluster(&mut self, now: Now) -> bool {
+        let mut any = false;
+        while let Some(action) = self.parts.cluster.as_mut().and_then(|c| c.poll_action()) {
+            any = true;
+            match action {
+                Action::Connect { conn, host, port } => {
+                    self.links.add(conn, LinkKind::Bus);
+                    self.parts.outbox.push_back(Effect::Connect { conn, host, port });
+                }
+                Action::Close { conn } => self.close(conn),
+                Action::Send { conn, bytes } => self.links.send(conn, bytes),
+                Action::Disk(request) => self.disk(DiskOwner::Cluster, request),
+                Action::Log { level, text } => self.parts.log(level, text),
+                Action::Decision(decision) => self.decide(now, decision),
+            }
+        }
+        any
+    }
+
+    fn decide(&mut self, now: Now, decision: Decision) {
+        let parts = &mut self.parts;
+        match decision {
+            Decision::Replicate { host, port } => {
+                parts.replication.set_primary(now, &mut parts.journal, &host, port);
+            }
+            Decision::Promote => parts.replication.unset_primary(now, &mut parts.journal),
+            Decision::PauseWrites { until_ms } => {
+                parts.failover_pause_until_ms = Some(until_ms);
+                parts.set(condition::PAUSED, true);
+                parts.replication.hold_stream(true);
+            }
+            Decision::Unpause => self.end_failover_pause(),
+            Decision::FlushAll => {
+                for db in 0..parts.store.databases().len() {
+                    parts.store.flush(db);
+                }
+                parts.watches.touch_all();
+            }
+            Decision::DeleteSlotKeys { slots } => self.deleting_slots.extend(slots),
+            Decision::SaveFailed { .. } => {}
+            Decision::Saved { version } => self.release_config_waits(version),
+            // Nobody blocks on keys, or subscribes, yet.
+            Decision::StateChanged { .. } | Decision::DropShardChannels { .. } | Decision::Publish { .. } => {}
+        }
+    }
+
+    /// Ends the pause of a manual failover.
+    pub(super) fn end_failover_pause(&mut self) {
+        if self.parts.failover_pause_until_ms.take().is_some() {
+            self.parts.replication.hold_stream(false);
+            self.parts.end_pause_if_over(self.now);
+        }
+    }
+
+    /// Replies that wait for nodes.conf may leave.
+    fn release_config_waits(&mut self, version: u64) {
+        for (conn, _) in self.parts.config_waits.extract_if(.., |w| w.1 <= version).collect::<Vec<_>>() {
+            if let Some(session) = self.parts.clients.get_mut(conn) {
+                session.out.ok();
+                self.parts.unblock(conn);
+            }
+        }
+    }
+
+    /// Deletes some keys of slots that went to other nodes; true if there are more.
+    pub(super) fn delete_slot_keys(&mut self, now: Now) -> bool {
+        let Some(&slot) = self.deleting_slots.first() else { return false };
+        let ours = self.parts.cluster.as_ref().is_some_and(|c| c.owns_slot(slot));
+        let (_, keys) = if ours { (0, Vec::new()) } else { self.parts.store.slot_keys(slot, SLOT_STEP) };
+        if keys.is_empty() || self.parts.replication.following() {
+            self.deleting_slots.remove(0);
+            return !self.deleting_slots.is_empty();
+        }
+        let _ = now;
+        for key in keys {
+            self.parts.delete_and_journal(0, &key);
+        }
+        true
+    }
+
+    /// nodes.conf as it was found at start.
+    pub(super) fn start_cluster(&mut self, now: Now, text: Option<&str>) {
+        let Some(mut cluster) = self.parts.cluster.take() else { return };
+        let started = cluster.start(now, text);
+        self.parts.cluster = Some(cluster);
+        if let Err(error) = started {
+            let file = self.parts.config.cluster_config_file.clone();
+            self.parts.log(LogLevel::Warning, alloc::format!("Unrecoverable error: corrupted cluster config file {file}: {error}"));
+            self.parts.outbox.push_back(Effect::Exit { code: 1 });
+        }
+        self.settle_cluster(now);
+    }
+
+    /// After the data was loaded: says which slots have keys.
+    pub(super) fn reconcile_cluster(&mut self, now: Now) {
+        if self.parts.cluster.is_none() {
+            return;
+        }
+        let mut slots: Vec<u16> = Vec::new();
+        let mut at = Some(0);
+        while let Some(position) = at {
+            at = self.parts.store.database(0).table().walk(position, |_, entry| {
+                let slot = crate::value::slot::slot_of(entry.key());
+                if slots.last() != Some(&slot) {
+                    slots.push(slot);
+                }
+            });
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        self.with_cluster(now, |cluster| cluster.reconcile(now, &slots));
+    }
+
+    /// Whether a session's commands are to be redirected at all.
+    pub(crate) fn is_trusted(session: &crate::client::Session) -> bool {
+        session.is(alert::TRUSTED)
+    }
+}
