@@ -126,6 +126,13 @@ impl Hash {
         }
     }
 
+    /// Has what a lookup of this field reads first fetched into the cache: see [`HashTable::prefetch`].
+    pub fn prefetch(&self, field: &[u8]) {
+        if let Form::Table(table) = &self.0 {
+            table.prefetch(field);
+        }
+    }
+
     /// Whether a field is there.
     pub fn contains(&self, field: &[u8]) -> bool {
         match &self.0 {

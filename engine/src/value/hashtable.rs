@@ -93,6 +93,14 @@ impl HashTable {
         leaf.find(hash as u8, field).map(|place| leaf.value(&place))
     }
 
+    /// Has what a lookup of this field reads first fetched into the cache, without waiting: to be called
+    /// for a batch of fields before the first of them is looked up.
+    pub fn prefetch(&self, field: &[u8]) {
+        if let Some(root) = &self.root {
+            root.leaf(self.hash(field)).prefetch();
+        }
+    }
+
     /// Whether a field is there.
     pub fn contains(&self, field: &[u8]) -> bool {
         self.get(field).is_some()
@@ -107,16 +115,15 @@ impl HashTable {
                 self.memory = node.memory_bytes() + Leaf::empty().memory_bytes();
                 Rc::new(node)
             });
-            let found = root.locate(hash);
-            let place = found.leaf.find(hash as u8, field);
-            if !found
-                .leaf
-                .has_room(field.len(), value.len(), place.as_ref())
-                && found.range.bits < 64
-            {
-                self.split(hash);
+            let leaf = root.leaf(hash);
+            let place = leaf.find(hash as u8, field);
+            let full = !leaf.has_room(field.len(), value.len(), place.as_ref());
+            if full && self.split(hash) {
                 continue;
             }
+            let Some(root) = &mut self.root else {
+                return false;
+            };
             let root = Rc::make_mut(root);
             let leaf = root.leaf_mut(hash);
             let before = leaf.memory_bytes();
@@ -138,18 +145,23 @@ impl HashTable {
         !self.contains(field) && self.insert(field, value)
     }
 
+    /// Splits the leaf for this hash; returns `false` if it cannot be: all its hashes are equal.
     #[cold]
-    fn split(&mut self, hash: u64) {
+    fn split(&mut self, hash: u64) -> bool {
         let (key, memory) = (self.key, &mut self.memory);
         let Some(root) = self.root.as_mut() else {
-            return;
+            return false;
         };
+        if root.locate(hash).range.bits == 64 {
+            return false;
+        }
         let node = Rc::make_mut(root);
         if let Some(second) = node.split_leaf(hash, &|field| hash_with(key, field), memory) {
             let first = core::mem::replace(node, Node::of_leaf(Leaf::empty()));
             *node = Node::of_halves(first, second);
             *memory += node.memory_bytes();
         }
+        true
     }
 
     /// Removes a field; returns whether it was there.

@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use vector::{matches, sum_first};
+pub(super) use vector::{matches, prefetch, sum_first};
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use word::{matches, sum_first};
+pub(super) use word::{matches, prefetch, sum_first};
 
 /// The low `n` bits, for `n` up to 16.
 #[inline]
@@ -20,8 +20,9 @@ fn low_bits(n: usize) -> u32 {
 #[cfg(target_arch = "x86_64")]
 mod vector {
     use core::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_sad_epu8,
-        _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128, _mm_unpackhi_epi64,
+        __m128i, _MM_HINT_T0, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8,
+        _mm_prefetch, _mm_sad_epu8, _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128,
+        _mm_unpackhi_epi64,
     };
 
     /// A bit for each byte that equals `byte`, the first byte's lowest.
@@ -44,6 +45,15 @@ mod vector {
         };
         // SAFETY: SSE2 is part of every x86-64 processor.
         Some(unsafe { sum_masked(group, mask) })
+    }
+
+    /// Asks for the first `lines` cache lines of `bytes`, without waiting for them.
+    #[inline]
+    pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
+        for line in bytes.chunks(64).take(lines) {
+            // SAFETY: a prefetch reads nothing; it takes any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
     }
 
     #[inline]
@@ -89,6 +99,10 @@ mod word {
         });
         low | high << 8
     }
+
+    /// Stable Rust has no prefetch here.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn prefetch(_bytes: &[u8], _lines: usize) {}
 
     /// The sum of the first `n` bytes (`n` up to 16), or `None` if one of them is 255.
     pub(crate) fn sum_first(group: &[u8; 16], n: usize) -> Option<usize> {
