@@ -1,0 +1,381 @@
+//! One increment file and the journal offsets that it holds: what was written, what was synced, what to
+//! do next.
+//!
+//! At most one write is under way. What the journal gained meanwhile goes with the next one, so a slow
+//! disk makes batches larger, not queues longer (under `always` this is the group commit: one write and
+//! one sync for all commands of a batch). Nothing is buffered here: a write that failed is read from the
+//! journal again.
+
+use super::outbox::{Outbox, Ticket};
+use super::{Fsync, aof};
+use crate::face::{DiskError, DiskReply, DiskRequest, FileId, Now};
+use crate::journal::Journal;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Most bytes of one write: a torn batch should not cost more than this, a fast disk not wait for us.
+const MAX_BATCH: u64 = 8 << 20;
+/// Milliseconds between syncs under `everysec`, and between retries of failed writes.
+const SECOND_MS: u64 = 1000;
+/// How long a write waits for a sync under way before it goes all the same.
+const POSTPONE_MS: u64 = 2000;
+/// Write errors are logged at most this often.
+const ERROR_LOG_MS: u64 = 30_000;
+
+/// What the appender must know of the world at each call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conditions {
+    pub fsync: Fsync,
+    /// Leave syncs to the kernel for now (`no-appendfsync-on-rewrite` while a snapshot is written).
+    pub hold_sync: bool,
+    /// Write and sync without delay: the file is being closed, or the server stops.
+    pub hurry: bool,
+    /// Put `#TS:` lines between commands.
+    pub timestamps: bool,
+    /// The promise of durability is in force: under `always` an error stops the process.
+    pub promised: bool,
+}
+
+/// Something that the owner must act upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    /// A promise cannot be kept: exit.
+    Fatal,
+}
+
+#[derive(Debug)]
+pub(super) struct Appender {
+    pub file: FileId,
+    pub path: String,
+    /// Length in bytes of the file's part that is whole.
+    pub len: u64,
+    /// The journal up to here is in the file.
+    pub written: u64,
+    /// The journal up to here is durable.
+    pub synced: u64,
+    /// The journal from here on belongs to another file.
+    pub limit: u64,
+    flight: Flight,
+    /// The sync under way would make the journal durable up to here.
+    syncing: Option<u64>,
+    last_sync_ms: u64,
+    /// Since when a write waits for a sync.
+    postponed_ms: Option<u64>,
+    retry_ms: Option<u64>,
+    last_error_log_ms: Option<u64>,
+    /// The second named by the last `#TS:` line.
+    timestamp_s: u64,
+    /// Bytes that must go before the journal's: the rest of a `#TS:` line.
+    prefix: Bytes,
+    /// Whether the file ends at a command's end.
+    at_boundary: bool,
+    /// Why the last write failed, until one succeeds.
+    pub write_error: Option<String>,
+    /// Why a sync failed. What the file held then is of unknown durability for ever.
+    pub sync_error: Option<String>,
+    /// Writes that did not wait any longer for a sync.
+    pub delayed_syncs: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    None,
+    /// A write of `bytes`, after which the file holds the journal up to `to`; `whole`: a command's end.
+    Write {
+        bytes: u64,
+        to: u64,
+        whole: bool,
+    },
+    /// Removing what a failed write left; so many bytes.
+    Truncate {
+        partial: u64,
+    },
+}
+
+impl Appender {
+    /// An appender to an open file of `len` bytes, which holds the journal up to `offset`, durably.
+    pub fn new(file: FileId, path: String, len: u64, offset: u64, now: Now) -> Appender {
+        Appender {
+            file,
+            path,
+            len,
+            written: offset,
+            synced: offset,
+            limit: u64::MAX,
+            flight: Flight::None,
+            syncing: None,
+            last_sync_ms: now.mono_ms(),
+            postponed_ms: None,
+            retry_ms: None,
+            last_error_log_ms: None,
+            timestamp_s: 0,
+            prefix: Bytes::new(),
+            at_boundary: true,
+            write_error: None,
+            sync_error: None,
+            delayed_syncs: 0,
+        }
+    }
+
+    /// Sends what is due: a sync, a write, or both.
+    pub fn pump(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        conditions: Conditions,
+        outbox: &mut Outbox,
+    ) {
+        if self.flight != Flight::None {
+            return;
+        }
+        let conditions = Conditions {
+            hold_sync: conditions.hold_sync && !conditions.hurry,
+            ..conditions
+        };
+        if self.sync_due(now, conditions) {
+            self.sync(now, outbox);
+        }
+        let end = journal.sealed().min(self.limit);
+        if self.written >= end || !self.may_write(now, conditions, outbox) {
+            return;
+        }
+        self.write(now, journal, end, conditions, outbox);
+        if conditions.fsync == Fsync::Always && !conditions.hold_sync {
+            self.sync(now, outbox);
+        }
+    }
+
+    /// Whether everything up to the limit is in the file and no operation is under way.
+    pub fn drained(&self) -> bool {
+        self.written >= self.limit && self.flight == Flight::None && self.syncing.is_none()
+    }
+
+    /// Whether a sync or write is under way.
+    pub fn busy(&self) -> bool {
+        self.flight != Flight::None || self.syncing.is_some()
+    }
+
+    /// Syncs now if anything is not durable. Returns whether there is one to wait for.
+    pub fn sync_rest(&mut self, now: Now, outbox: &mut Outbox) -> bool {
+        if self.syncing.is_none() && self.synced < self.written && self.sync_error.is_none() {
+            self.sync(now, outbox);
+        }
+        self.syncing.is_some()
+    }
+
+    /// When [`pump`](Appender::pump) has something to do even if nothing else happens, in milliseconds.
+    pub fn deadline_ms(&self, conditions: Conditions) -> Option<u64> {
+        if self.flight != Flight::None {
+            return None;
+        }
+        let sync = (conditions.fsync == Fsync::EverySec
+            && self.syncing.is_none()
+            && !conditions.hold_sync)
+            .then_some(self.last_sync_ms + SECOND_MS)
+            .filter(|_| self.synced < self.written && self.sync_error.is_none());
+        let write = self.postponed_ms.map(|since| since + POSTPONE_MS);
+        [sync, write, self.retry_ms].into_iter().flatten().min()
+    }
+
+    /// The answer to a write.
+    pub fn on_write(
+        &mut self,
+        now: Now,
+        result: Result<DiskReply, DiskError>,
+        conditions: Conditions,
+        outbox: &mut Outbox,
+    ) -> Verdict {
+        let Flight::Write { bytes, to, whole } = self.flight else {
+            return Verdict::Fine;
+        };
+        self.flight = Flight::None;
+        let Err(error) = result else {
+            self.len += bytes;
+            self.written = to;
+            self.at_boundary = whole;
+            self.prefix = Bytes::new();
+            self.retry_ms = None;
+            if self.write_error.take().is_some() {
+                outbox.warn("AOF write error looks solved, Redis can write again.".into());
+            }
+            return Verdict::Fine;
+        };
+        let written = error.written.min(bytes);
+        if self.may_log(now) {
+            outbox.warn(if written == 0 {
+                format!("Error writing to the AOF file: {}", error.message)
+            } else {
+                format!("Short write while writing to the AOF file: (nwritten={written}, expected={bytes})")
+            });
+        }
+        self.write_error = Some(error.message);
+        self.retry_ms = Some(now.mono_ms() + SECOND_MS);
+        if conditions.fsync == Fsync::Always && conditions.promised {
+            outbox.warn(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...".into(),
+            );
+            return Verdict::Fatal;
+        }
+        if written > 0 {
+            self.flight = Flight::Truncate { partial: written };
+            let request = DiskRequest::Truncate {
+                path: self.path.clone(),
+                len: self.len,
+            };
+            outbox.disk(request, Ticket::Aof(aof::Wait::Truncate(self.file)));
+        }
+        Verdict::Fine
+    }
+
+    /// The answer to the removal of what a failed write left.
+    pub fn on_truncate(&mut self, result: Result<DiskReply, DiskError>, outbox: &mut Outbox) {
+        let Flight::Truncate { partial } = self.flight else {
+            return;
+        };
+        self.flight = Flight::None;
+        if let Err(error) = result {
+            outbox.warn(format!(
+                "Could not remove short write from the append-only file.  Redis may refuse to load the AOF \
+                 the next time it starts.  ftruncate: {}",
+                error.message
+            ));
+            // What is there stays and counts: the retry goes on behind it.
+            self.len += partial;
+            let prefix = (self.prefix.len() as u64).min(partial);
+            drop(self.prefix.split_to(prefix as usize));
+            self.written += partial - prefix;
+            self.at_boundary = false;
+        }
+    }
+
+    /// The answer to a sync.
+    pub fn on_sync(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        conditions: Conditions,
+        outbox: &mut Outbox,
+    ) -> Verdict {
+        let Some(target) = self.syncing.take() else {
+            return Verdict::Fine;
+        };
+        match result {
+            Ok(_) if self.sync_error.is_none() => {
+                // A write that went with the sync may have failed.
+                self.synced = self.synced.max(target.min(self.written));
+                Verdict::Fine
+            }
+            Ok(_) => Verdict::Fine,
+            Err(error) if conditions.fsync == Fsync::Always && conditions.promised => {
+                outbox.warn(format!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
+                    error.message
+                ));
+                Verdict::Fatal
+            }
+            Err(error) => {
+                outbox.warn(format!("Fail to fsync the AOF file: {}", error.message));
+                self.sync_error = Some(error.message);
+                Verdict::Fine
+            }
+        }
+    }
+
+    fn sync_due(&self, now: Now, conditions: Conditions) -> bool {
+        let due = match conditions.fsync {
+            _ if conditions.hurry => true,
+            Fsync::Always => true,
+            Fsync::EverySec => now.mono_ms() >= self.last_sync_ms + SECOND_MS,
+            Fsync::No => false,
+        };
+        due && self.syncing.is_none()
+            && self.synced < self.written
+            && self.sync_error.is_none()
+            && !conditions.hold_sync
+    }
+
+    fn sync(&mut self, now: Now, outbox: &mut Outbox) {
+        self.syncing = Some(match self.flight {
+            Flight::Write { to, .. } => to,
+            _ => self.written,
+        });
+        self.last_sync_ms = now.mono_ms();
+        outbox.disk(
+            DiskRequest::Sync { file: self.file },
+            Ticket::Aof(aof::Wait::Sync(self.file)),
+        );
+    }
+
+    /// Whether a write may go now: not right after an error, and under `everysec` not for two seconds
+    /// while a sync is under way (it would wait in the disk's queue and only make the next batch smaller).
+    fn may_write(&mut self, now: Now, conditions: Conditions, outbox: &mut Outbox) -> bool {
+        let ms = now.mono_ms();
+        if self.retry_ms.is_some_and(|at| ms < at) {
+            return false;
+        }
+        if self.syncing.is_some() && !conditions.hurry && conditions.fsync == Fsync::EverySec {
+            let since = *self.postponed_ms.get_or_insert(ms);
+            if ms < since + POSTPONE_MS {
+                return false;
+            }
+            self.delayed_syncs += 1;
+            outbox.notice(
+                "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without \
+                 waiting for fsync to complete, this may slow down Redis."
+                    .into(),
+            );
+        }
+        // Under `always` the sync under way came with a write: its turn ends first.
+        self.syncing.is_none() || conditions.fsync != Fsync::Always
+    }
+
+    fn write(
+        &mut self,
+        now: Now,
+        journal: &Journal,
+        end: u64,
+        conditions: Conditions,
+        outbox: &mut Outbox,
+    ) {
+        self.postponed_ms = None;
+        let seconds = now.unix_us / 1_000_000;
+        if conditions.timestamps
+            && self.at_boundary
+            && self.prefix.is_empty()
+            && seconds > self.timestamp_s
+        {
+            self.prefix = Bytes::from(format!("#TS:{seconds}\r\n"));
+            self.timestamp_s = seconds;
+        }
+        let to = end.min(self.written + MAX_BATCH);
+        let mut data = Vec::new();
+        data.extend((!self.prefix.is_empty()).then(|| self.prefix.clone()));
+        data.extend(journal.read(self.written, to - self.written));
+        let bytes = data.iter().map(|piece| piece.len() as u64).sum();
+        self.flight = Flight::Write {
+            bytes,
+            to,
+            whole: to == end,
+        };
+        outbox.disk(
+            DiskRequest::Write {
+                file: self.file,
+                data,
+            },
+            Ticket::Aof(aof::Wait::Write(self.file)),
+        );
+    }
+
+    fn may_log(&mut self, now: Now) -> bool {
+        let ms = now.mono_ms();
+        let may = self
+            .last_error_log_ms
+            .is_none_or(|last| ms > last + ERROR_LOG_MS);
+        if may {
+            self.last_error_log_ms = Some(ms);
+        }
+        may
+    }
+}

@@ -1,0 +1,365 @@
+//! The manifest of an append-only file: which files hold the data, in which order.
+//!
+//! ```text
+//! file appendonly.aof.2.base.rdb seq 2 type b      the base: at most one
+//! file appendonly.aof.1.incr.aof seq 1 type h      history: not needed any more, to be deleted
+//! file appendonly.aof.2.incr.aof seq 2 type i      increments, in the order in which they apply
+//! ```
+//!
+//! A line is pairs of a key and a value; keys that are not known are skipped, lines that start with `#`
+//! too. A name with blanks or unprintable bytes stands in double quotes with C escapes. Names are
+//! `<appendfilename>.<seq>.base.rdb` and `<appendfilename>.<seq>.incr.aof`; sequence numbers only rise.
+//!
+//! The file is replaced as a whole (written beside, synced, renamed, directory synced), so it is always
+//! either the old or the new one. Format: Redis 7.0.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The file set of one append-only file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// The data as of some moment.
+    pub base: Option<Entry>,
+    /// Files that the present base replaced.
+    pub history: Vec<Entry>,
+    /// What happened since, oldest first.
+    pub increments: Vec<Entry>,
+    /// The highest sequence number given to a base.
+    pub base_seq: u64,
+    /// The highest sequence number given to an increment.
+    pub increment_seq: u64,
+}
+
+/// One file of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the directory of the manifest.
+    pub name: String,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// Why a manifest is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError {
+    /// The line, counted from 1, and its text; none if no single line is to blame.
+    pub line: Option<(usize, String)>,
+    /// The reason, in Redis's words.
+    pub reason: &'static str,
+}
+
+/// Longer lines are refused.
+const MAX_LINE: usize = 1024;
+
+const INVALID: &str = "Invalid AOF manifest file format";
+
+impl Manifest {
+    /// Reads a manifest's text.
+    pub fn parse(text: &[u8]) -> Result<Manifest, ManifestError> {
+        let mut manifest = Manifest::default();
+        if text.is_empty() {
+            return Err(ManifestError {
+                line: None,
+                reason: "Found an empty AOF manifest",
+            });
+        }
+        for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            if line[0] == b'#' {
+                continue;
+            }
+            if line.len() > MAX_LINE || line.last() != Some(&b'\n') {
+                let reason = "The AOF manifest file contains too long line";
+                return Err(ManifestError { line: None, reason });
+            }
+            let line = line.trim_ascii();
+            manifest.add_line(line).map_err(|reason| ManifestError {
+                line: Some((index + 1, String::from_utf8_lossy(line).into_owned())),
+                reason,
+            })?;
+        }
+        Ok(manifest)
+    }
+
+    fn add_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let words = split_words(line).ok_or(INVALID)?;
+        if words.len() < 6 || words.len() % 2 != 0 {
+            return Err(INVALID);
+        }
+        let (mut name, mut seq, mut kind) = (None, 0, None);
+        for pair in words.chunks_exact(2) {
+            let value = &pair[1];
+            if pair[0].eq_ignore_ascii_case(b"file") {
+                if value.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
+                    return Err("File can't be a path, just a filename");
+                }
+                name = Some(String::from_utf8(value.clone()).map_err(|_| INVALID)?);
+            } else if pair[0].eq_ignore_ascii_case(b"seq") {
+                seq = core::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(INVALID)?;
+            } else if pair[0].eq_ignore_ascii_case(b"type") {
+                kind = value.first().copied();
+            }
+        }
+        let (Some(name), Some(kind)) = (name.filter(|name| !name.is_empty()), kind) else {
+            return Err(INVALID);
+        };
+        if seq == 0 {
+            return Err(INVALID);
+        }
+        let entry = Entry { name, seq };
+        match kind {
+            b'b' if self.base.is_some() => return Err("Found duplicate base file information"),
+            b'b' => {
+                self.base_seq = seq;
+                self.base = Some(entry);
+            }
+            b'h' => self.history.push(entry),
+            b'i' if seq <= self.increment_seq => {
+                return Err("Found a non-monotonic sequence number");
+            }
+            b'i' => {
+                self.increment_seq = seq;
+                self.increments.push(entry);
+            }
+            _ => return Err("Unknown AOF file type"),
+        }
+        Ok(())
+    }
+
+    /// The manifest's text.
+    pub fn format(&self) -> String {
+        let mut text = String::new();
+        let base = self.base.iter().map(|entry| (entry, 'b'));
+        let history = self.history.iter().map(|entry| (entry, 'h'));
+        let increments = self.increments.iter().map(|entry| (entry, 'i'));
+        for (entry, kind) in base.chain(history).chain(increments) {
+            text.push_str(&format!(
+                "file {} seq {} type {kind}\n",
+                quoted(&entry.name),
+                entry.seq
+            ));
+        }
+        text
+    }
+
+    /// Whether no file holds data.
+    pub fn is_empty(&self) -> bool {
+        self.base.is_none() && self.increments.is_empty()
+    }
+
+    /// The files that hold the data, in the order in which they are loaded.
+    pub fn files(&self) -> impl Iterator<Item = &Entry> {
+        self.base.iter().chain(&self.increments)
+    }
+
+    /// Adds the next base, `suffix` being its format (`rdb` or `aof`); the present one becomes history.
+    pub fn add_base(&mut self, append_filename: &str, suffix: &str) -> &Entry {
+        self.history.splice(..0, self.base.take());
+        self.base_seq += 1;
+        let seq = self.base_seq;
+        self.base.insert(Entry {
+            name: format!("{append_filename}.{seq}.base.{suffix}"),
+            seq,
+        })
+    }
+
+    /// Adds the next increment.
+    pub fn add_increment(&mut self, append_filename: &str) -> &Entry {
+        self.increment_seq += 1;
+        let seq = self.increment_seq;
+        self.increments.push(Entry {
+            name: format!("{append_filename}.{seq}.incr.aof"),
+            seq,
+        });
+        &self.increments[self.increments.len() - 1]
+    }
+
+    /// Makes history of all increments but the last `keep`: the base has their data.
+    pub fn retire_increments(&mut self, keep: usize) {
+        let retired = self.increments.len().saturating_sub(keep);
+        let retired: Vec<Entry> = self.increments.drain(..retired).rev().collect();
+        self.history.splice(..0, retired);
+    }
+}
+
+fn quoted(name: &str) -> String {
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''))
+    {
+        return name.into();
+    }
+    let mut text = String::from("\"");
+    for byte in name.bytes() {
+        match byte {
+            b'\\' | b'"' => text.extend(['\\', char::from(byte)]),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\t' => text.push_str("\\t"),
+            7 => text.push_str("\\a"),
+            8 => text.push_str("\\b"),
+            b' '..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Words parted by blanks; quotes hold a word together. Nothing if a quote stays open or is glued to a word.
+fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut words, mut rest) = (Vec::new(), line);
+    loop {
+        rest = rest.trim_ascii_start();
+        let Some(&first) = rest.first() else {
+            return Some(words);
+        };
+        let mut word = Vec::new();
+        if first == b'"' || first == b'\'' {
+            rest = quoted_word(&rest[1..], first, &mut word)?;
+            if rest.first().is_some_and(|byte| !byte.is_ascii_whitespace()) {
+                return None;
+            }
+        } else {
+            let end = rest
+                .iter()
+                .position(u8::is_ascii_whitespace)
+                .unwrap_or(rest.len());
+            word.extend_from_slice(&rest[..end]);
+            rest = &rest[end..];
+        }
+        words.push(word);
+    }
+}
+
+/// Reads up to the closing quote and returns what stands behind it.
+fn quoted_word<'a>(mut rest: &'a [u8], quote: u8, word: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let (byte, used) = match rest {
+            [] => return None,
+            [first, ..] if *first == quote => return Some(&rest[1..]),
+            [b'\\', b'x', high, low, ..]
+                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+                (digit(*high) << 4 | digit(*low), 4)
+            }
+            [b'\\', b'\'', ..] if quote == b'\'' => (b'\'', 2),
+            [b'\\', escaped, ..] if quote == b'"' => {
+                let byte = match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => *other,
+                };
+                (byte, 2)
+            }
+            [first, ..] => (*first, 1),
+        };
+        word.push(byte);
+        rest = &rest[used..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        Manifest::parse(text.as_bytes())
+    }
+
+    fn reason(text: &str) -> &'static str {
+        parse(text).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_manifest_by_redis_is_read_and_written_the_same() {
+        let text = "file a.aof.2.base.rdb seq 2 type b\nfile a.aof.1.base.rdb seq 1 type h\n\
+                    file a.aof.3.incr.aof seq 3 type i\nfile a.aof.7.incr.aof seq 7 type i\n";
+        let manifest = parse(text).unwrap();
+        assert_eq!(manifest.format(), text);
+        assert_eq!((manifest.base_seq, manifest.increment_seq), (2, 7));
+        let names: Vec<_> = manifest.files().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["a.aof.2.base.rdb", "a.aof.3.incr.aof", "a.aof.7.incr.aof"]
+        );
+        let spaced = "file \" file seq \\n\\n.aof.1.base.rdb\" seq 1 type b\n";
+        assert_eq!(
+            parse(spaced).unwrap().base.unwrap().name,
+            " file seq \n\n.aof.1.base.rdb"
+        );
+        assert_eq!(parse(spaced).unwrap().format(), spaced);
+        let odd = "# a comment\nSEQ 1 newkey newvalue TYPE i FILE x\r\n";
+        assert_eq!(parse(odd).unwrap().increments[0].name, "x");
+    }
+
+    #[test]
+    fn a_wrong_manifest_is_refused_in_the_words_of_redis() {
+        assert_eq!(reason(""), "Found an empty AOF manifest");
+        assert_eq!(
+            reason("file a seq 1 type i"),
+            "The AOF manifest file contains too long line"
+        );
+        let long = format!("file {} seq 1 type i\n", "a".repeat(1024));
+        assert_eq!(
+            reason(&long),
+            "The AOF manifest file contains too long line"
+        );
+        for text in [
+            "\n",
+            "file a seq 1 type\n",
+            "file a type i\n",
+            "file a seq 0 type i\n",
+            "file \"a seq 1 type i\n",
+        ] {
+            assert_eq!(reason(text), INVALID, "{text:?}");
+        }
+        assert_eq!(
+            reason("file ../a seq 1 type i\n"),
+            "File can't be a path, just a filename"
+        );
+        assert_eq!(reason("file a seq 1 type x\n"), "Unknown AOF file type");
+        assert_eq!(
+            reason("file a seq 1 type b\nfile b seq 2 type b\n"),
+            "Found duplicate base file information"
+        );
+        let error = parse("file a seq 2 type i\nfile b seq 2 type i\n").unwrap_err();
+        assert_eq!(error.reason, "Found a non-monotonic sequence number");
+        assert_eq!(error.line, Some((2, "file b seq 2 type i".into())));
+    }
+
+    #[test]
+    fn a_rewrite_retires_what_the_base_replaces() {
+        let mut manifest = Manifest::default();
+        manifest.add_base("a", "rdb");
+        manifest.add_increment("a");
+        manifest.add_increment("a");
+        manifest.add_base("a", "rdb");
+        manifest.retire_increments(1);
+        let text = "file a.2.base.rdb seq 2 type b\nfile a.1.incr.aof seq 1 type h\n\
+                    file a.1.base.rdb seq 1 type h\nfile a.2.incr.aof seq 2 type i\n";
+        assert_eq!(manifest.format(), text);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_survives(name in "[^/\\\\]{1,30}", seq in 1u64..) {
+            let manifest = Manifest { increments: [Entry { name, seq }].into(), increment_seq: seq, ..Manifest::default() };
+            prop_assert_eq!(parse(&manifest.format()), Ok(manifest));
+        }
+
+        #[test]
+        fn any_text_is_answered(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Manifest::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Persistence against a disk that loses, tears and fails, at every operation.
+
+mod crash;
+mod disk;
+mod files;
+mod world;

@@ -1,0 +1,430 @@
+//! A crash, or a fault, at each single disk operation of a life with rewrites, restarts and switches.
+
+use super::disk::{Disk, Fault, Loss};
+use super::world::{World, settings};
+use crate::persistence::{Fsync, Settings};
+use alloc::format;
+use alloc::vec::Vec;
+
+const LOSSES: [Loss; 8] = [
+    Loss::Nothing,
+    Loss::All,
+    Loss::Chance(1),
+    Loss::Chance(2),
+    Loss::Chance(3),
+    Loss::Chance(4),
+    Loss::Chance(5),
+    Loss::Chance(6),
+];
+
+/// A life with two rewrites and writes all the while; ends early when the world crashes.
+fn live(world: &mut World) {
+    for step in 0..40 {
+        if world.crashed() || !world.ready {
+            return;
+        }
+        world.operate();
+        if step == 8 || step == 22 {
+            world.begin_rewrite();
+        }
+        world.turn();
+        world.advance_ms(150);
+    }
+}
+
+fn operations_of(settings: &Settings, life: fn(&mut World)) -> u64 {
+    let mut world = World::start(settings.clone(), Disk::default());
+    life(&mut world);
+    assert!(!world.failed && !world.exited);
+    world.disk.operations
+}
+
+/// Operations that must survive under `everysec`: those that ended two seconds ago or earlier.
+fn old_enough(world: &World) -> u64 {
+    let before = world.executed() - world.ends.len() as u64;
+    before
+        + world
+            .ends
+            .iter()
+            .filter(|(_, at)| at + 2_000_000 <= world.now.mono_us)
+            .count() as u64
+}
+
+#[test]
+fn whatever_was_released_survives_a_crash_at_any_operation() {
+    for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {
+        let settings = settings(fsync);
+        let total = operations_of(&settings, live);
+        assert!(total > 60, "{total}");
+        for crash_at in 0..=total {
+            for loss in LOSSES {
+                let mut world =
+                    World::start_crashing(settings.clone(), Disk::default(), Some(crash_at));
+                live(&mut world);
+                assert!(!world.failed && !world.exited);
+                let (executed, released, old) =
+                    (world.executed(), world.released, old_enough(&world));
+                let must = match (fsync, loss) {
+                    (Fsync::Always, _) => released,
+                    (Fsync::EverySec, _) => old,
+                    (Fsync::No, _) => 0,
+                };
+                let context = format!("{fsync:?} crash at {crash_at} losing {loss:?}");
+                let mut again = world.restart(loss);
+                again.check_recovered(must, executed, &context);
+                // Life goes on, and what it adds is not lost behind what was cut off.
+                let before = again.executed();
+                again.operate();
+                again.operate();
+                again.turn();
+                again.advance_ms(1500);
+                again.turn();
+                let third = again.restart(Loss::All);
+                third.check_recovered(
+                    if fsync == Fsync::No { 0 } else { before + 2 },
+                    before + 2,
+                    &context,
+                );
+            }
+        }
+    }
+}
+
+/// Switched on while running, off again, and on.
+fn switch(world: &mut World) {
+    for step in 0..50 {
+        if world.crashed() || !world.ready {
+            return;
+        }
+        world.operate();
+        match step {
+            4 | 34 => world
+                .persistence
+                .set_append_only(true, world.journal.sealed()),
+            24 => world
+                .persistence
+                .set_append_only(false, world.journal.sealed()),
+            _ => {}
+        }
+        world.turn();
+        world.advance_ms(150);
+    }
+}
+
+#[test]
+fn switching_on_and_off_while_running_is_safe_at_any_operation() {
+    let settings = Settings {
+        append_only: false,
+        ..settings(Fsync::Always)
+    };
+    let total = operations_of(&settings, switch);
+    assert!(total > 60, "{total}");
+    for crash_at in 0..=total {
+        for loss in LOSSES {
+            let mut world =
+                World::start_crashing(settings.clone(), Disk::default(), Some(crash_at));
+            switch(&mut world);
+            let rewrites = world.rewrites_done;
+            let info = world.persistence.info(world.now, 0);
+            // Complete and in force, not waiting for its base: then what was released must be there.
+            let promised = info.aof_enabled && world.persistence.synced_offset().is_some();
+            let (executed, released) = (world.executed(), world.released);
+            let disk = {
+                let mut disk = world.disk;
+                disk.crash(loss);
+                disk
+            };
+            let on = Settings {
+                append_only: true,
+                ..settings.clone()
+            };
+            let again = World::start(on, disk);
+            let must = if promised && rewrites > 0 {
+                released
+            } else {
+                0
+            };
+            again.check_recovered(
+                must,
+                executed,
+                &format!("crash at {crash_at} losing {loss:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fault_at_any_operation_is_survived_or_ends_the_process() {
+    for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {
+        let settings = settings(fsync);
+        let total = operations_of(&settings, live);
+        let opening = World::start(settings.clone(), Disk::default())
+            .disk
+            .operations;
+        for fault in [Fault::Full, Fault::Io] {
+            for at in 0..=total {
+                let disk = Disk::failing(at, fault);
+                let mut world = World::start(settings.clone(), disk);
+                let context = format!("{fsync:?} {fault:?} at {at}");
+                if world.failed {
+                    assert!(at <= opening, "{context}");
+                    continue;
+                }
+                live(&mut world);
+                let (executed, released) = (world.executed(), world.released);
+                if world.exited {
+                    assert_eq!(fsync, Fsync::Always, "{context}");
+                    for loss in LOSSES {
+                        let mut again = World::start(settings.clone(), Disk::default());
+                        again.disk = world.disk.clone();
+                        again
+                            .restart(loss)
+                            .check_recovered(released, executed, &context);
+                    }
+                    continue;
+                }
+                // The disk is well again: the error clears, and then all is durable.
+                for _ in 0..40 {
+                    world.turn();
+                    world.advance_ms(200);
+                }
+                assert_eq!(
+                    world.persistence.write_gate(),
+                    None,
+                    "{context}: {:?}",
+                    world.log
+                );
+                assert!(!world.persistence.rewriting(), "{context}");
+                let must = if fsync == Fsync::No { 0 } else { executed };
+                world
+                    .restart(Loss::All)
+                    .check_recovered(must, executed, &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_soon_after_a_fault_keeps_the_promise() {
+    let settings = settings(Fsync::Always);
+    let total = operations_of(&settings, live);
+    for fault in [Fault::Full, Fault::Io] {
+        for at in (0..=total).step_by(3) {
+            for crash_at in (at..=total + 10).step_by(5) {
+                let disk = Disk::failing(at, fault);
+                let mut world = World::start_crashing(settings.clone(), disk, Some(crash_at));
+                if world.failed {
+                    continue;
+                }
+                live(&mut world);
+                let (executed, released) = (world.executed(), world.released);
+                let context = format!("{fault:?} at {at}, crash at {crash_at}");
+                let disk = world.disk;
+                for loss in LOSSES {
+                    let mut lost = disk.clone();
+                    lost.faults.clear();
+                    lost.crash(loss);
+                    World::start(settings.clone(), lost)
+                        .check_recovered(released, executed, &context);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_recovering_is_no_worse() {
+    let settings = settings(Fsync::Always);
+    let mut world = World::start(settings.clone(), Disk::default());
+    live(&mut world);
+    let executed = world.executed();
+    let mut torn = world.disk;
+    torn.crash(Loss::All);
+    // The last file ends in the middle of a transaction.
+    let last = torn
+        .paths()
+        .into_iter()
+        .rfind(|path| path.ends_with(".incr.aof"))
+        .unwrap();
+    let mut bytes = torn.content(last).unwrap().to_vec();
+    bytes.truncate(bytes.len() - 3);
+    let last = alloc::string::String::from(last);
+    torn.put(&last, &bytes);
+    let reference = World::start(settings.clone(), torn.clone());
+    let kept = reference.executed();
+    assert!(kept < executed && kept + 3 > executed);
+    for crash_at in 0..=reference.disk.operations {
+        for loss in LOSSES {
+            let mut disk = torn.clone();
+            disk.operations = 0;
+            let world = World::start_crashing(settings.clone(), disk, Some(crash_at));
+            let again = world.restart(loss);
+            again.check_recovered(kept, kept, &format!("{crash_at} {loss:?}"));
+        }
+    }
+}
+
+#[test]
+fn every_second_means_so_without_further_writes() {
+    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+    world.advance_ms(100);
+    world.operate();
+    world.turn();
+    let due = world.persistence.deadline().expect("a sync is due");
+    assert!(due <= world.now.mono_us + 1_000_000);
+    world.now.mono_us = due;
+    world.settle();
+    assert_eq!(
+        world.persistence.synced_offset(),
+        Some(world.journal.sealed())
+    );
+    assert_eq!(world.persistence.deadline(), None);
+    world.restart(Loss::All).check_recovered(1, 1, "idle");
+}
+
+#[test]
+fn always_holds_replies_and_batches_what_came_meanwhile() {
+    use crate::face::DiskRequest;
+    let mut world = World::start(settings(Fsync::Always), Disk::default());
+    world.hold = true;
+    world.operate();
+    world.turn();
+    assert_eq!(world.released, 0);
+    let held: Vec<_> = world.held().into_iter().cloned().collect();
+    assert!(
+        matches!(
+            held[..],
+            [DiskRequest::Write { .. }, DiskRequest::Sync { .. }]
+        ),
+        "{held:?}"
+    );
+    (0..10).for_each(|_| {
+        world.operate();
+        world.turn();
+    });
+    assert_eq!(world.held().len(), 2, "one write and sync under way");
+    world.answer_held(1);
+    assert_eq!(
+        (world.released, world.held().len()),
+        (0, 1),
+        "written is not durable"
+    );
+    world.answer_held(1);
+    assert_eq!(
+        (world.released, world.held().len()),
+        (1, 2),
+        "the ten go together"
+    );
+    world.answer_held(2);
+    assert_eq!(world.released, 11);
+}
+
+#[test]
+fn a_slow_sync_postpones_the_next_write_for_two_seconds() {
+    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+    world.advance_ms(1500);
+    world.operate();
+    world.hold = true;
+    world.turn();
+    world.answer_held(1);
+    assert_eq!(world.held().len(), 1, "the sync");
+    world.operate();
+    world.turn();
+    assert_eq!(world.held().len(), 1);
+    assert_eq!(world.released, 2, "replies do not wait");
+    world.advance_ms(1900);
+    world.turn();
+    assert_eq!(world.held().len(), 1);
+    world.advance_ms(200);
+    world.turn();
+    assert_eq!(world.held().len(), 2, "the write goes behind the sync");
+    assert_eq!(world.logged("Asynchronous AOF fsync is taking too long"), 1);
+    let info = world.persistence.info(world.now, 0).aof.unwrap();
+    assert_eq!((info.delayed_fsync, info.pending_fsync), (1, 1));
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_it_has_room() {
+    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+    let opened = world.disk.operations;
+    world.disk.faults = (opened + 1..opened + 8)
+        .map(|at| (at, Fault::Full))
+        .collect();
+    world.operate();
+    world.turn();
+    let gate = world.persistence.write_gate().unwrap();
+    assert_eq!(
+        gate.message(),
+        "MISCONF Errors writing to the AOF file: No space left on device"
+    );
+    assert!(!world.persistence.info(world.now, 0).aof_last_write_ok);
+    assert_eq!(
+        world.logged("Short write while writing to the AOF file: (nwritten="),
+        1
+    );
+    let before = world.disk.operations;
+    world.turn();
+    assert_eq!(
+        world.disk.operations, before,
+        "no retry before a second is over"
+    );
+    for _ in 0..10 {
+        world.advance_ms(1000);
+        world.turn();
+    }
+    assert_eq!(world.persistence.write_gate(), None);
+    assert_eq!(
+        world.logged("AOF write error looks solved, Redis can write again."),
+        1
+    );
+    world.restart(Loss::All).check_recovered(1, 1, "room again");
+}
+
+#[test]
+fn a_failed_sync_is_cured_only_by_a_rewrite() {
+    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+    world.advance_ms(1500);
+    world.operate();
+    world
+        .disk
+        .faults
+        .insert(world.disk.operations + 2, Fault::Io);
+    world.turn();
+    assert!(world.persistence.write_gate().is_some());
+    assert_eq!(
+        world.persistence.synced_offset(),
+        Some(0),
+        "nothing of it is believed"
+    );
+    let rewrites = world.rewrites_done;
+    for _ in 0..10 {
+        world.advance_ms(100);
+        world.turn();
+    }
+    assert_eq!(world.rewrites_done, rewrites + 1, "{:?}", world.log);
+    assert_eq!(world.persistence.write_gate(), None);
+    world
+        .restart(Loss::All)
+        .check_recovered(1, 1, "after the cure");
+}
+
+#[test]
+fn a_shutdown_waits_until_all_is_durable() {
+    use crate::persistence::FlushState;
+    let mut world = World::start(settings(Fsync::No), Disk::default());
+    world.operate();
+    world.turn();
+    assert_eq!(world.persistence.synced_offset(), Some(0));
+    world.persistence.flush(&world.journal);
+    assert_eq!(world.persistence.flush_state(), FlushState::Pending);
+    world.settle();
+    assert_eq!(world.persistence.flush_state(), FlushState::Done);
+    world.operate();
+    world
+        .disk
+        .faults
+        .insert(world.disk.operations + 1, Fault::Full);
+    world.persistence.flush(&world.journal);
+    world.settle();
+    assert_eq!(world.persistence.flush_state(), FlushState::Failed);
+}
