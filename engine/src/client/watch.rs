@@ -51,6 +51,11 @@ impl Watches {
         unchanged
     }
 
+    /// The version of a key that is watched; 0 if it is not.
+    pub fn version(&self, db: usize, key: &[u8]) -> u64 {
+        self.keys.get(&(db, key.to_vec())).map_or(0, |v| v.version)
+    }
+
     /// A key changed.
     #[inline]
     pub fn touch(&mut self, db: usize, key: &[u8]) {

@@ -1,5 +1,6 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
+mod connection;
 pub mod context;
 pub mod docs;
 pub mod effects;
@@ -12,6 +13,7 @@ mod rows;
 pub mod stats;
 mod string;
 pub mod table;
+mod transaction;
 
 use alloc::string::String;
 

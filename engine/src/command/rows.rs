@@ -5,10 +5,10 @@
 use super::table::Handler::{Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
-use super::{replication, string};
+use super::{connection, replication, string, transaction};
 
 /// All commands, by group.
-pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION];
+pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION, TRANSACTION, CONNECTION];
 
 static STRING: &[Command] = &commands! {
     "get" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO | ACCESS)] [] Data(string::get);
@@ -41,4 +41,22 @@ static REPLICATION: &[Command] = &commands! {
     "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
     "role" 1 [NOSCRIPT LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] [] Server(replication::role);
     "wait" 3 [BLOCKING] [SLOW BLOCKING CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
+};
+
+static TRANSACTION: &[Command] = &commands! {
+    "multi" 1 [NOSCRIPT LOADING STALE FAST NO_MULTI ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::multi);
+    "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] [SLOW TRANSACTION] [] [] Server(transaction::exec);
+    "discard" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::discard);
+    "watch" -2 [NOSCRIPT LOADING STALE FAST NO_MULTI ALLOW_BUSY] [FAST TRANSACTION] [span(1, -1, 1, RO)] [] Server(transaction::watch);
+    "unwatch" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::unwatch);
+};
+
+static CONNECTION: &[Command] = &commands! {
+    "ping" -1 [FAST] [FAST CONNECTION] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(connection::ping);
+    "echo" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::echo);
+    "hello" -1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::hello);
+    "auth" -2 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::auth);
+    "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH] [FAST CONNECTION] [] [] Server(connection::quit);
+    "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::reset);
+    "select" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::select);
 };

@@ -1,0 +1,203 @@
+//! Commands on the connection itself: who speaks, in which protocol, to which database.
+
+use alloc::format;
+
+use super::context::{Server, condition};
+use super::error::CommandError;
+use super::execute;
+use super::string::integer;
+use super::table::Outcome;
+use crate::client::{ReplyMode, Session, alert};
+use crate::value::number::parse_i64;
+
+const WRONG_PASSWORD: CommandError =
+    CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+
+/// `PING [message]`. <https://redis.io/commands/ping/>
+pub(super) fn ping(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    match args {
+        [_] => s.session.out.raw(b"+PONG\r\n"),
+        [_, message] => s.session.out.bulk(message),
+        _ => {
+            return Err(CommandError::fixed(
+                "ERR wrong number of arguments for 'ping' command",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `ECHO message`. <https://redis.io/commands/echo/>
+pub(super) fn echo(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.out.bulk(args[1]);
+    Ok(())
+}
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. What the options before a wrong one
+/// did stays done, as in Redis. <https://redis.io/commands/hello/>
+pub(super) fn hello(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let protocol = match args.get(1) {
+        None => None,
+        Some(version) => match parse_i64(version) {
+            Some(version @ 2..=3) => Some(version),
+            Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
+            None => {
+                return Err(CommandError::fixed(
+                    "ERR Protocol version is not an integer or out of range",
+                ));
+            }
+        },
+    };
+    let mut rest = args.get(2..).unwrap_or_default();
+    loop {
+        rest = match rest {
+            [] => break,
+            [word, user, password, more @ ..] if word.eq_ignore_ascii_case(b"auth") => {
+                authenticate(s, user, password)?;
+                more
+            }
+            [word, name, more @ ..] if word.eq_ignore_ascii_case(b"setname") => {
+                set_name(s.session, name)?;
+                more
+            }
+            [word, ..] => {
+                return Err(CommandError::text(format!(
+                    "ERR Syntax error in HELLO option '{}'",
+                    alloc::string::String::from_utf8_lossy(word)
+                )));
+            }
+        }
+    }
+    if s.session.is(alert::UNAUTHENTICATED) {
+        return Err(CommandError::fixed(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+             the same time",
+        ));
+    }
+    if let Some(protocol) = protocol {
+        s.session.out.resp3 = protocol == 3;
+    }
+    let (cluster, replica) = (
+        s.parts.config.cluster_enabled,
+        s.parts.is(condition::REPLICA),
+    );
+    let id = s.session.id;
+    let out = &mut s.session.out;
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(crate::REDIS_VERSION.as_bytes());
+    out.bulk(b"proto");
+    out.int(if out.resp3 { 3 } else { 2 });
+    out.bulk(b"id");
+    out.int(id as i64);
+    out.bulk(b"mode");
+    out.bulk(if cluster { b"cluster" } else { b"standalone" });
+    out.bulk(b"role");
+    out.bulk(if replica { b"replica" } else { b"master" });
+    out.bulk(b"modules");
+    out.array(0);
+    Ok(())
+}
+
+/// `AUTH [username] password`. <https://redis.io/commands/auth/>
+pub(super) fn auth(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    match args {
+        [_, _] if s.parts.config.requirepass.is_empty() => {
+            return Err(CommandError::fixed(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            ));
+        }
+        [_, password] => authenticate(s, b"default", password)?,
+        [_, user, password] => authenticate(s, user, password)?,
+        _ => return Err(CommandError::SYNTAX),
+    }
+    s.session.out.ok();
+    Ok(())
+}
+
+/// Lets the session in if the password is right. There is one user; without `requirepass` any password
+/// is.
+fn authenticate(s: &mut Server<'_>, user: &[u8], password: &[u8]) -> Outcome {
+    let wanted = &s.parts.config.requirepass;
+    // All of it is compared, whatever differs first: the time taken must not tell how much was right.
+    let differences = wanted
+        .iter()
+        .zip(password)
+        .fold(wanted.len() ^ password.len(), |all, (a, b)| {
+            all | usize::from(a ^ b)
+        });
+    if user != b"default" || (!wanted.is_empty() && differences != 0) {
+        s.parts.stats.auth_failures += 1;
+        return Err(WRONG_PASSWORD);
+    }
+    s.session.set(alert::UNAUTHENTICATED, false);
+    Ok(())
+}
+
+/// `QUIT`. <https://redis.io/commands/quit/>
+pub(super) fn quit(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    s.session.out.ok();
+    s.session.set(alert::CLOSING, true);
+    Ok(())
+}
+
+/// `RESET`: the connection as if it were new. <https://redis.io/commands/reset/>
+pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    if s.session.alerts & (alert::REPLICA | alert::TRUSTED) != 0 {
+        return Err(CommandError::fixed(
+            "ERR can only reset normal client connections",
+        ));
+    }
+    execute::discard(s.parts, s.session);
+    let session = &mut *s.session;
+    session.db = 0;
+    session.name = Default::default();
+    session.reply_mode = ReplyMode::On;
+    session.out.resp3 = false;
+    session.set(alert::ASKING | alert::READONLY | alert::MUTED, false);
+    session.set(
+        alert::UNAUTHENTICATED,
+        !s.parts.config.requirepass.is_empty(),
+    );
+    session.out.simple("RESET");
+    Ok(())
+}
+
+/// `SELECT index`. <https://redis.io/commands/select/>
+pub(super) fn select(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let index = integer(args[1])?;
+    if i32::try_from(index).is_err() {
+        return Err(CommandError::fixed(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
+    if s.parts.config.cluster_enabled && index != 0 {
+        return Err(CommandError::fixed(
+            "ERR SELECT is not allowed in cluster mode",
+        ));
+    }
+    s.session.db = usize::try_from(index)
+        .ok()
+        .filter(|&db| db < s.parts.store.databases().len())
+        .ok_or(CommandError::DB_INDEX)?;
+    s.session.out.ok();
+    Ok(())
+}
+
+/// Gives the session a name; an empty one takes it away.
+///
+/// # Errors
+/// The name would break the lines of CLIENT LIST.
+pub(super) fn set_name(session: &mut Session, name: &[u8]) -> Outcome {
+    if !name.iter().all(u8::is_ascii_graphic) {
+        return Err(CommandError::fixed(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ));
+    }
+    session.name = name.into();
+    Ok(())
+}
