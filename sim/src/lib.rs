@@ -1,1 +1,5 @@
-//! sim
+//! The seeded simulator.
+pub mod disk;
+pub mod network;
+pub mod rng;
+pub mod time;
