@@ -450,7 +450,9 @@ impl Client {
             [watched, Reply::Bulk(text)] if *watched == Reply::ok() => Some(text.clone()),
             _ => {
                 self.learn(env.history.ops[op].group, node, &got[1]);
-                return self.settle(env, op, Outcome::Refused(b"not watched".to_vec()), 0);
+                self.settle(env, op, Outcome::Refused(b"not watched".to_vec()), 0);
+                // The WATCH may have been taken: it must not abort a later transaction here.
+                return self.lose(env, node);
             }
         };
         if let Shape::Guarded { seen: slot, .. } = &mut env.history.ops[op].shape {

@@ -129,6 +129,17 @@ impl History {
         self.stamps.len() as u32 - 1
     }
 
+    /// The reign that answered an operation. An answer of a node that was no primary any more says nothing about when
+    /// it was executed, and its reads may be stale.
+    pub fn answered_in(&self, op: &Op) -> Option<usize> {
+        let stamp = match op.outcome {
+            Outcome::Done(_) => self.stamps.get(op.stamp as usize)?,
+            _ => return None,
+        };
+        let reign = stamp.reign as usize;
+        (reign < self.reigns.len()).then_some(reign)
+    }
+
     /// The reigns in which an operation may have been executed.
     pub fn reigns_of<'a>(&'a self, op: &'a Op) -> impl Iterator<Item = usize> + 'a {
         let answered = match op.outcome {

@@ -107,6 +107,13 @@ impl Keyspace {
         self.keys.remove(key);
     }
 
+    /// Sets when a key expires, if there is one.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Window) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.1 = Some(deadline);
+        }
+    }
+
     /// Executes one command as it would be in `during`. A key that may have expired is taken to be alive: see to
     /// that first with [`Keyspace::expire`]. Where the command's outcome is chance (SPOP), `observed` decides.
     pub fn execute(&mut self, argv: &[Vec<u8>], during: Window, observed: Option<&Reply>) -> Reply {

@@ -54,8 +54,8 @@ pub fn check(history: &History, limits: Limits) -> Verdict {
         let reigns = groups.entry(op.group).or_default();
         let matters = match op.outcome {
             Outcome::Refused(_) => false,
-            Outcome::Pending | Outcome::Unknown => !op.cmds.iter().all(|argv| reads_only(argv)),
-            Outcome::Done(_) => true,
+            _ if history.answered_in(op).is_some() => true,
+            _ => !op.cmds.iter().all(|argv| reads_only(argv)),
         };
         if matters {
             for reign in history.reigns_of(op) {
@@ -146,7 +146,7 @@ impl<'a> Search<'a> {
         let mut steps: Vec<Step<'a>> = ops
             .iter()
             .map(|op| {
-                let must = matches!(op.outcome, Outcome::Done(_));
+                let must = history.answered_in(op).is_some();
                 let due = if must {
                     op.ended.unwrap_or(Micros::MAX)
                 } else {

@@ -3,7 +3,11 @@
 //! A checker gets what the world sees (histories, probes of nodes, bytes on the wire, disk answers) and never
 //! touches the engine. A violation is data; the world collects them.
 
+pub mod cluster;
 pub mod linear;
+pub mod reigns;
+pub mod replication;
+pub mod round_trip;
 
 use crate::time::Micros;
 
