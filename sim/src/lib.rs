@@ -1,1 +1,20 @@
-//! sim
+//! The seeded simulator.
+pub mod checkers;
+pub mod client;
+pub mod disk;
+pub mod faults;
+pub mod history;
+pub mod model;
+pub mod network;
+pub mod node;
+pub mod operator;
+pub mod panics;
+pub mod plan;
+pub mod probe;
+pub mod resp;
+pub mod rng;
+pub mod scenario;
+pub mod time;
+pub mod toy;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,328 @@
+//! One node's disk: what the system remembers, what the platter holds, and how the two differ.
+//!
+//! ```text
+//!   requests ──FIFO──▶ system (page cache, directory cache) ──Sync/SyncDir──▶ platter
+//!                              │ lost or torn at power failure                    │ survives
+//! ```
+//!
+//! A killed process loses its open files only. A power failure keeps the platter and an arbitrary
+//! part of what was not synced: by prefix, by sector, torn, zero-filled, size without data; directory
+//! entries likewise. Errors follow the worst that real systems do: after a failed sync the pages count
+//! as clean though the platter never got them, so the next sync "succeeds" (DISK-7).
+
+mod file;
+
+pub use file::Survival;
+use file::{Files, Inode};
+
+use crate::rng::Rng;
+use crate::time::{MS, Micros, SEC};
+use reprise_engine::{DiskError, DiskErrorKind, DiskReply, DiskRequest, FileId, OpId, OpenMode};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How a disk behaves, drawn once per seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DiskSettings {
+    /// Mean time of an operation that is no sync.
+    pub op_us: u64,
+    /// Mean time of a sync.
+    pub sync_us: u64,
+    /// Bytes that survive or vanish together.
+    pub sector: usize,
+    /// Whether un-synced data may survive out of order (DISK-2, DISK-3, DISK-10); otherwise only as a prefix.
+    pub holes: bool,
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        DiskSettings {
+            op_us: 30,
+            sync_us: 500,
+            sector: 512,
+            holes: true,
+        }
+    }
+}
+
+/// Faults in force. All zero in good times.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DiskFaults {
+    /// Of a thousand writes so many fail with EIO after a part of them (DISK-6).
+    pub write_eio: u64,
+    /// Of a thousand reads so many fail with EIO.
+    pub read_eio: u64,
+    /// Of a thousand syncs so many fail with EIO, the pages marked clean (DISK-7).
+    pub sync_eio: u64,
+    /// Additional mean time of a sync (DISK-8).
+    pub slow_sync_us: u64,
+    /// Bytes that still fit (DISK-5); `None` is no limit.
+    pub space: Option<u64>,
+}
+
+/// A disk and the queue of requests before it.
+#[derive(Debug)]
+pub struct Disk {
+    settings: DiskSettings,
+    rng: Rng,
+    faults: DiskFaults,
+    files: Files,
+    open: BTreeMap<FileId, (usize, OpenMode)>,
+    queue: VecDeque<(OpId, DiskRequest, Micros)>,
+    delays: VecDeque<(Micros, Micros)>,
+    /// How many syncs have failed so far.
+    pub failed_syncs: u64,
+    /// How many requests of any kind have failed so far.
+    pub failures: u64,
+}
+
+/// What a power failure did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CrashReport {
+    /// Files whose un-synced part survived with a hole or a torn sector before its end, with the offset of the
+    /// first byte that is not what was written. A log cut there is what an operator's repair would make of it.
+    pub damaged: Vec<(String, u64)>,
+    /// Un-synced bytes that vanished.
+    pub lost_bytes: u64,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new(settings: DiskSettings, rng: Rng) -> Disk {
+        Disk {
+            settings,
+            rng,
+            faults: DiskFaults::default(),
+            files: Files::default(),
+            open: BTreeMap::new(),
+            queue: VecDeque::new(),
+            delays: VecDeque::new(),
+            failed_syncs: 0,
+            failures: 0,
+        }
+    }
+
+    /// Replaces everything by these files, all durable: a prepared disk, an older image (NODE-5), or nothing (NODE-4).
+    pub fn restore(&mut self, image: &BTreeMap<String, Vec<u8>>) {
+        self.open.clear();
+        self.queue.clear();
+        self.files = Files::from_image(image);
+    }
+
+    /// What would survive if power failed now and nothing un-synced did.
+    pub fn durable_image(&self) -> BTreeMap<String, Vec<u8>> {
+        self.files.durable_image()
+    }
+
+    /// What a process would read now.
+    pub fn visible_image(&self) -> BTreeMap<String, Vec<u8>> {
+        self.files.visible_image()
+    }
+
+    /// The faults in force, to be changed.
+    pub fn faults(&mut self) -> &mut DiskFaults {
+        &mut self.faults
+    }
+
+    /// Limits the space to what is used plus `extra` bytes.
+    pub fn limit_space(&mut self, extra: u64) {
+        self.faults.space = Some(extra);
+    }
+
+    /// Queues a request. When the answer is: `Some(due)` if the disk was idle (call [`Disk::complete`] then),
+    /// otherwise with the queue.
+    #[must_use]
+    pub fn submit(&mut self, now: Micros, op: OpId, request: DiskRequest) -> Option<Micros> {
+        self.queue.push_back((op, request, now));
+        (self.queue.len() == 1).then(|| now + self.duration())
+    }
+
+    /// Carries out the request at the head of the queue. Also says when the next one will be done.
+    pub fn complete(
+        &mut self,
+        now: Micros,
+    ) -> Option<(OpId, Result<DiskReply, DiskError>, Option<Micros>)> {
+        let (op, request, since) = self.queue.pop_front()?;
+        let result = self.perform(request);
+        self.failures += u64::from(result.is_err());
+        if now - since > 50 * MS {
+            self.delays.push_back((now, now - since));
+        }
+        let next = (!self.queue.is_empty()).then(|| now + self.duration());
+        Some((op, result, next))
+    }
+
+    /// The longest that a request of the last minute took, or has been waiting.
+    pub fn recent_delay(&mut self, now: Micros) -> Micros {
+        while self
+            .delays
+            .front()
+            .is_some_and(|&(at, _)| at + 60 * SEC < now)
+        {
+            self.delays.pop_front();
+        }
+        let waiting = self.queue.front().map_or(0, |&(.., since)| now - since);
+        self.delays
+            .iter()
+            .map(|&(_, delay)| delay)
+            .max()
+            .unwrap_or(0)
+            .max(waiting)
+    }
+
+    /// Requests not answered yet.
+    pub fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The process was killed. The request in progress may be half done; the system's memory stays.
+    pub fn process_died(&mut self) {
+        self.half_done();
+        self.open.clear();
+        // The system may drop clean pages at any time: what a failed sync left behind comes back old.
+        self.files.evict_clean();
+    }
+
+    /// Power failed: the platter stays, with a part of what was not synced.
+    pub fn power_failed(&mut self) -> CrashReport {
+        self.half_done();
+        self.open.clear();
+        let settings = self.settings;
+        self.files
+            .power_failed(&mut self.rng, settings.sector, settings.holes)
+    }
+
+    /// Cuts a file durably, as an operator's repair does.
+    pub fn repair(&mut self, path: &str, len: u64) {
+        self.files.repair(path, len as usize);
+    }
+
+    fn half_done(&mut self) {
+        let head = self.queue.pop_front();
+        self.queue.clear();
+        match head {
+            Some((_, DiskRequest::Write { file, data }, _)) => {
+                let total: usize = data.iter().map(|piece| piece.len()).sum();
+                let kept = self.rng.below(total as u64 + 1) as usize;
+                if let Ok(inode) = self.writable(file) {
+                    inode.append(&data.concat()[..kept]);
+                }
+            }
+            Some((_, request, _)) if self.rng.chance(500) => {
+                self.perform(request).ok();
+            }
+            _ => {}
+        }
+    }
+
+    fn duration(&mut self) -> Micros {
+        let is_sync = matches!(
+            self.queue.front(),
+            Some((_, DiskRequest::Sync { .. } | DiskRequest::SyncDir { .. }, _))
+        );
+        if is_sync {
+            let slow = self.faults.slow_sync_us;
+            1 + self.rng.exponential(self.settings.sync_us)
+                + self.rng.exponential(slow).min(30 * SEC)
+        } else {
+            1 + self.rng.exponential(self.settings.op_us)
+        }
+    }
+
+    fn writable(&mut self, file: FileId) -> Result<&mut Inode, DiskError> {
+        match self.open.get(&file) {
+            Some(&(inode, OpenMode::Append | OpenMode::Create)) => Ok(self.files.inode(inode)),
+            _ => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
+        }
+    }
+
+    fn perform(&mut self, request: DiskRequest) -> Result<DiskReply, DiskError> {
+        match request {
+            DiskRequest::Open { file, path, mode } => {
+                let inode = self.files.open(&path, mode)?;
+                self.open.insert(file, (inode, mode));
+                Ok(DiskReply::Opened {
+                    len: self.files.inode(inode).len() as u64,
+                })
+            }
+            DiskRequest::Read { file, offset, len } => {
+                if self.rng.chance(self.faults.read_eio) {
+                    return Err(failure(DiskErrorKind::Io, "Input/output error"));
+                }
+                match self.open.get(&file) {
+                    Some(&(inode, OpenMode::Read)) => Ok(DiskReply::Data(
+                        self.files.inode(inode).read(offset, len).to_vec(),
+                    )),
+                    _ => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
+                }
+            }
+            DiskRequest::Write { file, data } => self.write(file, &data.concat()),
+            DiskRequest::Sync { file } => {
+                let fails = self.rng.chance(self.faults.sync_eio);
+                let inode = self.writable(file)?;
+                if fails {
+                    inode.forget_dirty();
+                    self.failed_syncs += 1;
+                    return Err(failure(DiskErrorKind::Io, "Input/output error"));
+                }
+                inode.sync();
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Truncate { path, len } => {
+                self.files.find(&path)?.truncate(len as usize);
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Close { file } => match self.open.remove(&file) {
+                Some(_) => Ok(DiskReply::Done),
+                None => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
+            },
+            DiskRequest::Rename { from, to } => self.files.rename(&from, &to),
+            DiskRequest::Remove { path } => self.files.remove(&path),
+            DiskRequest::MakeDir { path } => self.files.make_dir(&path),
+            DiskRequest::List { path } => self.files.list(&path),
+            DiskRequest::SyncDir { path } => {
+                if self.rng.chance(self.faults.sync_eio) {
+                    self.failed_syncs += 1;
+                    return Err(failure(DiskErrorKind::Io, "Input/output error"));
+                }
+                self.files.sync_dir(&path);
+                Ok(DiskReply::Done)
+            }
+        }
+    }
+
+    fn write(&mut self, file: FileId, bytes: &[u8]) -> Result<DiskReply, DiskError> {
+        let broken = self.rng.chance(self.faults.write_eio);
+        let part = self.rng.below(bytes.len() as u64 + 1);
+        let space = self.faults.space;
+        let inode = self.writable(file)?;
+        if broken {
+            inode.append(&bytes[..part as usize]);
+            return Err(DiskError {
+                written: part,
+                ..failure(DiskErrorKind::Io, "Input/output error")
+            });
+        }
+        let fits = space.unwrap_or(u64::MAX).min(bytes.len() as u64);
+        inode.append(&bytes[..fits as usize]);
+        self.faults.space = space.map(|space| space - fits);
+        if fits < bytes.len() as u64 {
+            let error = failure(DiskErrorKind::NoSpace, "No space left on device");
+            return Err(DiskError {
+                written: fits,
+                ..error
+            });
+        }
+        Ok(DiskReply::Done)
+    }
+}
+
+fn failure(kind: DiskErrorKind, message: &str) -> DiskError {
+    DiskError {
+        kind,
+        written: 0,
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! What the checkers want to know of a node from the inside. [`Node`](crate::node::Node) fills it from the engine; a
+//! checker never acts on an engine.
+
+/// Where a node stands, taken after every wake-up: cheap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Still reading its files, or taking a full copy from its primary: its data means nothing yet.
+    pub loading: bool,
+    /// It is a primary.
+    pub primary: bool,
+    /// The replication id of its data.
+    pub replid: [u8; 40],
+    /// The replication offset of its data: what it executed or applied, not what it received.
+    pub offset: u64,
+    /// As a replica: the stream of its primary is being applied.
+    pub link_up: bool,
+    /// How often it replaced all its data by another's, since it started.
+    pub full_syncs: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing {
+            loading: true,
+            primary: true,
+            replid: [b'0'; 40],
+            offset: 0,
+            link_up: false,
+            full_syncs: 0,
+        }
+    }
+}
+
+/// One key of a dump: everything that persistence and replication must reproduce.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DumpedKey {
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Vec<u8>,
+    /// A digest of type and value that does not depend on the encoding.
+    pub digest: [u8; 20],
+    /// Unix time in milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
+/// A cluster node's view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterProbe {
+    /// Its name.
+    pub my_id: String,
+    /// The newest epoch that it has heard of.
+    pub current_epoch: u64,
+    /// Its own, or its primary's, config epoch.
+    pub config_epoch: u64,
+    /// The epoch of its last vote.
+    pub last_vote_epoch: u64,
+    /// Whether it serves.
+    pub state_ok: bool,
+    /// Whether it is a primary.
+    pub primary: bool,
+    /// For a replica: its primary.
+    pub primary_id: Option<String>,
+    /// Runs of slots with their owner, ascending.
+    pub slots: Vec<(u16, u16, String)>,
+    /// Nodes that it knows.
+    pub nodes: Vec<String>,
+}
+
+impl ClusterProbe {
+    /// The owner of a slot.
+    pub fn owner(&self, slot: u16) -> Option<&str> {
+        let run = self
+            .slots
+            .iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&slot));
+        run.map(|(.., owner)| owner.as_str())
+    }
+}

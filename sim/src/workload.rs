@@ -1,0 +1,331 @@
+//! What the clients do: operations drawn per seed, as plain data, so that a failing run can be cut down.
+
+use crate::model::Argv;
+use crate::rng::Rng;
+use crate::time::{MS, SEC};
+
+/// One operation of a client's plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Pause before it, in microseconds.
+    pub wait_us: u32,
+    /// The group of keys that it touches.
+    pub group: u16,
+    /// What to do.
+    pub act: Act,
+    /// A number of its own, from which its values are made.
+    pub value: u32,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Read every key of the group in one transaction.
+    Audit,
+    /// Send bytes that are no request, on a connection of their own (CLI-7).
+    Garbage,
+    /// WATCH a string, read it, and write if it did not change.
+    Guarded(Verb, Verb),
+    /// Send a command, or a part of it, and hang up (CLI-3).
+    Hangup(Verb),
+    /// A transaction.
+    Many(Verb, Verb, Verb),
+    /// One command.
+    One(Verb),
+}
+
+/// The commands of the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the command of its name; see `argv`")]
+pub enum Verb {
+    Append,
+    DecrBy,
+    Del,
+    Exists,
+    Get,
+    GetCounter,
+    GetDel,
+    HDel,
+    HGetAll,
+    HIncrBy,
+    HSet,
+    Incr,
+    LPop,
+    LPush,
+    LRange,
+    MSet,
+    PExpire,
+    Persist,
+    Rename,
+    RPop,
+    RPush,
+    SAdd,
+    Set,
+    SetGet,
+    SetNx,
+    SetPx,
+    SMembers,
+    SPop,
+    SRem,
+    Strlen,
+    Unlink,
+    ZAdd,
+    ZIncrBy,
+    ZPopMin,
+    ZRange,
+}
+
+use Verb::*;
+
+const WRITES: [Verb; 26] = [
+    Append, DecrBy, Del, GetDel, HDel, HIncrBy, HSet, Incr, LPop, LPush, MSet, PExpire, Persist,
+    Rename, RPop, RPush, SAdd, Set, SetGet, SetNx, SetPx, SRem, Unlink, ZAdd, ZIncrBy, ZPopMin,
+];
+const READS: [Verb; 8] = [
+    Exists, Get, GetCounter, HGetAll, LRange, SMembers, Strlen, ZRange,
+];
+const AUDIT: [&str; 7] = [
+    "GET s0",
+    "GET s1",
+    "GET n",
+    "HGETALL h",
+    "LRANGE l 0 -1",
+    "SMEMBERS t",
+    "ZRANGE z 0 -1 WITHSCORES",
+];
+
+/// What kinds of operations a seed's clients do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mix {
+    /// Groups of keys; each group's keys share a slot.
+    pub groups: u16,
+    /// Of a thousand operations so many are reads.
+    pub reads: u64,
+    /// Of a thousand operations so many are transactions.
+    pub transactions: u64,
+    /// Of a thousand operations so many hang up or send garbage.
+    pub rude: u64,
+    /// Whether deadlines are set.
+    pub expiry: bool,
+    /// Length of the occasional large value, in bytes.
+    pub large: u32,
+    /// Mean pause between operations, in microseconds.
+    pub think_us: u64,
+}
+
+impl Mix {
+    /// Draws a client's plan. Each client works on its own few groups, shared with two others: enough contention to
+    /// matter, little enough for the search of the linearisability checker.
+    pub fn plan(&self, rng: &mut Rng, client: u16, count: usize) -> Vec<Planned> {
+        let shared = 3.min(self.groups);
+        (0..count as u32)
+            .map(|value| {
+                let step = (rng.below(u64::from(shared)) as u16) * 2;
+                let group = (client * 2 + step) % self.groups;
+                let wait_us = rng.exponential(self.think_us) as u32;
+                Planned {
+                    wait_us,
+                    group,
+                    act: self.act(rng),
+                    value,
+                }
+            })
+            .collect()
+    }
+
+    fn act(&self, rng: &mut Rng) -> Act {
+        if rng.chance(self.rude) {
+            return if rng.chance(300) {
+                Act::Garbage
+            } else {
+                Act::Hangup(self.write(rng))
+            };
+        }
+        if rng.chance(self.transactions) {
+            return match rng.below(5) {
+                0 => Act::Audit,
+                1 => Act::Guarded(Set, self.write(rng)),
+                _ => Act::Many(self.write(rng), self.any(rng), self.write(rng)),
+            };
+        }
+        if rng.chance(20) {
+            Act::One(SPop)
+        } else {
+            Act::One(self.any(rng))
+        }
+    }
+
+    fn any(&self, rng: &mut Rng) -> Verb {
+        if rng.chance(self.reads) {
+            *rng.pick(&READS)
+        } else {
+            self.write(rng)
+        }
+    }
+
+    fn write(&self, rng: &mut Rng) -> Verb {
+        match *rng.pick(&WRITES) {
+            SetPx | PExpire if !self.expiry => Set,
+            verb => verb,
+        }
+    }
+}
+
+/// A group's common part of its keys: they share a slot.
+pub fn tag(group: u16) -> String {
+    format!("{{g{group}}}")
+}
+
+/// The slot of a group's keys.
+pub fn slot(group: u16) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(format!("g{group}").as_bytes()) % 16384
+}
+
+/// The commands of one operation. `Guarded` yields those after the WATCH; its key is [`guarded_key`].
+pub fn commands(planned: &Planned, client: u16, large: u32) -> Vec<Argv> {
+    let verbs: &[Verb] = match &planned.act {
+        Act::Audit => return audit(planned.group),
+        Act::Garbage => return Vec::new(),
+        Act::Guarded(a, b) => &[*a, *b],
+        Act::Hangup(a) | Act::One(a) => &[*a],
+        Act::Many(a, b, c) => &[*a, *b, *c],
+    };
+    (0..)
+        .zip(verbs)
+        .map(|(index, verb)| {
+            argv(
+                *verb,
+                planned.group,
+                client,
+                planned.value * 4 + index,
+                large,
+            )
+        })
+        .collect()
+}
+
+/// The reads of [`Act::Audit`].
+pub fn audit(group: u16) -> Vec<Argv> {
+    let line = |line: &&str| {
+        let words = line.split(' ').enumerate();
+        let word = |(index, word): (usize, &str)| match index {
+            1 => format!("{}{word}", tag(group)).into_bytes(),
+            _ => word.as_bytes().to_vec(),
+        };
+        words.map(word).collect()
+    };
+    AUDIT.iter().map(line).collect()
+}
+
+/// The key that [`Act::Guarded`] watches and writes.
+pub fn guarded_key(planned: &Planned) -> Vec<u8> {
+    format!("{}s{}", tag(planned.group), planned.value * 4 % 2).into_bytes()
+}
+
+fn argv(verb: Verb, group: u16, client: u16, value: u32, large: u32) -> Argv {
+    let key = |name: &str| format!("{}{name}", tag(group));
+    let string = key(["s0", "s1"][value as usize % 2]);
+    let any = key(["s0", "s1", "n", "h", "l", "t", "z"][value as usize / 4 % 7]);
+    let mut unique = format!("{client}.{value}");
+    let few = format!("f{}", value / 4 % 5);
+    if large > 0 && value / 4 % 29 == 7 {
+        unique.extend(std::iter::repeat_n('x', large as usize));
+    }
+    let small = (value / 4 % 9 + 1).to_string();
+    let lifetime = (u64::from(value / 4 % 11) * 400 * MS / MS + 50).to_string();
+    let long = (u64::from(value / 4 % 40) * SEC / MS + 100).to_string();
+    let words: Vec<&str> = match verb {
+        Append => vec!["APPEND", &string, &unique],
+        DecrBy => return words(&["DECRBY", &key("n"), &small]),
+        Del => vec!["DEL", &any],
+        Exists => vec!["EXISTS", &any],
+        Get => vec!["GET", &string],
+        GetCounter => return words(&["GET", &key("n")]),
+        GetDel => vec!["GETDEL", &string],
+        HDel => return words(&["HDEL", &key("h"), &few]),
+        HGetAll => return words(&["HGETALL", &key("h")]),
+        HIncrBy => return words(&["HINCRBY", &key("h"), "count", &small]),
+        HSet => return words(&["HSET", &key("h"), &few, &unique]),
+        Incr => return words(&["INCR", &key("n")]),
+        LPop => return words(&["LPOP", &key("l")]),
+        LPush => return words(&["LPUSH", &key("l"), &unique]),
+        LRange => return words(&["LRANGE", &key("l"), "0", "-1"]),
+        MSet => return words(&["MSET", &key("s0"), &unique, &key("s1"), &unique]),
+        PExpire => vec!["PEXPIRE", &any, &long],
+        Persist => vec!["PERSIST", &any],
+        Rename => return words(&["RENAME", &key("s0"), &key("s1")]),
+        RPop => return words(&["RPOP", &key("l")]),
+        RPush => return words(&["RPUSH", &key("l"), &unique]),
+        SAdd => return words(&["SADD", &key("t"), &unique, &few]),
+        Set => vec!["SET", &string, &unique],
+        SetGet => vec!["SET", &string, &unique, "GET"],
+        SetNx => vec!["SET", &string, &unique, "NX"],
+        SetPx => vec!["SET", &string, &unique, "PX", &lifetime],
+        SMembers => return words(&["SMEMBERS", &key("t")]),
+        SPop => return words(&["SPOP", &key("t")]),
+        SRem => return words(&["SREM", &key("t"), &few]),
+        Strlen => vec!["STRLEN", &string],
+        Unlink => vec!["UNLINK", &any],
+        ZAdd => return words(&["ZADD", &key("z"), &small, &few]),
+        ZIncrBy => return words(&["ZINCRBY", &key("z"), &small, &few]),
+        ZPopMin => return words(&["ZPOPMIN", &key("z")]),
+        ZRange => return words(&["ZRANGE", &key("z"), "0", "-1", "WITHSCORES"]),
+    };
+    self::words(&words)
+}
+
+fn words(words: &[&str]) -> Argv {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Keyspace, Window};
+
+    fn mix() -> Mix {
+        Mix {
+            groups: 8,
+            reads: 300,
+            transactions: 200,
+            rude: 20,
+            expiry: true,
+            large: 0,
+            think_us: 1000,
+        }
+    }
+
+    #[test]
+    fn the_model_knows_every_command_of_every_plan_and_no_type_clashes() {
+        let mut space = Keyspace::default();
+        for seed in 0..40 {
+            for planned in mix().plan(&mut Rng::from_state(seed), seed as u16, 200) {
+                for argv in commands(&planned, 0, 0) {
+                    let reply = space.execute(&argv, Window::at(0), None);
+                    let code = reply.error_code().map(<[u8]>::to_vec);
+                    assert!(code.is_none() || argv[0] == b"RENAME", "{argv:?} {reply:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn groups_share_a_slot_and_are_shared_by_few_clients() {
+        assert_eq!(
+            slot(0),
+            crc16::State::<crc16::XMODEM>::calculate(b"g0") % 16384
+        );
+        let plan = mix().plan(&mut Rng::from_state(1), 1, 500);
+        let mut groups: Vec<u16> = plan.iter().map(|planned| planned.group).collect();
+        groups.sort();
+        groups.dedup();
+        assert_eq!(groups, [2, 4, 6]);
+        let planned = Planned {
+            wait_us: 0,
+            group: 3,
+            act: Act::Guarded(Set, Incr),
+            value: 5,
+        };
+        assert_eq!(guarded_key(&planned), commands(&planned, 0, 0)[0][1]);
+    }
+}
