@@ -19,6 +19,8 @@ pub struct Clients {
     by_id: BTreeMap<u64, ConnId>,
     next_id: u64,
     ready: VecDeque<ConnId>,
+    /// Sessions whose replies wait: until the journal is safe up to an offset.
+    held: VecDeque<(u64, ConnId)>,
     /// Sessions with requests to go on with though nothing new came in.
     resume: VecDeque<ConnId>,
 }
@@ -118,6 +120,27 @@ impl Clients {
         if !session.queued && session.conn == conn && session.out.sendable() > 0 {
             session.queued = true;
             self.ready.push_back(conn);
+        }
+    }
+
+    /// Replies that wait for the journal up to `offset` may leave.
+    pub fn release(&mut self, offset: u64) {
+        while self.held.front().is_some_and(|&(need, _)| need <= offset) {
+            let Some((_, conn)) = self.held.pop_front() else {
+                return;
+            };
+            let Some(session) = self.get_mut(conn) else {
+                continue;
+            };
+            session.out.release(offset);
+            self.queue_output(conn);
+        }
+    }
+
+    /// Notes that a session's replies wait for the journal up to `offset`; offsets never fall.
+    pub fn hold(&mut self, conn: ConnId, offset: u64) {
+        if self.held.back() != Some(&(offset, conn)) {
+            self.held.push_back((offset, conn));
         }
     }
 

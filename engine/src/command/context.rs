@@ -1,5 +1,6 @@
 //! What a command may touch: [`Data`] for commands on data, [`Server`] for the others.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -10,9 +11,11 @@ use super::evict::Pool;
 use super::stats::Stats;
 use super::table::Index;
 use crate::client::{Clients, Session, Watches, alert};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
 use crate::journal::Journal;
+use crate::persistence::Persistence;
 use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::Output;
@@ -217,6 +220,36 @@ pub mod condition {
     pub const PAUSED: u32 = 1 << 6;
     /// Replies wait for the journal to be durable.
     pub const STRICT: u32 = 1 << 7;
+    /// We are a replica whose link to its primary is down.
+    pub const STALE: u32 = 1 << 8;
+}
+
+/// What SHUTDOWN was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownWish {
+    /// Save even without save points.
+    pub save: bool,
+    /// Do not save even with save points.
+    pub nosave: bool,
+    /// Do not wait for replicas.
+    pub now: bool,
+    /// Go even if saving fails.
+    pub force: bool,
+}
+
+/// What a command wants that is done after it, outside commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// End a shutdown that is under way.
+    AbortShutdown,
+    /// A snapshot into the file, in the background.
+    Bgsave,
+    /// A rewrite of the append-only file.
+    Rewrite,
+    /// A snapshot into the file, that a client waits for.
+    Save,
+    /// An orderly end.
+    Shutdown(ShutdownWish),
 }
 
 /// Everything that the engine consists of, for the commands that act on the server.
@@ -241,7 +274,7 @@ pub struct Parts {
     pub random: Random,
     /// See [`condition`].
     pub conditions: u32,
-    /// Changes since the last snapshot.
+    /// Changes to the data since the start, as `rdb_changes_since_last_save` counts them.
     pub changes: u64,
     /// What has to be done outside.
     pub outbox: VecDeque<Effect>,
@@ -257,6 +290,18 @@ pub struct Parts {
     pub blocked: Vec<ConnId>,
     /// Both sides of replication.
     pub replication: Replication,
+    /// Files.
+    pub persistence: Persistence,
+    /// The cluster, in cluster mode.
+    pub cluster: Option<Box<Cluster>>,
+    /// What commands want that is done outside commands.
+    pub wishes: VecDeque<Wish>,
+    /// Writes are held back for a manual failover until then, in monotonic milliseconds.
+    pub failover_pause_until_ms: Option<u64>,
+    /// A shutdown is under way: writes are held back.
+    pub shutting_down: bool,
+    /// Sessions that wait until nodes.conf is durable up to a version.
+    pub config_waits: Vec<(ConnId, u64)>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// No command is carried out before this monotonic time in microseconds (DEBUG SLEEP).
@@ -285,6 +330,25 @@ impl Parts {
             level,
             text: text.into(),
         });
+    }
+
+    /// Whether writes are held back for a failover or a shutdown.
+    pub fn holds_writes(&self) -> bool {
+        self.failover_pause_until_ms.is_some() || self.shutting_down
+    }
+
+    /// Deletes a key that is not wanted here any more, and journals it.
+    pub fn delete_and_journal(&mut self, db: usize, key: &[u8]) {
+        let key = self.store.hasher().key(key);
+        let Some(place) = self.store.find(db, key) else {
+            return;
+        };
+        self.store.delete(db, key, place);
+        self.watches.touch(db, key.bytes);
+        self.changes += 1;
+        self.effects.begin();
+        self.effects.also(db, &[b"DEL", key.bytes]);
+        self.effects.end(&mut self.journal, db, false, &[], None);
     }
 
     /// A session has got its answer: it goes on with what it sent meanwhile.

@@ -258,7 +258,9 @@ fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
         mute(session, start);
     }
     if parts.is(condition::STRICT) && !session.is(alert::TRUSTED) {
-        session.out.hold(start, parts.journal.end());
+        let offset = parts.journal.end();
+        session.out.hold(start, offset);
+        parts.clients.hold(session.conn, offset);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod error;
 pub mod evict;
 pub mod execute;
 pub mod gates;
+mod persistence;
 mod replication;
 mod rows;
 pub mod stats;

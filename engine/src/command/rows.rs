@@ -5,10 +5,10 @@
 use super::table::Handler::{Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
-use super::{connection, replication, string, transaction};
+use super::{connection, persistence, replication, string, transaction};
 
 /// All commands, by group.
-pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION, TRANSACTION, CONNECTION];
+pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION, PERSISTENCE, TRANSACTION, CONNECTION];
 
 static STRING: &[Command] = &commands! {
     "get" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO | ACCESS)] [] Data(string::get);
@@ -59,4 +59,12 @@ static CONNECTION: &[Command] = &commands! {
     "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH] [FAST CONNECTION] [] [] Server(connection::quit);
     "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::reset);
     "select" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::select);
+};
+
+static PERSISTENCE: &[Command] = &commands! {
+    "lastsave" 1 [LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] ["nondeterministic_output"] Server(persistence::lastsave);
+    "save" 1 [NO_ASYNC_LOADING ADMIN NOSCRIPT NO_MULTI] [ADMIN SLOW DANGEROUS] [] [] Server(persistence::save);
+    "bgsave" -1 [NO_ASYNC_LOADING ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(persistence::bgsave);
+    "bgrewriteaof" 1 [NO_ASYNC_LOADING ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(persistence::bgrewriteaof);
+    "shutdown" -1 [ADMIN NOSCRIPT LOADING STALE NO_MULTI ALLOW_BUSY] [ADMIN SLOW DANGEROUS] [] [] Server(persistence::shutdown);
 };

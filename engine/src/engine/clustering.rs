@@ -6,9 +6,8 @@ use alloc::vec::Vec;
 
 use super::links::LinkKind;
 use super::{DiskOwner, Engine};
-use crate::client::alert;
 use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
-use crate::command::context::{Parts, condition};
+use crate::command::context::Parts;
 use crate::config::{self, Config};
 use crate::face::{Address, ConnId, Effect, LogLevel, Now};
 use crate::random::Random;
@@ -53,7 +52,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
 /// The cluster part of a new engine; `None` outside cluster mode.
 pub(super) fn new(config: &Config, seed: [u8; 32], now: Now) -> Option<Box<Cluster>> {
     let seed = Random::new(seed, "cluster").seed();
-    config.cluster_enabled.then(|| Box::new(Cluster::new(settings(config), seed, FIRST_LINK, now)))
+    config
+        .cluster_enabled
+        .then(|| Box::new(Cluster::new(settings(config), seed, FIRST_LINK, now)))
 }
 
 /// The IP address of one end of a connection, as text.
@@ -76,14 +77,16 @@ fn view(parts: &Parts, now: Now) -> View {
         } else {
             down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
         },
-        writes_paused: parts.is(condition::PAUSED),
+        writes_paused: parts.failover_pause_until_ms.is_some(),
     }
 }
 
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
-        let Some(mut cluster) = self.parts.cluster.take() else { return };
+        let Some(mut cluster) = self.parts.cluster.take() else {
+            return;
+        };
         cluster.observe(now, &view(&self.parts, now));
         event(&mut cluster);
         self.parts.cluster = Some(cluster);
@@ -93,17 +96,32 @@ impl Engine {
     /// A connection of the bus came in.
     pub(super) fn bus_accepted(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
         self.links.add(conn, LinkKind::Bus);
-        self.with_cluster(now, |cluster| cluster.on_accepted(now, conn, &ip(peer), &ip(local)));
+        self.with_cluster(now, |cluster| {
+            cluster.on_accepted(now, conn, &ip(peer), &ip(local))
+        });
     }
 
     /// A connection of the bus that we asked for is open.
-    pub(super) fn bus_connected(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
-        self.with_cluster(now, |cluster| cluster.on_connected(now, conn, &ip(peer), &ip(local)));
+    pub(super) fn bus_connected(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        peer: &Address,
+        local: &Address,
+    ) {
+        self.with_cluster(now, |cluster| {
+            cluster.on_connected(now, conn, &ip(peer), &ip(local))
+        });
     }
 
     /// Time for the cluster's rounds.
     pub(super) fn cluster_tick(&mut self, now: Now) {
-        if self.parts.cluster.as_ref().is_some_and(|c| c.deadline() <= now.mono_us) {
+        if self
+            .parts
+            .cluster
+            .as_ref()
+            .is_some_and(|c| c.deadline() <= now.mono_us)
+        {
             let view = view(&self.parts, now);
             self.with_cluster(now, |cluster| cluster.tick(now, &view));
         }
@@ -117,7 +135,9 @@ impl Engine {
             match action {
                 Action::Connect { conn, host, port } => {
                     self.links.add(conn, LinkKind::Bus);
-                    self.parts.outbox.push_back(Effect::Connect { conn, host, port });
+                    self.parts
+                        .outbox
+                        .push_back(Effect::Connect { conn, host, port });
                 }
                 Action::Close { conn } => self.close(conn),
                 Action::Send { conn, bytes } => self.links.send(conn, bytes),
@@ -133,13 +153,15 @@ impl Engine {
         let parts = &mut self.parts;
         match decision {
             Decision::Replicate { host, port } => {
-                parts.replication.set_primary(now, &mut parts.journal, &host, port);
+                parts
+                    .replication
+                    .set_primary(now, &mut parts.journal, &host, port);
             }
             Decision::Promote => parts.replication.unset_primary(now, &mut parts.journal),
             Decision::PauseWrites { until_ms } => {
                 parts.failover_pause_until_ms = Some(until_ms);
-                parts.set(condition::PAUSED, true);
                 parts.replication.hold_stream(true);
+                self.update_pause();
             }
             Decision::Unpause => self.end_failover_pause(),
             Decision::FlushAll => {
@@ -152,7 +174,9 @@ impl Engine {
             Decision::SaveFailed { .. } => {}
             Decision::Saved { version } => self.release_config_waits(version),
             // Nobody blocks on keys, or subscribes, yet.
-            Decision::StateChanged { .. } | Decision::DropShardChannels { .. } | Decision::Publish { .. } => {}
+            Decision::StateChanged { .. }
+            | Decision::DropShardChannels { .. }
+            | Decision::Publish { .. } => {}
         }
     }
 
@@ -160,13 +184,18 @@ impl Engine {
     pub(super) fn end_failover_pause(&mut self) {
         if self.parts.failover_pause_until_ms.take().is_some() {
             self.parts.replication.hold_stream(false);
-            self.parts.end_pause_if_over(self.now);
+            self.update_pause();
         }
     }
 
     /// Replies that wait for nodes.conf may leave.
     fn release_config_waits(&mut self, version: u64) {
-        for (conn, _) in self.parts.config_waits.extract_if(.., |w| w.1 <= version).collect::<Vec<_>>() {
+        for (conn, _) in self
+            .parts
+            .config_waits
+            .extract_if(.., |w| w.1 <= version)
+            .collect::<Vec<_>>()
+        {
             if let Some(session) = self.parts.clients.get_mut(conn) {
                 session.out.ok();
                 self.parts.unblock(conn);
@@ -176,9 +205,18 @@ impl Engine {
 
     /// Deletes some keys of slots that went to other nodes; true if there are more.
     pub(super) fn delete_slot_keys(&mut self, now: Now) -> bool {
-        let Some(&slot) = self.deleting_slots.first() else { return false };
-        let ours = self.parts.cluster.as_ref().is_some_and(|c| c.owns_slot(slot));
-        let (_, keys) = if ours { (0, Vec::new()) } else { self.parts.store.slot_keys(slot, SLOT_STEP) };
+        let Some(&slot) = self.deleting_slots.first() else {
+            return false;
+        };
+        let ours = self.parts.cluster.as_ref().is_some_and(|c| {
+            let nodes = c.nodes();
+            nodes.slots.owner(slot) == Some(nodes.my_key())
+        });
+        let (_, keys) = if ours {
+            (0, Vec::new())
+        } else {
+            self.parts.store.slot_keys(slot, SLOT_STEP)
+        };
         if keys.is_empty() || self.parts.replication.following() {
             self.deleting_slots.remove(0);
             return !self.deleting_slots.is_empty();
@@ -192,12 +230,19 @@ impl Engine {
 
     /// nodes.conf as it was found at start.
     pub(super) fn start_cluster(&mut self, now: Now, text: Option<&str>) {
-        let Some(mut cluster) = self.parts.cluster.take() else { return };
+        let Some(mut cluster) = self.parts.cluster.take() else {
+            return;
+        };
         let started = cluster.start(now, text);
         self.parts.cluster = Some(cluster);
         if let Err(error) = started {
             let file = self.parts.config.cluster_config_file.clone();
-            self.parts.log(LogLevel::Warning, alloc::format!("Unrecoverable error: corrupted cluster config file {file}: {error}"));
+            self.parts.log(
+                LogLevel::Warning,
+                alloc::format!(
+                    "Unrecoverable error: corrupted cluster config file {file}: {error}"
+                ),
+            );
             self.parts.outbox.push_back(Effect::Exit { code: 1 });
         }
         self.settle_cluster(now);
@@ -211,20 +256,20 @@ impl Engine {
         let mut slots: Vec<u16> = Vec::new();
         let mut at = Some(0);
         while let Some(position) = at {
-            at = self.parts.store.database(0).table().walk(position, |_, entry| {
-                let slot = crate::value::slot::slot_of(entry.key());
-                if slots.last() != Some(&slot) {
-                    slots.push(slot);
-                }
-            });
+            at = self
+                .parts
+                .store
+                .database(0)
+                .table()
+                .walk(position, |_, entry| {
+                    let slot = crate::value::slot::slot_of(entry.key());
+                    if slots.last() != Some(&slot) {
+                        slots.push(slot);
+                    }
+                });
         }
         slots.sort_unstable();
         slots.dedup();
         self.with_cluster(now, |cluster| cluster.reconcile(now, &slots));
-    }
-
-    /// Whether a session's commands are to be redirected at all.
-    pub(crate) fn is_trusted(session: &crate::client::Session) -> bool {
-        session.is(alert::TRUSTED)
     }
 }

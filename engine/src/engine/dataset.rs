@@ -74,11 +74,6 @@ impl Writer {
         self.encoder.take()
     }
 
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.encoder.written()
-    }
-
     /// Writes some more; true when the snapshot is complete.
     pub fn step(&mut self, store: &mut Store) -> bool {
         for _ in 0..STEP_BUCKETS {

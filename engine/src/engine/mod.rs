@@ -1,22 +1,33 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
+mod clustering;
 mod dataset;
 mod link;
 mod links;
+mod persist;
 mod replicate;
+mod shutdown;
 mod snapshot;
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::client::{Clients, Session, Watches};
-use crate::command::context::{Parts, condition};
+use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
-use crate::config::Config;
-use crate::face::{Address, ConnId, Effect, Input, Listener, LogLevel, MemoryReport, Now};
+use crate::config::{AppendFsync, Config};
+use crate::face::{
+    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
+};
+use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode};
 use crate::journal::Journal;
+use crate::persistence::Persistence;
 use crate::random::Random;
 use crate::replication::Replication;
 use crate::store::{Hasher, Store};
@@ -24,13 +35,36 @@ use crate::turn::{Scratch, Turn};
 use link::PrimaryLink;
 use links::{LinkKind, Links};
 use replicate::Incoming;
-use snapshot::{Job, Reader};
+use shutdown::Shutdown;
+use snapshot::Job;
 
 /// Time between two rounds of housekeeping, in microseconds.
 const ROUND_US: u64 = 100_000;
 
+/// The name of the file that is read before all others.
+const BOOT_FILE: FileId = FileId(0x2_0000);
+
 /// Keys expired, and entries freed, in one go.
 const STEP: usize = 64;
+
+/// Who asked the disk for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DiskOwner {
+    /// The start.
+    Boot,
+    /// The cluster.
+    Cluster,
+    /// Persistence.
+    Persistence,
+}
+
+/// Reading nodes.conf.
+#[derive(Debug)]
+enum Boot {
+    Open,
+    Read,
+    Close(Vec<u8>),
+}
 
 /// The state machine. The crate's documentation says how it is driven.
 pub struct Engine {
@@ -45,6 +79,22 @@ pub struct Engine {
     /// The time of the last input.
     now: Now,
     links: Links,
+    /// Who waits for each answer of the disk, in order.
+    disk_owners: VecDeque<DiskOwner>,
+    /// The number of the last disk request.
+    last_op: u64,
+    /// Reading nodes.conf, at the start.
+    boot: Option<Boot>,
+    /// Carries out what files say, at the start.
+    loader: Option<Box<Session>>,
+    /// Files were not read to their end: there is more at hand.
+    load_goes_on: bool,
+    /// The durable offset that replies were released for last.
+    released: u64,
+    /// A shutdown under way.
+    shutdown: Option<Shutdown>,
+    /// Slots that went to other nodes, whose keys are being deleted.
+    deleting_slots: Vec<u16>,
     /// The stream of our primary, while it is up.
     link: Option<PrimaryLink>,
     /// A primary's snapshot that is being loaded.
@@ -53,6 +103,8 @@ pub struct Engine {
     job: Option<Job>,
     /// The snapshot's reader is behind.
     job_waits: bool,
+    /// A client waits for a snapshot that could not begin yet.
+    save_wanted: bool,
     /// Replicas want a snapshot as soon as none is under way.
     snapshot_wanted: bool,
 }
@@ -93,15 +145,25 @@ impl Engine {
                 Random::new(seed, "replication").seed(),
                 now,
             ),
+            persistence: Persistence::new(persist::settings(&config), now),
+            cluster: clustering::new(&config, seed, now),
+            wishes: VecDeque::new(),
+            failover_pause_until_ms: None,
+            shutting_down: false,
+            config_waits: Vec::new(),
             config,
         };
+        parts.set(condition::CLUSTER, parts.config.cluster_enabled);
+        parts.set(
+            condition::MIN_REPLICAS,
+            parts.config.min_replicas_to_write > 0,
+        );
         parts.set(condition::MAXMEMORY, parts.config.maxmemory > 0);
         if let Some((host, port)) = parts.config.replicaof.0.clone() {
             parts.replication.start_following(now, &host, port);
             parts.set(condition::REPLICA, true);
         }
-        parts.log(LogLevel::Notice, "Ready to accept connections");
-        Engine {
+        let mut engine = Engine {
             parts,
             scratch: Scratch::default(),
             next_round_us: now.mono_us,
@@ -109,12 +171,23 @@ impl Engine {
             settled: false,
             now,
             links: Links::default(),
+            disk_owners: VecDeque::new(),
+            last_op: 0,
+            boot: None,
+            loader: None,
+            load_goes_on: false,
+            released: 0,
+            shutdown: None,
+            deleting_slots: Vec::new(),
             link: None,
             incoming: None,
             job: None,
             job_waits: false,
+            save_wanted: false,
             snapshot_wanted: false,
-        }
+        };
+        engine.boot();
+        engine
     }
 
     /// The configuration as it stands.
@@ -129,20 +202,39 @@ impl Engine {
             Input::Accepted {
                 conn,
                 listener: Listener::Bus,
-                ..
-            } => self.links.add(conn, LinkKind::Bus),
+                peer,
+                local,
+            } => {
+                self.bus_accepted(now, conn, &peer, &local);
+            }
             Input::Accepted {
                 conn,
                 listener,
                 peer,
                 local,
             } => self.accepted(now, conn, listener, peer, local),
-            Input::Connected { conn, .. } => self.connected(now, conn),
+            Input::Connected { conn, local, peer } => self.connected(now, conn, &peer, &local),
             Input::Closed { conn, reason } => self.closed(now, conn, &reason),
             Input::Memory(report) => self.parts.memory_report = report,
             Input::Tick => {}
-            Input::Shutdown { .. } => self.parts.outbox.push_back(Effect::Exit { code: 0 }),
-            Input::Disk { .. } => {}
+            Input::Shutdown { signal } => {
+                self.parts.log(
+                    LogLevel::Warning,
+                    alloc::format!("Received {signal} scheduling shutdown..."),
+                );
+                let flags = match signal {
+                    "SIGINT" => self.parts.config.shutdown_on_sigint,
+                    _ => self.parts.config.shutdown_on_sigterm,
+                };
+                let wish = ShutdownWish {
+                    save: flags.save,
+                    nosave: flags.nosave,
+                    now: flags.now,
+                    force: flags.force,
+                };
+                self.shut_down(now, wish);
+            }
+            Input::Disk { result, .. } => self.disk_answer(now, result),
         }
         self.housekeeping(now);
     }
@@ -164,27 +256,173 @@ impl Engine {
         if replication.deadline().is_some_and(|due| due <= now.mono_us) {
             replication.tick(now, &mut self.parts.journal);
         }
-        if core::mem::take(&mut self.snapshot_wanted) {
-            if self.begin_snapshot(now, Reader::Replicas) {
-                self.parts
-                    .replication
-                    .snapshot_began(now, &mut self.parts.journal);
-            } else {
-                self.snapshot_wanted = true;
-            }
+        self.cluster_tick(now);
+        if self
+            .parts
+            .failover_pause_until_ms
+            .is_some_and(|until| now.mono_ms() >= until)
+        {
+            self.end_failover_pause();
         }
+        while let Some(wish) = self.parts.wishes.pop_front() {
+            self.grant(now, wish);
+        }
+        if core::mem::take(&mut self.save_wanted) {
+            self.grant(now, Wish::Save);
+        }
+        if core::mem::take(&mut self.snapshot_wanted) {
+            self.snapshot_for_replicas(now);
+        }
+        self.load_goes_on = self.load_step(now);
         self.job_waits = !self.snapshot_step(now);
-        self.parts.journal.seal();
-        while self.settle_replication(now) {
+        self.shutdown_step(now);
+        loop {
             self.parts.journal.seal();
+            self.parts
+                .persistence
+                .pump(now, &self.parts.journal, self.job.is_some());
+            let any = self.settle_persistence(now)
+                | self.settle_replication(now)
+                | self.settle_cluster(now);
+            if !any {
+                break;
+            }
         }
         if !self.parts.blocked.is_empty() {
             self.release_waiting(now);
         }
-        let needed = self.parts.replication.needed_from(&self.parts.journal);
-        self.parts.journal.retain_from(needed);
-        self.parts.effects.wanted =
-            !self.parts.replication.following() && self.parts.replication.wants_journal();
+        self.update_conditions();
+        self.release_durable();
+        let parts = &mut self.parts;
+        let replicas = parts.replication.needed_from(&parts.journal);
+        let file = parts.persistence.needed_from();
+        parts
+            .journal
+            .retain_from(file.map_or(replicas, |file| file.min(replicas)));
+        parts.effects.wanted = !parts.replication.following()
+            && !parts.is(condition::LOADING)
+            && (parts.replication.wants_journal() || file.is_some());
+    }
+
+    /// Works out the conditions that others decide.
+    fn update_conditions(&mut self) {
+        let parts = &mut self.parts;
+        let failing = parts.persistence.write_gate().is_some();
+        parts.set(condition::DISK_ERROR, failing);
+        let strict = parts.config.appendonly && parts.config.appendfsync == AppendFsync::Always;
+        parts.set(condition::STRICT, strict);
+        parts.set(
+            condition::STALE,
+            parts.replication.following() && !parts.replication.link_up(),
+        );
+    }
+
+    /// Sets or clears the condition that holds commands back.
+    fn update_pause(&mut self) {
+        let paused = self.parts.holds_writes();
+        self.parts.set(condition::PAUSED, paused);
+        if !paused {
+            for conn in self.parts.clients.conns() {
+                self.parts.clients.resume(conn);
+            }
+        }
+    }
+
+    /// Carries out what a command wanted.
+    fn grant(&mut self, now: Now, wish: Wish) {
+        match wish {
+            Wish::AbortShutdown => self.call_off("Shutdown manually aborted."),
+            Wish::Bgsave => {
+                if !self.begin_save(now, true) {
+                    self.parts.persistence.schedule_save();
+                }
+            }
+            Wish::Rewrite => self.begin_rewrite(now),
+            Wish::Save => {
+                if !self.begin_save(now, false) {
+                    // A snapshot for somebody else is under way: this one comes right after it.
+                    self.save_wanted = true;
+                }
+            }
+            Wish::Shutdown(wish) => self.shut_down(now, wish),
+        }
+    }
+
+    /// Asks the disk for something.
+    fn disk(&mut self, owner: DiskOwner, request: DiskRequest) {
+        self.last_op += 1;
+        self.disk_owners.push_back(owner);
+        self.parts.outbox.push_back(Effect::Disk {
+            op: OpId(self.last_op),
+            request,
+        });
+    }
+
+    /// The disk answered the oldest request.
+    fn disk_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
+        match self.disk_owners.pop_front() {
+            None => {}
+            Some(DiskOwner::Boot) => self.boot_answer(now, result),
+            Some(DiskOwner::Cluster) => {
+                self.with_cluster(now, |cluster| cluster.on_disk(now, result))
+            }
+            Some(DiskOwner::Persistence) => self.parts.persistence.on_disk(now, result),
+        }
+    }
+
+    /// Begins to read what there is: nodes.conf in cluster mode, then the data.
+    fn boot(&mut self) {
+        self.parts.set(condition::LOADING, true);
+        if self.parts.cluster.is_none() {
+            return self.begin_load(self.now);
+        }
+        self.boot = Some(Boot::Open);
+        let path = self.parts.config.cluster_config_file.clone();
+        self.disk(
+            DiskOwner::Boot,
+            DiskRequest::Open {
+                file: BOOT_FILE,
+                path,
+                mode: OpenMode::Read,
+            },
+        );
+    }
+
+    fn boot_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
+        let file = BOOT_FILE;
+        let text = match (self.boot.take(), result) {
+            (Some(Boot::Open), Ok(DiskReply::Opened { len })) => {
+                self.boot = Some(Boot::Read);
+                let len = len.min(u64::from(u32::MAX)) as u32;
+                return self.disk(
+                    DiskOwner::Boot,
+                    DiskRequest::Read {
+                        file,
+                        offset: 0,
+                        len,
+                    },
+                );
+            }
+            (Some(Boot::Open), Err(error)) if error.kind == DiskErrorKind::NotFound => None,
+            (Some(Boot::Read), Ok(DiskReply::Data(bytes))) => {
+                self.boot = Some(Boot::Close(bytes));
+                return self.disk(DiskOwner::Boot, DiskRequest::Close { file });
+            }
+            (Some(Boot::Close(bytes)), _) => Some(bytes),
+            (_, Err(error)) => {
+                let path = &self.parts.config.cluster_config_file;
+                let text = alloc::format!(
+                    "Loading the cluster node config from {path}: {}",
+                    error.message
+                );
+                self.parts.log(LogLevel::Warning, text);
+                return self.parts.outbox.push_back(Effect::Exit { code: 1 });
+            }
+            _ => return,
+        };
+        let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        self.start_cluster(now, text.as_deref());
+        self.begin_load(now);
     }
 
     /// Opens a connection.
@@ -203,18 +441,24 @@ impl Engine {
         self.parts.outbox.push_back(Effect::Close { conn });
     }
 
-    fn connected(&mut self, now: Now, conn: ConnId) {
-        if self.links.kind(conn) == Some(LinkKind::Primary) {
-            self.parts
-                .replication
-                .connected(now, &mut self.parts.journal, conn);
+    fn connected(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
+        match self.links.kind(conn) {
+            None => {}
+            Some(LinkKind::Primary) => {
+                self.parts
+                    .replication
+                    .connected(now, &mut self.parts.journal, conn);
+            }
+            Some(LinkKind::Bus) => self.bus_connected(now, conn, peer, local),
         }
     }
 
     fn closed(&mut self, now: Now, conn: ConnId, reason: &str) {
         let kind = self.links.remove(conn);
         self.forget(conn);
-        if kind != Some(LinkKind::Bus) {
+        if kind == Some(LinkKind::Bus) {
+            self.with_cluster(now, |cluster| cluster.on_closed(now, conn));
+        } else {
             if kind == Some(LinkKind::Primary) {
                 self.link = None;
             }
@@ -240,7 +484,10 @@ impl Engine {
                     .receive(self.now, &mut self.parts.journal, conn, bytes);
                 self.settle_replication(self.now);
             }
-            Some(LinkKind::Bus) => {}
+            Some(LinkKind::Bus) => {
+                let now = self.now;
+                self.with_cluster(now, |cluster| cluster.on_bytes(now, conn, bytes));
+            }
         }
     }
 
@@ -270,7 +517,13 @@ impl Engine {
         if now.mono_us < self.next_round_us {
             return;
         }
-        let more = self.expire_some(now) | !self.parts.store.free_some(STEP * 8);
+        let snapshotting = self.job.is_some();
+        self.parts
+            .persistence
+            .tick(now, snapshotting, self.parts.changes);
+        let more = self.expire_some(now)
+            | self.delete_slot_keys(now)
+            | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
@@ -378,7 +631,11 @@ impl Engine {
             .blocked
             .iter()
             .filter_map(|&conn| self.parts.clients.get(conn)?.blocked_until_us());
-        let due = waiting.chain(self.parts.replication.deadline()).min();
+        let due = waiting
+            .chain(self.parts.replication.deadline())
+            .chain(self.parts.persistence.deadline())
+            .chain(self.parts.cluster.as_ref().map(|c| c.deadline()))
+            .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
     }
 

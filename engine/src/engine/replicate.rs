@@ -117,15 +117,18 @@ impl Engine {
             Action::Send { conn, bytes } => self.send(now, conn, bytes),
             Action::Stream(bytes) => self.stream(now, &bytes),
             Action::StreamBegin { conn, db } => self.link = Some(PrimaryLink::new(conn, db, now)),
-            Action::WantSnapshot { .. } => {
-                if self.begin_snapshot(now, Reader::Replicas) {
-                    self.parts
-                        .replication
-                        .snapshot_began(now, &mut self.parts.journal);
-                } else {
-                    self.snapshot_wanted = true;
-                }
-            }
+            Action::WantSnapshot { .. } => self.snapshot_for_replicas(now),
+        }
+    }
+
+    /// Begins a snapshot for replicas; as soon as it can, if one is under way.
+    pub(super) fn snapshot_for_replicas(&mut self, now: Now) {
+        if self.begin_snapshot(now, Reader::Replicas) {
+            self.parts
+                .replication
+                .snapshot_began(now, &mut self.parts.journal);
+        } else {
+            self.snapshot_wanted = true;
         }
     }
 

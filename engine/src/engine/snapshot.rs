@@ -12,6 +12,10 @@ const REPLICA_AHEAD: u64 = 1 << 20;
 /// Who reads the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
+    /// The base of a new append-only file.
+    Base,
+    /// The snapshot file.
+    File,
     /// Replicas of ours.
     Replicas,
     /// Nobody any more: the walk goes on only because it cannot stop half-way.
@@ -51,7 +55,7 @@ impl Engine {
             ctime_s: now.unix_us / 1_000_000,
             used_memory: parts.store.bytes() as u64,
             replication,
-            aof_base: false,
+            aof_base: reader == Reader::Base,
         });
         let access = match config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
@@ -72,13 +76,31 @@ impl Engine {
             return false;
         };
         let parts = &mut self.parts;
-        if job.reader == Reader::Replicas && parts.replication.snapshot_pending() > REPLICA_AHEAD {
+        let ready = match job.reader {
+            Reader::Base => parts.persistence.wants_base(),
+            Reader::File => parts.persistence.wants_save(),
+            Reader::Replicas => parts.replication.snapshot_pending() <= REPLICA_AHEAD,
+            Reader::Nobody => true,
+        };
+        if !ready {
             self.job = Some(job);
             return false;
         }
         let done = job.writer.step(&mut parts.store);
         let bytes = job.writer.take();
         match job.reader {
+            Reader::Base => {
+                parts.persistence.base_chunk(bytes);
+                if done {
+                    parts.persistence.base_end();
+                }
+            }
+            Reader::File => {
+                parts.persistence.save_chunk(bytes);
+                if done {
+                    parts.persistence.save_end();
+                }
+            }
             Reader::Replicas => {
                 parts
                     .replication

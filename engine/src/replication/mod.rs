@@ -655,6 +655,11 @@ impl Replication {
         self.following.as_ref().is_some_and(Following::is_connected)
     }
 
+    /// Whether a synchronisation with the primary that we follow now, full or partial, has ended well.
+    pub fn has_synced(&self) -> bool {
+        self.following.as_ref().is_some_and(Following::has_synced)
+    }
+
     /// Since when the link to our primary has been down, in microseconds of the monotonic clock;
     /// `None` while it is up, and before it ever was.
     pub fn link_down_since(&self) -> Option<u64> {

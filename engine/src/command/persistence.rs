@@ -1,0 +1,121 @@
+//! Commands of persistence, and SHUTDOWN. What they ask for is carried out by the engine, outside commands.
+
+use alloc::boxed::Box;
+
+use super::context::{Server, ShutdownWish, Wish, condition};
+use super::error::CommandError;
+use super::table::Outcome;
+use crate::client::{Blocked, alert};
+
+const SAVING: CommandError = CommandError::fixed("ERR Background save already in progress");
+
+/// `SAVE`. The reply comes when the file is in place; others are served meanwhile.
+/// <https://redis.io/commands/save/>
+pub(super) fn save(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    if s.parts.persistence.saving() {
+        return Err(SAVING);
+    }
+    s.parts.wishes.push_back(Wish::Save);
+    if s.session.is(alert::MULTI) || s.session.is(alert::TRUSTED) {
+        s.session.out.ok();
+    } else {
+        s.session.blocked = Some(Box::new(Blocked::Save));
+        s.parts.blocked.push(s.session.conn);
+    }
+    Ok(())
+}
+
+/// `BGSAVE [SCHEDULE]`. <https://redis.io/commands/bgsave/>
+pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let schedule = match args {
+        [_] => false,
+        [_, word] if word.eq_ignore_ascii_case(b"schedule") => true,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let parts = &mut *s.parts;
+    if parts.persistence.saving() {
+        return Err(SAVING);
+    }
+    if parts.persistence.rewriting() {
+        if !schedule {
+            return Err(CommandError::fixed(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        parts.persistence.schedule_save();
+        s.session.out.simple("Background saving scheduled");
+        return Ok(());
+    }
+    parts.wishes.push_back(Wish::Bgsave);
+    s.session.out.simple("Background saving started");
+    Ok(())
+}
+
+/// `BGREWRITEAOF`. <https://redis.io/commands/bgrewriteaof/>
+pub(super) fn bgrewriteaof(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let parts = &mut *s.parts;
+    if parts.persistence.rewriting() {
+        return Err(CommandError::fixed(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    if parts.persistence.saving() {
+        parts.persistence.schedule_rewrite();
+        s.session
+            .out
+            .simple("Background append only file rewriting scheduled");
+        return Ok(());
+    }
+    parts.wishes.push_back(Wish::Rewrite);
+    s.session
+        .out
+        .simple("Background append only file rewriting started");
+    Ok(())
+}
+
+/// `LASTSAVE`. <https://redis.io/commands/lastsave/>
+pub(super) fn lastsave(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let info = s.parts.persistence.info(s.now, s.parts.changes);
+    s.session.out.int(info.rdb_last_save_time as i64);
+    Ok(())
+}
+
+/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`. <https://redis.io/commands/shutdown/>
+pub(super) fn shutdown(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let mut wish = ShutdownWish::default();
+    let mut abort = false;
+    for word in &args[1..] {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        match () {
+            () if is(b"nosave") => wish.nosave = true,
+            () if is(b"save") => wish.save = true,
+            () if is(b"now") => wish.now = true,
+            () if is(b"force") => wish.force = true,
+            () if is(b"abort") => abort = true,
+            () => return Err(CommandError::SYNTAX),
+        }
+    }
+    if (abort && args.len() > 2) || (wish.nosave && wish.save) {
+        return Err(CommandError::SYNTAX);
+    }
+    if abort {
+        if !s.parts.shutting_down {
+            return Err(CommandError::fixed("ERR No shutdown in progress."));
+        }
+        s.parts.wishes.push_back(Wish::AbortShutdown);
+        s.session.out.ok();
+        return Ok(());
+    }
+    if s.session.is(alert::MULTI) {
+        return Err(CommandError::fixed(
+            "ERR Command not allowed inside a transaction",
+        ));
+    }
+    if s.parts.is(condition::LOADING) {
+        wish.nosave = true;
+    }
+    s.parts.wishes.push_back(Wish::Shutdown(wish));
+    s.session.blocked = Some(Box::new(Blocked::Shutdown));
+    s.parts.blocked.push(s.session.conn);
+    Ok(())
+}

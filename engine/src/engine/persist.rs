@@ -1,0 +1,299 @@
+//! Carrying persistence's wishes to the other parts, and their news to it: files, loading, saving.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::dataset;
+use super::snapshot::Reader;
+use super::{DiskOwner, Engine};
+use crate::client::{Blocked, Session, alert};
+use crate::command::context::condition;
+use crate::command::execute::{self, Request};
+use crate::config::{AppendFsync, Config};
+use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now};
+use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
+use crate::rdb::Event;
+use crate::replication::{RdbInfo, ReplId};
+
+/// Items of a file applied in one go.
+const LOAD_STEP: usize = 256;
+
+/// What persistence reads of the configuration.
+pub(crate) fn settings(config: &Config) -> Settings {
+    Settings {
+        append_only: config.appendonly,
+        append_filename: config.appendfilename.clone(),
+        append_dirname: config.appenddirname.clone(),
+        fsync: match config.appendfsync {
+            AppendFsync::Always => Fsync::Always,
+            AppendFsync::EverySec => Fsync::EverySec,
+            AppendFsync::No => Fsync::No,
+        },
+        no_fsync_on_rewrite: config.no_appendfsync_on_rewrite,
+        aof_rewrite_percentage: u64::from(config.auto_aof_rewrite_percentage),
+        aof_rewrite_min_size: config.auto_aof_rewrite_min_size,
+        load_truncated: config.aof_load_truncated,
+        aof_use_rdb_preamble: config.aof_use_rdb_preamble,
+        aof_timestamps: config.aof_timestamp_enabled,
+        aof_rewrite_incremental_fsync: config.aof_rewrite_incremental_fsync,
+        db_filename: config.dbfilename.clone(),
+        rdb_save_incremental_fsync: config.rdb_save_incremental_fsync,
+        rdb_checksum: config.rdbchecksum,
+        save_points: config
+            .save
+            .0
+            .iter()
+            .map(|p| SavePoint {
+                seconds: p.seconds,
+                changes: u64::from(p.changes),
+            })
+            .collect(),
+        stop_writes_on_save_error: config.stop_writes_on_bgsave_error,
+        databases: if config.cluster_enabled {
+            1
+        } else {
+            config.databases
+        },
+        dir: config.dir.0.clone(),
+        redis_version: crate::REDIS_VERSION,
+    }
+}
+
+/// A session that carries out what a file says.
+pub(super) fn loader(now: Now) -> Box<Session> {
+    let nowhere = || Address::Unix(String::new());
+    let mut session = Session::new(
+        0,
+        ConnId::outgoing(0),
+        Listener::Tcp,
+        nowhere(),
+        nowhere(),
+        now,
+    );
+    session.set(alert::TRUSTED, true);
+    Box::new(session)
+}
+
+impl Engine {
+    /// Carries out what persistence wants, until it wants nothing more. True if there was anything.
+    pub(super) fn settle_persistence(&mut self, now: Now) -> bool {
+        let mut any = false;
+        while let Some(action) = self.parts.persistence.poll_action() {
+            any = true;
+            self.persistence_action(now, action);
+        }
+        any
+    }
+
+    fn persistence_action(&mut self, now: Now, action: Action) {
+        let parts = &mut self.parts;
+        match action {
+            Action::Disk(request) => self.disk(DiskOwner::Persistence, request),
+            Action::Log { level, text } => parts.log(level, text),
+            Action::Loaded => self.loaded(now),
+            Action::Ready => self.ready(now),
+            Action::LoadFailed | Action::Exit => parts.outbox.push_back(Effect::Exit { code: 1 }),
+            Action::WantRewrite => self.begin_rewrite(now),
+            Action::WantSave => {
+                self.begin_save(now, true);
+            }
+            Action::RewriteAborted => self.cancel_snapshot(Reader::Base),
+            Action::RewriteDone => {}
+            Action::SaveAborted => {
+                self.cancel_snapshot(Reader::File);
+                self.save_ended(false);
+            }
+            Action::SaveDone => {
+                self.save_ended(true);
+            }
+        }
+    }
+
+    /// Begins a snapshot into the file; false if one is under way.
+    pub(super) fn begin_save(&mut self, now: Now, background: bool) -> bool {
+        let changes = self.parts.changes;
+        if self.parts.store.walking()
+            || !self.parts.persistence.begin_save(now, background, changes)
+        {
+            return false;
+        }
+        self.begin_snapshot(now, Reader::File)
+    }
+
+    /// Begins to rewrite the append-only file; later, if a snapshot is under way.
+    pub(super) fn begin_rewrite(&mut self, now: Now) {
+        let parts = &mut self.parts;
+        if parts.store.walking() {
+            return parts.persistence.schedule_rewrite();
+        }
+        parts.journal.seal();
+        let at = parts.journal.sealed();
+        if parts.persistence.begin_rewrite(now, at) {
+            parts.journal.forget_db();
+            self.begin_snapshot(now, Reader::Base);
+        }
+    }
+
+    /// A snapshot file is complete, or will not be.
+    fn save_ended(&mut self, ok: bool) {
+        for conn in self.parts.blocked.clone() {
+            let Some(session) = self.parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if matches!(session.blocked.as_deref(), Some(Blocked::Save)) {
+                if ok {
+                    session.out.ok()
+                } else {
+                    session.out.error("ERR")
+                }
+                self.parts.unblock(conn);
+            }
+        }
+        self.shutdown_saved(ok);
+    }
+
+    /// Applies some of what the files hold; true if there is more at hand.
+    pub(super) fn load_step(&mut self, now: Now) -> bool {
+        if !self.parts.persistence.loading() {
+            return false;
+        }
+        for _ in 0..LOAD_STEP {
+            let Some(item) = self.parts.persistence.poll_load(now) else {
+                return false;
+            };
+            match item {
+                LoadItem::Snapshot { event, base } => self.load_event(now, event, base),
+                LoadItem::Command(words) => self.load_command(now, &words),
+            }
+        }
+        true
+    }
+
+    fn load_event(&mut self, now: Now, event: Event, base: bool) {
+        let parts = &mut self.parts;
+        match event {
+            Event::Key {
+                db,
+                key,
+                expire_ms,
+                value,
+                idle_s,
+                ..
+            } => {
+                let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
+                if overdue && !base && !parts.is(condition::REPLICA) {
+                    return parts.persistence.count_expired();
+                }
+                let access =
+                    now.access_clock().wrapping_sub(idle_s.unwrap_or(0) as u32) & 0xFF_FFFF;
+                let limits = crate::command::hash_limits(&parts.config, &parts.store);
+                match dataset::insert(
+                    &mut parts.store,
+                    db as usize,
+                    &key,
+                    value,
+                    expire_ms,
+                    access,
+                    &limits,
+                ) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let key = String::from_utf8_lossy(&key);
+                        parts
+                            .persistence
+                            .reject_load(format!("RDB has duplicated key '{key}' in DB {db}"));
+                    }
+                    Err(error) => {
+                        let key = String::from_utf8_lossy(&key);
+                        parts.persistence.reject_load(format!(
+                            "Internal error in RDB reading: key '{key}': {error}"
+                        ));
+                    }
+                }
+            }
+            Event::Function(_) => {
+                // Scripts come with a later issue; what is there must not be lost silently.
+                parts
+                    .persistence
+                    .reject_load("The file holds functions, which this version cannot keep".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn load_command(&mut self, now: Now, words: &[Vec<u8>]) {
+        let Some(mut session) = self.loader.take() else {
+            return;
+        };
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        match self.parts.index.find(words[0]) {
+            None => self.parts.persistence.reject_command(words[0]),
+            command => {
+                let request = Request {
+                    args: &words,
+                    raw: None,
+                    command,
+                    first_hash: None,
+                };
+                execute::process(&mut self.parts, &mut session, now, request);
+                let pending = session.out.pending() as usize;
+                session.out.advance(pending);
+            }
+        }
+        self.loader = Some(session);
+    }
+
+    /// All data is there; the append-only file is opened next.
+    fn loaded(&mut self, now: Now) {
+        let parts = &mut self.parts;
+        let found = parts.persistence.loaded_replication().clone();
+        if let (Some(id), Some(offset), Some(db)) = (found.id, found.offset, found.selected_db)
+            && let (Some(replid), Ok(stream_db)) = (ReplId::parse(id.as_bytes()), u32::try_from(db))
+        {
+            parts.replication.restored(
+                now,
+                &mut parts.journal,
+                RdbInfo {
+                    stream_db,
+                    replid,
+                    offset,
+                },
+            );
+        }
+        let at = parts.journal.end();
+        parts.persistence.open(now, at, parts.changes);
+    }
+
+    /// Start-up is over.
+    fn ready(&mut self, now: Now) {
+        self.loader = None;
+        self.parts.set(condition::LOADING, false);
+        self.parts.journal.forget_db();
+        self.reconcile_cluster(now);
+        self.parts
+            .log(LogLevel::Notice, "Ready to accept connections");
+    }
+
+    /// Reads the files that hold the data.
+    pub(super) fn begin_load(&mut self, now: Now) {
+        self.loader = Some(loader(now));
+        self.parts.set(condition::LOADING, true);
+        self.parts.persistence.begin_load(now, Source::Configured);
+    }
+
+    /// Lets replies go that waited for the disk.
+    pub(super) fn release_durable(&mut self) {
+        let durable = if self.parts.is(condition::STRICT) {
+            self.parts.persistence.durable_offset()
+        } else {
+            u64::MAX
+        };
+        if durable == self.released {
+            return;
+        }
+        self.released = durable;
+        self.parts.clients.release(durable);
+    }
+}

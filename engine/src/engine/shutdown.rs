@@ -1,0 +1,159 @@
+//! An orderly end: replicas catch up, data is saved, files are durable, then the process may go.
+//! Source: <https://redis.io/commands/shutdown/>
+
+use super::Engine;
+use crate::client::Blocked;
+use crate::command::context::{ShutdownWish, condition};
+use crate::face::{Effect, LogLevel, Now};
+use crate::persistence::FlushState;
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Replicas catch up, until this monotonic time in microseconds.
+    Replicas(u64),
+    /// The snapshot is to be begun.
+    Save,
+    /// It is being written.
+    Saving,
+    /// The append-only file and nodes.conf are being made durable.
+    Flush,
+}
+
+/// A shutdown under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shutdown {
+    wish: ShutdownWish,
+    pub stage: Stage,
+}
+
+impl Engine {
+    /// Begins to shut down.
+    pub(super) fn shut_down(&mut self, now: Now, wish: ShutdownWish) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.parts
+            .log(LogLevel::Warning, "User requested shutdown...");
+        let wait = !wish.now && self.parts.config.shutdown_timeout > 0 && self.replicas_lag();
+        let stage = if wait {
+            self.parts.log(
+                LogLevel::Notice,
+                "Waiting for replicas before shutting down.",
+            );
+            self.parts.replication.request_acks();
+            Stage::Replicas(now.mono_us + u64::from(self.parts.config.shutdown_timeout) * 1_000_000)
+        } else {
+            Stage::Save
+        };
+        // No write may come between what replicas and files hold and the end.
+        self.parts.shutting_down = true;
+        self.update_pause();
+        self.shutdown = Some(Shutdown { wish, stage });
+    }
+
+    fn replicas_lag(&self) -> bool {
+        let replication = &self.parts.replication;
+        replication.replica_count() > replication.acked_replicas(self.parts.journal.end())
+    }
+
+    /// Goes on with a shutdown, if one is under way.
+    pub(super) fn shutdown_step(&mut self, now: Now) {
+        let Some(Shutdown { wish, stage }) = self.shutdown else {
+            return;
+        };
+        match stage {
+            Stage::Replicas(until) if self.replicas_lag() && now.mono_us < until => {}
+            Stage::Replicas(_) => self.go_on(Stage::Save),
+            Stage::Save => {
+                let points = !self.parts.config.save.0.is_empty();
+                if wish.nosave || !(wish.save || points) || self.parts.is(condition::LOADING) {
+                    self.parts.persistence.abort_save();
+                    return self.flush();
+                }
+                self.parts.log(
+                    LogLevel::Notice,
+                    "Saving the final RDB snapshot before exiting.",
+                );
+                // A snapshot that is under way is older than the last writes.
+                self.parts.persistence.abort_save();
+                if self.parts.store.walking() {
+                    return;
+                }
+                if self.begin_save(now, false) {
+                    self.go_on(Stage::Saving);
+                }
+            }
+            Stage::Saving => {}
+            Stage::Flush => {
+                let conf = self
+                    .parts
+                    .cluster
+                    .as_ref()
+                    .is_none_or(|c| c.durable() >= c.version());
+                match self.parts.persistence.flush_state() {
+                    FlushState::Pending => {}
+                    FlushState::Done if !conf => {}
+                    FlushState::Failed if !wish.force => {
+                        self.call_off("Writing to the append only file failed")
+                    }
+                    FlushState::Done | FlushState::Failed => {
+                        self.parts
+                            .log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
+                        self.parts.outbox.push_back(Effect::Exit { code: 0 });
+                        self.shutdown = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn go_on(&mut self, stage: Stage) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.stage = stage;
+        }
+    }
+
+    fn flush(&mut self) {
+        let (now, parts) = (self.now, &mut self.parts);
+        parts.journal.seal();
+        parts.persistence.flush(&parts.journal);
+        self.with_cluster(now, |cluster| cluster.flush(now));
+        self.go_on(Stage::Flush);
+    }
+
+    /// The snapshot that the shutdown waits for is complete, or failed.
+    pub(super) fn shutdown_saved(&mut self, ok: bool) {
+        let Some(Shutdown {
+            wish,
+            stage: Stage::Saving,
+        }) = self.shutdown
+        else {
+            return;
+        };
+        if ok || wish.force {
+            return self.flush();
+        }
+        self.call_off("Error trying to save the DB, can't exit.");
+    }
+
+    /// The process stays.
+    pub(super) fn call_off(&mut self, why: &str) {
+        self.shutdown = None;
+        self.parts.persistence.end_flush();
+        self.parts.shutting_down = false;
+        self.update_pause();
+        self.parts.log(LogLevel::Warning, why);
+        for conn in self.parts.blocked.clone() {
+            let Some(session) = self.parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if matches!(session.blocked.as_deref(), Some(Blocked::Shutdown)) {
+                session
+                    .out
+                    .error("ERR Errors trying to SHUTDOWN. Check logs.");
+                self.parts.unblock(conn);
+            }
+        }
+    }
+}
