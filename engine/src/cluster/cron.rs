@@ -184,18 +184,31 @@ impl Cluster {
         let node = self.nodes.node(key);
         let Some(conn) = node.link else { return };
         let since = |then: Option<u64>| then.map_or(u64::MAX, |then| at.saturating_sub(then));
-        let open_for = since(self.links.get(&conn).map(|link| link.created.mono));
-        let waiting = node.ping_sent.map(|ping| at.saturating_sub(ping.mono));
-        if waiting.is_some_and(|waiting| waiting > timeout / 2)
-            && open_for > timeout
-            && since(node.data_received) > timeout / 2
+        let waiting = node
+            .ping_sent
+            .map_or(0, |ping| at.saturating_sub(ping.mono));
+        let Some(link) = self.links.get(&conn) else {
+            return;
+        };
+        // The connection brings nothing. If the node itself is heard of otherwise it may just be busy: then
+        // it has longer.
+        let mute = at.saturating_sub(link.heard) > timeout / 2
+            && at.saturating_sub(link.created.mono) > timeout;
+        if mute
+            && waiting
+                > if since(node.data_received) > timeout / 2 {
+                    timeout / 2
+                } else {
+                    timeout
+                }
         {
             return self.close(conn);
         }
         // Primaries hold leases from one another (see state.rs), which pongs renew: those come sooner.
         let lessor = node.votes() && self.nodes.me().votes();
         let pause = if lessor { timeout / 4 } else { timeout / 2 };
-        let due = waiting.is_none() && since(node.pong_received.map(|pong| pong.mono)) > pause;
+        let due =
+            node.ping_sent.is_none() && since(node.pong_received.map(|pong| pong.mono)) > pause;
         let pausing = self.manual.replica == Some(key) && self.nodes.me().is_primary();
         if due || pausing {
             self.ping(now, conn, Kind::Ping);

@@ -22,6 +22,8 @@ pub struct Link {
     pub open: bool,
     /// When it came to be, in monotonic and in Unix milliseconds.
     pub created: super::node::Stamp,
+    /// When it last brought bytes, or opened, in monotonic milliseconds.
+    pub heard: u64,
     /// The peer's address as the socket has it; empty if unknown.
     pub peer: String,
     /// Our address as the socket has it; empty if unknown.
@@ -48,6 +50,7 @@ impl Link {
             inbound: node.is_none(),
             open: node.is_none(),
             created: now.into(),
+            heard: now.mono_ms(),
             peer,
             local,
             received: Vec::new(),
@@ -114,6 +117,7 @@ impl Cluster {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };
+        link.heard = now.mono_ms();
         link.received.extend_from_slice(bytes);
         // Until our name is durable we have nothing to answer with; the packets wait.
         if self.advertised.is_some() {

@@ -122,14 +122,9 @@ impl Cluster {
     }
 
     fn covers_slots(&self) -> bool {
-        !self.settings.require_full_coverage
-            || (0..SLOTS).all(|slot| {
-                self.nodes
-                    .slots
-                    .owner(slot)
-                    .and_then(|key| self.nodes.get(key))
-                    .is_some_and(|node| !node.failed())
-            })
+        let working = self.nodes.iter().filter(|(_, node)| !node.failed());
+        let covered: u32 = working.map(|(_, node)| u32::from(node.slots.len())).sum();
+        !self.settings.require_full_coverage || covered == u32::from(SLOTS)
     }
 
     /// Whether a majority of the primaries with slots is there, this node counted if it is one; sets the

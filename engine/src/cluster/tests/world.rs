@@ -22,13 +22,20 @@ pub struct Disk {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     open: BTreeMap<u32, usize>,
-    /// Requests until it fails, if it is to.
+    /// Whether it is full.
     pub failing: bool,
     pub slow_ms: u64,
     pub requests: u64,
 }
 
 impl Disk {
+    pub fn empty() -> Disk {
+        Disk {
+            slow_ms: 1,
+            ..Disk::default()
+        }
+    }
+
     fn carry_out(&mut self, request: DiskRequest) -> Result<DiskReply, DiskError> {
         self.requests += 1;
         if self.failing {
@@ -107,6 +114,8 @@ pub struct Host {
     pub heard: Option<u64>,
     pub paused: bool,
     pub frozen: bool,
+    /// Its replication does not work.
+    pub blocked: bool,
     pub writing: bool,
     pub decisions: Vec<Decision>,
     pub log: Vec<String>,
@@ -149,6 +158,8 @@ struct Ledger {
     told: BTreeMap<NodeId, u64>,
     /// The claim of each epoch (C1).
     claims: BTreeMap<u64, BTreeMap<u16, NodeId>>,
+    /// Each node's last claim, which need not be looked at twice.
+    last: BTreeMap<NodeId, (u64, Vec<u8>)>,
 }
 
 pub struct World {
@@ -198,6 +209,7 @@ impl World {
                 heard: None,
                 paused: false,
                 frozen: false,
+                blocked: false,
                 writing: false,
                 decisions: Vec::new(),
                 log: Vec::new(),
@@ -482,6 +494,11 @@ impl World {
             );
         }
         if self.check_claims && header.primary.is_none() && header.config_epoch > 0 {
+            let claim = (header.config_epoch, header.slots.to_vec());
+            if self.ledger.last.get(&header.sender) == Some(&claim) {
+                return;
+            }
+            self.ledger.last.insert(header.sender, claim);
             let claims = self.ledger.claims.entry(header.config_epoch).or_default();
             for slot in slots::SlotSet::from_bitmap(header.slots).iter() {
                 let owner = *claims.entry(slot).or_insert(header.sender);
@@ -595,7 +612,9 @@ impl World {
                 if cluster.deadline() <= now.mono_us {
                     cluster.tick(now, &view);
                     self.drain(host);
-                    self.c(host).invariants();
+                    if self.random(16) == 0 {
+                        self.c(host).invariants();
+                    }
                 }
             }
         }
@@ -645,7 +664,8 @@ impl World {
             {
                 self.hosts[host].offset += 1;
             }
-            let Some(primary) = self.hosts[host].following.filter(|_| up) else {
+            let works = up && !self.hosts[host].blocked;
+            let Some(primary) = self.hosts[host].following.filter(|_| works) else {
                 continue;
             };
             let reachable = self.is_up(primary)
