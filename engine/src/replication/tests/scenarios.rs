@@ -1,7 +1,7 @@
 //! Directed scenarios, each for a way in which replication is known to go wrong.
 
 use super::world::{SECOND, World, settings};
-use crate::replication::{Background, Role, Settings};
+use crate::replication::{Background, ReplconfReply, Role, Settings};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -96,6 +96,55 @@ fn siblings_continue_with_the_promoted_one() {
         assert_eq!(ids.current(), world.nodes[1].repl.ids().current());
         assert_eq!(ids.previous(), old);
     }
+}
+
+/// A primary that comes back as one knows no longer in which database the stream is.
+#[test]
+fn a_promoted_server_begins_with_select() {
+    let mut world = primary_and_replicas(1, settings());
+    world.write(0, 2, "the log is in two");
+    world.settle(usize::MAX);
+    world.promote(1);
+    world.follow(0, 1);
+    world.run(2, usize::MAX);
+    world.write(1, 5, "and now in five");
+    world.settle(usize::MAX);
+    world.promote(0);
+    world.follow(1, 0);
+    world.run(2, usize::MAX);
+    world.write(0, 2, "two again");
+    world.run(1, usize::MAX);
+    world.assert_same(&[0, 1]);
+    assert_eq!(world.nodes[0].repl.stats().sync_full, 1);
+}
+
+/// KB-42: who follows a follower learns when the history gets another name.
+#[test]
+fn a_new_name_reaches_the_leaves() {
+    let mut world = primary_and_replicas(2, settings());
+    world.follow(2, 1);
+    world.run(2, usize::MAX);
+    world.assert_same(&[0, 1, 2]);
+    // Node 0 hands over to nobody: it is promoted by restarting its history.
+    let file = world.file(0);
+    world.restart(0, Some(file), settings());
+    world.write(0, 1, "under the new name");
+    world.run(3, usize::MAX);
+    world.assert_same(&[0, 1, 2]);
+    assert_eq!(world.logged(2, "Master replication ID changed"), 1);
+    assert_eq!(world.nodes[1].repl.stats().sync_full, 0);
+}
+
+#[test]
+fn without_replicas_there_is_no_backlog() {
+    let mut world = World::new(1, settings());
+    world.write(0, 0, "x");
+    let info = world.info(0);
+    assert!(info.contains("repl_backlog_active:0\r\n"), "{info}");
+    assert!(info.contains("repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n"));
+    assert!(info.contains("connected_slaves:0\r\nmaster_failover_state:no-failover\r\n"));
+    assert_eq!(world.file(0).1, None);
+    assert_eq!(world.nodes[0].repl.deadline(), None);
 }
 
 /// R3: writes that the promoted one never had are another history.
@@ -366,8 +415,16 @@ fn acknowledgements_are_counted_by_offset() {
     assert_eq!(repl.acked_by(0), u64::MAX);
     assert!(repl.acked_by(3) <= repl.acked_by(2));
     assert_eq!(repl.acked_by(4), 0);
-    // An offset that does not exist yet satisfies nobody.
+    // An offset that does not exist yet satisfies nobody, also once it does.
     assert_eq!(repl.acked_replicas(world.nodes[0].journal.end() + 1), 0);
+    let ack: [&[u8]; 3] = [b"REPLCONF", b"ACK", b"1000000"];
+    let conn = world.nodes[0].repl.serving.links[0].conn;
+    let node = &mut world.nodes[0];
+    let reply = node.repl.replconf(world.now, &mut node.journal, conn, &ack);
+    assert_eq!(reply, ReplconfReply::Silent);
+    world.write(0, 0, "now it exists");
+    let written = world.nodes[0].journal.end();
+    assert_eq!(world.nodes[0].repl.acked_replicas(written), 0);
 }
 
 #[test]
@@ -410,6 +467,21 @@ fn a_promoted_replica_keeps_its_backlog_for_its_siblings() {
     world.run(2, usize::MAX);
     assert_eq!(world.nodes[1].repl.stats().sync_partial_ok, 1);
     assert_eq!(world.nodes[1].repl.stats().sync_full, 0);
+}
+
+#[test]
+fn the_backlog_outlives_its_last_replica_by_its_whole_time() {
+    let short = Settings {
+        backlog_ttl_s: 10,
+        ..settings()
+    };
+    let mut world = primary_and_replicas(1, short);
+    world.run(30, usize::MAX);
+    world.promote(1);
+    world.run(8, usize::MAX);
+    assert!(world.nodes[0].repl.wants_journal());
+    world.run(4, usize::MAX);
+    assert!(!world.nodes[0].repl.wants_journal());
 }
 
 /// A primary that stopped counting its writes must not let anybody continue by the old name.

@@ -754,6 +754,8 @@ impl World {
             "two states at {id}:{end}, now on node {n}"
         );
         self.checked[n] = (id, end);
+        assert!(node.repl.needed_from(&node.journal) <= end);
+        let _ = self.info(n);
     }
 
     pub fn logged(&self, n: usize, text: &str) -> usize {
@@ -770,6 +772,8 @@ impl World {
                 (first.data, first.journal.end()),
             );
             assert_eq!(states.0, states.1, "node {n}: {:#?}", node.log);
+            let ids = (node.repl.ids().current(), first.repl.ids().current());
+            assert_eq!(ids.0, ids.1, "node {n}: {:#?}", node.log);
         }
     }
 
