@@ -248,7 +248,12 @@ fn a_long_pipeline_is_answered_in_order() {
 fn a_client_that_does_not_read_stops_nobody() {
     let server = subject().start();
     let mut writer = server.conn();
-    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0"];
+    let limit = [
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "normal 0 0 0",
+    ];
     assert!(writer.cmd(&limit).is_ok());
     assert!(writer.cmd(&["SET", "big", &"x".repeat(1 << 20)]).is_ok());
     let mut deaf = server.conn();
