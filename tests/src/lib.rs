@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod conn;
+pub mod content;
 pub mod proxy;
 pub mod resp;
 pub mod server;

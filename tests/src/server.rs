@@ -306,8 +306,14 @@ fn subject_path() -> &'static Path {
 
 /// Builds the server as these tests were built: cargo does not do so for another package's tests.
 fn build() -> PathBuf {
-    let tests = env::current_exe().expect("the path of this test");
-    let profile_dir = tests.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let this = env::current_exe().expect("the path of this test");
+    // target/PROFILE/deps/TEST, or target/PROFILE/compare
+    let beside = this.parent().expect("a directory");
+    let profile_dir = if beside.ends_with("deps") {
+        beside.parent().expect("target/PROFILE")
+    } else {
+        beside
+    };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
         "build",

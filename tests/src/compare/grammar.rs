@@ -35,7 +35,7 @@ impl Grammar {
     /// names begin so.
     ///
     /// # Panics
-    /// When the answers are not what COMMAND DOCS and COMMAND LIST answer, or nothing is left.
+    /// When the answers are not what COMMAND DOCS answers, or nothing is left.
     pub fn learn(pair: &Pair, only: &[String]) -> Grammar {
         let mut oracle = pair.oracle();
         oracle.ok("HELLO 3");
@@ -52,15 +52,14 @@ impl Grammar {
         });
         rows.sort_by(|a, b| a.name.cmp(&b.name));
 
-        let known: Vec<String> = pair
-            .subject()
-            .ok("COMMAND LIST")
-            .items()
-            .iter()
-            .map(Value::text)
-            .collect();
-        let (rows, absent): (Vec<Row>, Vec<Row>) =
-            rows.into_iter().partition(|row| known.contains(&row.name));
+        let knows = |row: &Row| {
+            let words: Vec<&str> = row.name.split('|').collect();
+            let reply = pair.subject().cmd(&words).text();
+            !["ERR unknown command", "ERR unknown subcommand"]
+                .iter()
+                .any(|no| reply.starts_with(no))
+        };
+        let (rows, absent): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(knows);
         assert!(!rows.is_empty(), "no commands to compare");
         Grammar {
             rows,

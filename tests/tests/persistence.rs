@@ -1,0 +1,522 @@
+//! What survives: orderly ends, crashes of the process, broken files, and the way to Redis and back.
+
+use reprise_tests::content::{Content, content, fill};
+use reprise_tests::server::{Launch, subject_is_oracle};
+use reprise_tests::wait::{SOON, pass, until};
+use reprise_tests::{Conn, Server, Value, oracle, subject};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+fn held(server: &Server) -> Content {
+    content(&mut server.conn())
+}
+
+fn filled(launch: Launch) -> Server {
+    let server = launch.start();
+    fill(&mut server.conn(), 1);
+    server
+}
+
+fn with_aof(policy: &str) -> Launch {
+    subject()
+        .set("appendonly", "yes")
+        .set("appendfsync", policy)
+}
+
+/// Waits until no snapshot and no rewrite is being written or due.
+fn settle(conn: &mut Conn) {
+    until(SOON, "snapshot and rewrite are done", || {
+        [
+            "rdb_bgsave_in_progress",
+            "aof_rewrite_in_progress",
+            "aof_rewrite_scheduled",
+        ]
+        .iter()
+        .all(|field| conn.info("persistence", field) == "0")
+    });
+}
+
+#[test]
+fn a_saved_snapshot_is_loaded() {
+    let mut server = filled(subject());
+    let before = held(&server);
+    assert!(before.len() > 400);
+    assert!(server.run("SAVE").is_ok());
+    server.ok("SET unsaved 1");
+    server.kill();
+    server.restart();
+    assert_eq!(held(&server), before);
+}
+
+#[test]
+fn a_background_snapshot_is_of_the_moment_it_began() {
+    let mut server = filled(subject());
+    let mut conn = server.conn();
+    let before = held(&server);
+    assert_eq!(
+        conn.run("BGSAVE"),
+        Value::simple("Background saving started")
+    );
+    for n in 0..1_000 {
+        conn.send(&["SET", &format!("string:{}", n % 200), "changed"]);
+        conn.send(&["DEL", &format!("number:{}", n % 200)]);
+        conn.send(&[
+            "HSET",
+            "large hash",
+            &format!("field {}", n % 600),
+            "changed",
+        ]);
+        conn.send(&["SET", &format!("new:{n}"), "1"]);
+    }
+    for _ in 0..4_000 {
+        assert!(!conn.reply().is_error());
+    }
+    settle(&mut conn);
+    assert_eq!(conn.info("persistence", "rdb_last_bgsave_status"), "ok");
+    server.kill();
+    server.restart();
+    assert_eq!(held(&server), before);
+}
+
+#[test]
+fn orderly_ends_save_as_they_are_told() {
+    // With save points SIGTERM and SHUTDOWN save; NOSAVE does not; without save points SAVE does.
+    let saves: [(&str, &str, bool); 5] = [
+        ("3600 1", "TERM", true),
+        ("3600 1", "SHUTDOWN", true),
+        ("3600 1", "SHUTDOWN NOSAVE", false),
+        ("\"\"", "TERM", false),
+        ("\"\"", "SHUTDOWN SAVE", true),
+    ];
+    for (points, how, survives) in saves {
+        let mut server = subject().set("save", points).start();
+        server.ok("SET key value");
+        let status = if how == "TERM" {
+            server.terminate()
+        } else {
+            server.conn().send(&how.split(' ').collect::<Vec<_>>());
+            server.wait_exit()
+        };
+        assert!(status.success(), "{how}: {status}");
+        server.restart();
+        assert_eq!(
+            server.run("EXISTS key"),
+            Value::Int(survives.into()),
+            "save {points}, {how}"
+        );
+    }
+}
+
+#[test]
+fn save_points_start_a_snapshot_by_themselves() {
+    let server = subject().set("save", "1 10").start();
+    for n in 0..10 {
+        server.ok(&format!("SET key:{n} 1"));
+    }
+    until(SOON, "a snapshot without being asked", || {
+        server.path("dump.rdb").exists()
+    });
+    settle(&mut server.conn());
+    assert_eq!(
+        server
+            .conn()
+            .info("persistence", "rdb_changes_since_last_save"),
+        "0"
+    );
+}
+
+/// Writes `n:0`, `n:1`, … one after the other until told to stop; counts what was acknowledged.
+fn write_until(stop: &AtomicBool, acknowledged: &AtomicU64, mut conn: Conn) {
+    while !stop.load(Ordering::Relaxed) {
+        let n = acknowledged.load(Ordering::Relaxed);
+        if !conn.cmd(&["SET", &format!("n:{n}"), "1"]).is_ok() {
+            return; // killed in between
+        }
+        acknowledged.store(n + 1, Ordering::Release);
+    }
+}
+
+/// How many of `n:0`, `n:1`, … there are; they must have no holes.
+fn written(conn: &mut Conn) -> u64 {
+    let count = conn.run("DBSIZE").int().expect("a number") as u64;
+    if count > 0 {
+        assert_eq!(
+            conn.run(&format!("EXISTS n:0 n:{}", count - 1)),
+            Value::Int(2),
+            "holes among {count} keys"
+        );
+    }
+    count
+}
+
+#[test]
+fn with_fsync_always_no_acknowledged_write_is_lost_by_a_crash() {
+    let mut server = with_aof("always").start();
+    for round in 0..3 {
+        server.ok("FLUSHALL");
+        let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+        let conn = server.conn();
+        thread::scope(|threads| {
+            threads.spawn(|| write_until(&stop, &acknowledged, conn));
+            until(SOON, "some writes", || {
+                acknowledged.load(Ordering::Acquire) > 50 + 70 * round
+            });
+            server.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        server.restart();
+        let (kept, promised) = (
+            written(&mut server.conn()),
+            acknowledged.load(Ordering::Acquire),
+        );
+        // One more may have been written whose answer did not come.
+        assert!(
+            kept == promised || kept == promised + 1,
+            "{promised} acknowledged, {kept} kept"
+        );
+    }
+}
+
+#[test]
+fn with_fsync_everysec_a_crash_takes_at_most_the_last_two_seconds() {
+    for policy in ["everysec", "no"] {
+        let mut server = with_aof(policy).start();
+        let mut conn = server.conn();
+        for n in 0..1_000 {
+            conn.ok(&format!("SET n:{n} 1"));
+        }
+        // The promise is about time: what is older than two seconds is safe.
+        pass(Duration::from_millis(2_500));
+        for n in 1_000..2_000 {
+            conn.ok(&format!("SET n:{n} 1"));
+        }
+        server.kill();
+        server.restart();
+        let kept = written(&mut server.conn());
+        assert!((1_000..=2_000).contains(&kept), "{policy}: {kept} kept");
+    }
+}
+
+#[test]
+fn all_kinds_of_changes_come_back_from_the_append_only_file() {
+    let mut server = filled(with_aof("everysec"));
+    let mut conn = server.conn();
+    for line in [
+        "INCRBYFLOAT float 0.1",
+        "INCRBYFLOAT float 0.2",
+        "HSET hash f 1 g 2",
+        "HINCRBYFLOAT hash g 1.5",
+        "SET expiring v EX 100000",
+        "EXPIRE string:1 200000",
+        "PERSIST string:1",
+        "GETEX string:2 PX 300000000",
+        "RENAME string:3 renamed",
+        "COPY string:4 copied DB 1",
+        "MOVE string:5 1",
+        "APPEND string:6 more",
+        "SETRANGE string:7 3 over",
+        "GETDEL string:8",
+        "UNLINK string:9",
+        "SWAPDB 1 2",
+        "HDEL hash f",
+        "MSETNX fresh:1 a fresh:2 b",
+    ] {
+        conn.ok(line);
+    }
+    assert!(conn.run("MULTI").is_ok());
+    conn.run("INCR in-multi");
+    conn.run("INCR in-multi");
+    assert_eq!(
+        conn.run("EXEC"),
+        Value::Array(vec![Value::Int(1), Value::Int(2)])
+    );
+    let before = held(&server);
+    server.terminate();
+    server.restart();
+    assert_eq!(held(&server), before);
+}
+
+#[test]
+fn a_rewrite_under_load_loses_nothing() {
+    let mut server = filled(with_aof("everysec"));
+    let mut conn = server.conn();
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let writer = server.conn();
+    thread::scope(|threads| {
+        threads.spawn(|| write_until(&stop, &acknowledged, writer));
+        for round in 1..=3 {
+            let reply = conn.run("BGREWRITEAOF").text();
+            assert!(
+                reply.starts_with("Background append only file rewriting"),
+                "{reply}"
+            );
+            settle(&mut conn);
+            until(SOON, "writes after the rewrite", || {
+                acknowledged.load(Ordering::Acquire) > 100 * round
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(conn.info("persistence", "aof_last_bgrewrite_status"), "ok");
+    let before = held(&server);
+    server.terminate();
+    server.restart();
+    assert_eq!(held(&server), before);
+    let files = aof_files(&server.path("appendonlydir"));
+    assert!(files.len() <= 3, "old files were left: {files:?}");
+}
+
+#[test]
+fn the_append_only_file_can_be_switched_on_while_running() {
+    let mut server = filled(subject());
+    let mut conn = server.conn();
+    conn.ok("CONFIG SET appendonly yes");
+    settle(&mut conn);
+    conn.ok("SET after 1");
+    let before = held(&server);
+    let conf = fs::read_to_string(server.path("server.conf")).unwrap();
+    fs::write(server.path("server.conf"), conf + "appendonly yes\n").unwrap();
+    server.terminate();
+    server.restart();
+    assert_eq!(held(&server), before);
+}
+
+fn aof_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .expect("appendonlydir")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn increment(server: &Server) -> PathBuf {
+    let files = aof_files(&server.path("appendonlydir"));
+    files
+        .into_iter()
+        .rfind(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .expect("an increment")
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_said_so() {
+    let mut server = with_aof("always").start();
+    for n in 0..100 {
+        server.ok(&format!("SET n:{n} 1"));
+    }
+    server.kill();
+    let file = increment(&server);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+    server.restart();
+    assert_eq!(written(&mut server.conn()), 99);
+    assert!(
+        server.log().contains("Truncating the AOF"),
+        "{}",
+        server.log()
+    );
+    // The file is whole again: what is written now follows what is left.
+    server.ok("SET n:99 1");
+    server.kill();
+    server.restart();
+    assert_eq!(written(&mut server.conn()), 100);
+}
+
+#[test]
+fn a_torn_tail_is_refused_where_that_is_asked_for() {
+    let mut server = with_aof("always").set("aof-load-truncated", "no").start();
+    server.ok("SET key value");
+    server.kill();
+    let file = increment(&server);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+    let log = server.restart_fails();
+    assert!(
+        log.contains("Unexpected end of file reading the append only file"),
+        "{log}"
+    );
+}
+
+#[test]
+fn an_unfinished_transaction_is_not_replayed() {
+    let mut server = with_aof("always").start();
+    server.ok("SET before 1");
+    let mut conn = server.conn();
+    conn.ok("MULTI");
+    conn.ok("SET a 1");
+    conn.ok("SET b 1");
+    conn.ok("EXEC");
+    server.kill();
+    let file = increment(&server);
+    let bytes = fs::read(&file).unwrap();
+    let exec = b"*1\r\n$4\r\nEXEC\r\n";
+    assert!(
+        bytes.to_ascii_uppercase().ends_with(exec),
+        "the transaction is journalled as one"
+    );
+    fs::write(&file, &bytes[..bytes.len() - exec.len()]).unwrap();
+    server.restart();
+    assert_eq!(server.run("EXISTS before a b"), Value::Int(1));
+}
+
+#[test]
+fn damage_in_the_middle_is_refused() {
+    let mut server = with_aof("always").start();
+    for n in 0..100 {
+        server.ok(&format!("SET n:{n} 1"));
+    }
+    server.kill();
+    let file = increment(&server);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].copy_from_slice(b"\0\0\0\0\0\0\0\0");
+    fs::write(&file, bytes).unwrap();
+    let log = server.restart_fails();
+    assert!(
+        log.contains("Bad file format reading the append only file"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused() {
+    let mut server = filled(subject());
+    server.ok("SAVE");
+    server.kill();
+    let file = server.path("dump.rdb");
+    let sound = fs::read(&file).unwrap();
+    // One bit in the middle; half the file; another format's name.
+    let mut flipped = sound.clone();
+    flipped[sound.len() / 2] ^= 1;
+    for broken in [
+        flipped,
+        sound[..sound.len() / 2].to_vec(),
+        b"NOTREDIS0".to_vec(),
+    ] {
+        fs::write(&file, broken).unwrap();
+        server.restart_fails();
+    }
+    fs::write(&file, sound).unwrap();
+    server.restart();
+}
+
+#[test]
+fn expiry_is_a_moment_not_a_duration() {
+    let mut server = with_aof("always").start();
+    server.ok("SET brief v PX 300");
+    server.ok("SET long v EX 100000");
+    let due = server.run("PEXPIRETIME long");
+    server.kill();
+    // It expires while nobody runs.
+    pass(Duration::from_millis(350));
+    server.restart();
+    assert_eq!(server.run("EXISTS brief"), Value::Int(0));
+    assert_eq!(server.run("PEXPIRETIME long"), due);
+}
+
+#[test]
+fn what_expired_leaves_memory_without_being_asked_for() {
+    let server = subject().start();
+    let mut conn = server.conn();
+    for n in 0..1_000 {
+        conn.send(&["SET", &format!("brief:{n}"), "v", "PX", "50"]);
+    }
+    (0..1_000).for_each(|_| assert!(conn.reply().is_ok()));
+    conn.ok("SET lasting v");
+    until(SOON, "they are gone", || {
+        conn.run("DBSIZE") == Value::Int(1)
+    });
+    assert_eq!(conn.info("stats", "expired_keys"), "1000");
+}
+
+/// Moves what a server left on disk to a server of the other kind.
+fn exchange(from: Launch, to: Launch, files: &[&str]) {
+    let mut from = filled(from);
+    let mut conn = from.conn();
+    if files.contains(&"appendonlydir") {
+        conn.ok("BGREWRITEAOF");
+        settle(&mut conn);
+        conn.ok("SET since-the-base 1");
+        conn.ok("HSET since-the-base-too f v");
+    } else {
+        conn.ok("SAVE");
+    }
+    let before = held(&from);
+    from.terminate();
+    let to = to.start_with(|dir| {
+        for name in files {
+            copy(&from.path(name), &dir.join(name));
+        }
+    });
+    assert_eq!(held(&to), before);
+}
+
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        return;
+    }
+    fs::create_dir_all(to).expect("a directory");
+    for file in fs::read_dir(from).expect("a directory").flatten() {
+        copy(&file.path(), &to.join(file.file_name()));
+    }
+}
+
+#[test]
+fn snapshots_go_to_redis_and_back() {
+    let (Some(one), Some(two)) = (oracle(), oracle()) else {
+        return;
+    };
+    exchange(subject(), one, &["dump.rdb"]);
+    exchange(two, subject(), &["dump.rdb"]);
+}
+
+#[test]
+fn append_only_files_go_to_redis_and_back() {
+    let (Some(one), Some(two)) = (oracle(), oracle()) else {
+        return;
+    };
+    let aof = |launch: Launch| launch.set("appendonly", "yes");
+    exchange(aof(subject()), aof(one), &["appendonlydir"]);
+    exchange(aof(two), aof(subject()), &["appendonlydir"]);
+}
+
+#[test]
+fn redis_checks_the_files_and_finds_nothing() {
+    if oracle().is_none() || subject_is_oracle() {
+        return;
+    }
+    let mut server = filled(with_aof("always"));
+    server.ok("SAVE");
+    server.terminate();
+    let check = |tool: &str, file: PathBuf| {
+        let output = std::process::Command::new(tool)
+            .arg(file)
+            .output()
+            .expect("the tool");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    };
+    check("redis-check-rdb", server.path("dump.rdb"));
+    let manifest = aof_files(&server.path("appendonlydir"))
+        .pop()
+        .expect("a manifest");
+    check("redis-check-aof", manifest);
+}
+
+#[test]
+fn debug_reload_and_loadaof_bring_back_the_same() {
+    let server = filled(with_aof("always"));
+    let before = held(&server);
+    for command in ["DEBUG RELOAD", "DEBUG LOADAOF"] {
+        server.ok(command);
+        assert_eq!(held(&server), before, "{command}");
+    }
+}
