@@ -19,7 +19,8 @@
 //!   the socket is reported by [`Replication::output_pending`].
 //! - **Snapshots**: [`Action::WantSnapshot`] asks for one. The engine begins its walk and calls
 //!   [`Replication::snapshot_began`] at that very moment, [`Replication::snapshot_chunk`] as bytes come
-//!   (for one that went to a file: [`Replication::snapshot_size`] first), then
+//!   (for one that went to a file: [`Replication::snapshot_size`] first; without it, one that is not
+//!   to be streamed is kept in memory until it is complete), then
 //!   [`Replication::snapshot_ended`]. It walks on only while [`Replication::snapshot_pending`] is small.
 //! - **Following**: [`Action::Connect`] opens a link, named at once by [`Replication::connecting`]; then
 //!   [`Replication::connected`], all its bytes by [`Replication::receive`], its end by

@@ -28,6 +28,8 @@ pub(super) struct Snapshot {
     offset: u64,
     /// The end mark of a streamed one.
     mark: Bytes,
+    /// What came of one that needs its length first and went to no file: kept until it is complete.
+    held: Vec<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +176,7 @@ impl Serving {
             filter,
             offset: 0,
             mark: Bytes::copy_from_slice(&cx.ids.mark()),
+            held: Vec::new(),
         });
     }
 
@@ -231,8 +234,11 @@ impl Serving {
     }
 
     pub(super) fn snapshot_chunk(&mut self, cx: &mut Cx<'_>, bytes: &Bytes) {
-        if self.snapshot.is_none() || bytes.is_empty() {
+        let Some(snapshot) = self.snapshot.as_mut().filter(|_| !bytes.is_empty()) else {
             return;
+        };
+        if !snapshot.diskless && snapshot.phase == Phase::Running {
+            return snapshot.held.push(bytes.clone());
         }
         for link in &mut self.links {
             if in_snapshot(link.state) {
@@ -243,6 +249,9 @@ impl Serving {
     }
 
     pub(super) fn snapshot_ended(&mut self, cx: &mut Cx<'_>, ok: bool) {
+        if ok {
+            self.send_held(cx);
+        }
         let Some(snapshot) = self.snapshot.take() else {
             return;
         };
@@ -254,6 +263,20 @@ impl Serving {
             self.abandon_snapshot(cx);
         }
         self.start_snapshot_if_due(cx);
+    }
+
+    /// A snapshot that needs its length first is complete, and here: now the length is known.
+    fn send_held(&mut self, cx: &mut Cx<'_>) {
+        let held = match &mut self.snapshot {
+            Some(snapshot) => core::mem::take(&mut snapshot.held),
+            None => return,
+        };
+        if !held.is_empty() {
+            self.snapshot_size(cx, held.iter().map(|bytes| bytes.len() as u64).sum());
+            for bytes in &held {
+                self.snapshot_chunk(cx, bytes);
+            }
+        }
     }
 
     fn complete(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot) {

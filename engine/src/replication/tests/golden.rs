@@ -231,7 +231,7 @@ fn serve(text: &str, piece: usize) {
                 Action::WantSnapshot { diskless, .. } => {
                     assert_eq!(diskless, mark.is_some());
                     repl.snapshot_began(now, journal);
-                    if !diskless {
+                    if !diskless && piece > 1 {
                         repl.snapshot_size(now, journal, rdb.len() as u64);
                     }
                     for chunk in rdb.chunks(29) {
