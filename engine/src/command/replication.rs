@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
-use super::context::Server;
+use super::context::{Server, condition};
 use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
@@ -23,6 +23,8 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if parts.replication.following() {
             parts.replication.unset_primary(s.now, &mut parts.journal);
+            // The commands behind this one in the pipeline are a primary's already.
+            parts.set(condition::REPLICA, false);
             let client = super::describe(s.session, s.now);
             s.parts.log(
                 LogLevel::Notice,
@@ -53,6 +55,8 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     parts
         .replication
         .set_primary(s.now, &mut parts.journal, &host, port);
+    parts.set(condition::REPLICA, true);
+    parts.effects.wanted = false;
     let client = super::describe(s.session, s.now);
     s.parts.log(
         LogLevel::Notice,

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::client::{Session, alert};
 use crate::command::execute::{self, Request};
 use crate::face::{Address, ConnId, Listener, Now};
-use crate::resp::{Arg, Decoded, Limits, Partial, decode, split_words};
+use crate::resp::{Arg, Decoded, Limits, Partial, decode};
 
 /// The link to our primary while its stream is up.
 #[derive(Debug)]
@@ -68,22 +68,9 @@ impl Engine {
                     execute::process(&mut self.parts, &mut link.session, now, request);
                     len
                 }
-                Ok(Decoded::Inline { len, line }) => {
-                    if let Ok(words) = split_words(&rest[..line])
-                        && !words.is_empty()
-                    {
-                        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-                        let command = self.parts.index.find(words[0]);
-                        let request = Request {
-                            args: &words,
-                            raw: None,
-                            command,
-                            first_hash: None,
-                        };
-                        execute::process(&mut self.parts, &mut link.session, now, request);
-                    }
-                    len
-                }
+                // Empty lines keep the link alive; a primary sends no other.
+                Ok(Decoded::Inline { len, line: 0 }) => len,
+                Ok(Decoded::Inline { .. }) => break true,
                 Ok(Decoded::Empty { len }) => len,
                 Ok(Decoded::Incomplete) => break false,
                 Err(_) => break true,

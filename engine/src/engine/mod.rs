@@ -87,6 +87,8 @@ pub struct Engine {
     boot: Option<Boot>,
     /// Carries out what files say, at the start.
     loader: Option<Box<Session>>,
+    /// Keys that had expired when their file was loaded.
+    overdue_at_load: Vec<(usize, Vec<u8>)>,
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
     /// The durable offset that replies were released for last.
@@ -175,6 +177,7 @@ impl Engine {
             last_op: 0,
             boot: None,
             loader: None,
+            overdue_at_load: Vec::new(),
             load_goes_on: false,
             released: 0,
             shutdown: None,

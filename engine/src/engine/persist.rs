@@ -184,6 +184,8 @@ impl Engine {
             } => {
                 let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
                 if overdue && !base && !parts.is(condition::REPLICA) {
+                    // Replicas that continue from before the restart learn of it by a DEL.
+                    self.overdue_at_load.push((db as usize, key));
                     return parts.persistence.count_expired();
                 }
                 let access =
@@ -249,7 +251,9 @@ impl Engine {
     fn loaded(&mut self, now: Now) {
         let parts = &mut self.parts;
         let found = parts.persistence.loaded_replication().clone();
-        if let (Some(id), Some(offset), Some(db)) = (found.id, found.offset, found.selected_db)
+        // With an append-only file, what was loaded is more than what its base names.
+        if !parts.config.appendonly
+            && let (Some(id), Some(offset), Some(db)) = (found.id, found.offset, found.selected_db)
             && let (Some(replid), Ok(stream_db)) = (ReplId::parse(id.as_bytes()), u32::try_from(db))
         {
             parts.replication.restored(
@@ -261,6 +265,13 @@ impl Engine {
                     offset,
                 },
             );
+        }
+        let overdue = core::mem::take(&mut self.overdue_at_load);
+        parts.effects.wanted = parts.replication.wants_journal() && !parts.replication.following();
+        for (db, key) in overdue {
+            parts.effects.begin();
+            parts.effects.also(db, &[b"DEL", &key]);
+            parts.effects.end(&mut parts.journal, db, false, &[], None);
         }
         let at = parts.journal.end();
         parts.persistence.open(now, at, parts.changes);

@@ -74,7 +74,10 @@ impl Engine {
 
     fn replication_action(&mut self, now: Now, action: Action) {
         match action {
-            Action::CancelSnapshot => self.cancel_snapshot(Reader::Replicas),
+            Action::CancelSnapshot => {
+                self.snapshot_wanted = false;
+                self.cancel_snapshot(Reader::Replicas);
+            }
             Action::Close { conn } => self.close(conn),
             Action::Overrun { conn } => {
                 if let Some(session) = self.parts.clients.get(conn) {
