@@ -56,8 +56,8 @@ pub struct Node {
     pub paused_until: Micros,
     /// When the next wake-up is scheduled.
     pub wake_at: Option<Micros>,
-    /// Dies after so many effects and outputs of the next turns.
-    pub dies_after: Option<u32>,
+    /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
+    pub dies_after: Option<(u32, bool)>,
     /// The last lines of its log.
     pub log: VecDeque<String>,
     brain: Option<Brain>,
@@ -344,8 +344,8 @@ impl Node {
 
     fn dies_now(&mut self) -> bool {
         match &mut self.dies_after {
-            Some(0) => true,
-            Some(left) => {
+            Some((0, _)) => true,
+            Some((left, _)) => {
                 *left -= 1;
                 false
             }
