@@ -35,7 +35,7 @@ fn main() {
             t.elapsed()
         );
         for v in &outcome.violations {
-            println!("{} at {}: {}", v.invariant, v.at, v.text);
+            println!("  {} at {}: {}", v.invariant, v.at, v.text.lines().take(if story {200} else {6}).collect::<Vec<_>>().join("\n   "));
         }
     }
 }
