@@ -35,7 +35,16 @@ fn main() {
             t.elapsed()
         );
         for v in &outcome.violations {
-            println!("  {} at {}: {}", v.invariant, v.at, v.text.lines().take(if story {200} else {6}).collect::<Vec<_>>().join("\n   "));
+            println!(
+                "  {} at {}: {}",
+                v.invariant,
+                v.at,
+                v.text
+                    .lines()
+                    .take(if story { 200 } else { 6 })
+                    .collect::<Vec<_>>()
+                    .join("\n   ")
+            );
         }
     }
 }
