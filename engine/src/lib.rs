@@ -34,6 +34,8 @@ mod engine;
 mod face;
 pub mod journal;
 pub mod persistence;
+#[cfg(feature = "verify")]
+pub mod probe;
 mod random;
 pub mod rdb;
 pub mod replication;

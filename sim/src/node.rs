@@ -9,11 +9,13 @@ use crate::probe::{ClusterProbe, DumpedKey, Standing};
 use crate::rng::Rng;
 use crate::time::{Micros, NodeClock};
 use crate::toy::{Toy, ToyBug};
+use reprise_engine::command::table::Index;
 use reprise_engine::config::Config;
 use reprise_engine::config::file::Loader;
 use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::OnceLock;
 
 /// The port on which nodes serve clients.
 pub const PORT: u16 = crate::client::CLIENT_PORT;
@@ -56,8 +58,8 @@ pub struct Node {
     pub paused_until: Micros,
     /// When the next wake-up is scheduled.
     pub wake_at: Option<Micros>,
-    /// Dies after so many effects and outputs of the next turns.
-    pub dies_after: Option<u32>,
+    /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
+    pub dies_after: Option<(u32, bool)>,
     /// The last lines of its log.
     pub log: VecDeque<String>,
     brain: Option<Brain>,
@@ -344,8 +346,8 @@ impl Node {
 
     fn dies_now(&mut self) -> bool {
         match &mut self.dies_after {
-            Some(0) => true,
-            Some(left) => {
+            Some((0, _)) => true,
+            Some((left, _)) => {
                 *left -= 1;
                 false
             }
@@ -423,7 +425,7 @@ impl Node {
     /// All keys, in order.
     pub fn dump(&self) -> Option<Vec<DumpedKey>> {
         match &self.brain {
-            Some(Brain::Engine(engine)) => engine_dump(engine),
+            Some(Brain::Engine(engine)) => Some(engine.dump()),
             Some(Brain::Toy(_)) | None => None,
         }
     }
@@ -523,19 +525,30 @@ fn config(directives: &[(&'static str, String)]) -> Config {
         .unwrap_or_else(|error| panic!("the plan's configuration is refused: {error:?}"))
 }
 
-fn engine_standing(_engine: &Engine) -> Standing {
+fn engine_standing(engine: &Engine) -> Standing {
+    let standing = engine.standing();
     Standing {
-        loading: false,
-        ..Standing::default()
+        loading: standing.loading,
+        primary: standing.primary,
+        replid: standing.replid,
+        offset: standing.offset,
+        link_up: standing.link_up,
+        journalling: standing.journalling,
+        full_syncs: 0,
     }
 }
 
-fn engine_dump(_engine: &Engine) -> Option<Vec<DumpedKey>> {
-    None
-}
-
-fn engine_cluster(_engine: &Engine) -> Option<ClusterProbe> {
-    None
+fn engine_cluster(engine: &Engine) -> Option<ClusterProbe> {
+    let view = engine.cluster_view()?;
+    Some(ClusterProbe {
+        my_id: view.my_id,
+        current_epoch: view.epochs.0,
+        config_epoch: view.config_epoch,
+        last_vote_epoch: view.epochs.1,
+        state_ok: view.state_ok,
+        primary: view.primary,
+        slots: view.slots,
+    })
 }
 
 /// The host that an address names; hosts are numbered from 10.0.0.1.
@@ -545,6 +558,15 @@ fn host_of(host: &str) -> Option<Host> {
         return None;
     };
     (u16::from(high) << 8 | u16::from(low)).checked_sub(1)
+}
+
+/// Whether the engine has a command of this name.
+pub fn knows(command: &str) -> bool {
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    INDEX
+        .get_or_init(Index::default)
+        .find(command.as_bytes())
+        .is_some()
 }
 
 /// A host's IP address.

@@ -14,6 +14,8 @@ pub struct Standing {
     pub offset: u64,
     /// As a replica: the stream of its primary is being applied.
     pub link_up: bool,
+    /// As a primary: what it executes moves its offset, because somebody reads the journal.
+    pub journalling: bool,
     /// How often it replaced all its data by another's, since it started.
     pub full_syncs: u64,
 }
@@ -26,23 +28,13 @@ impl Default for Standing {
             replid: [b'0'; 40],
             offset: 0,
             link_up: false,
+            journalling: false,
             full_syncs: 0,
         }
     }
 }
 
-/// One key of a dump: everything that persistence and replication must reproduce.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DumpedKey {
-    /// The database.
-    pub db: u32,
-    /// The key.
-    pub key: Vec<u8>,
-    /// A digest of type and value that does not depend on the encoding.
-    pub digest: [u8; 20],
-    /// Unix time in milliseconds.
-    pub expires_ms: Option<u64>,
-}
+pub use reprise_engine::probe::DumpedKey;
 
 /// A cluster node's view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,21 +51,6 @@ pub struct ClusterProbe {
     pub state_ok: bool,
     /// Whether it is a primary.
     pub primary: bool,
-    /// For a replica: its primary.
-    pub primary_id: Option<String>,
     /// Runs of slots with their owner, ascending.
     pub slots: Vec<(u16, u16, String)>,
-    /// Nodes that it knows.
-    pub nodes: Vec<String>,
-}
-
-impl ClusterProbe {
-    /// The owner of a slot.
-    pub fn owner(&self, slot: u16) -> Option<&str> {
-        let run = self
-            .slots
-            .iter()
-            .find(|(first, last, _)| (*first..=*last).contains(&slot));
-        run.map(|(.., owner)| owner.as_str())
-    }
 }

@@ -55,6 +55,11 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
             0
         },
         think_us: 0,
+        known: if kind == Kind::Toy {
+            |_| true
+        } else {
+            node::knows
+        },
     };
     // Enough operations for the whole of the chaos, few enough for the search: about 150 for each group.
     let count = (rng.range(60, 180) * u64::from(groups) / u64::from(clients)).min(900);

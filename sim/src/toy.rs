@@ -64,6 +64,8 @@ struct Session {
     /// Replies with the journal length that must be durable before they may leave.
     out: VecDeque<(u64, Vec<u8>)>,
     ready: Vec<u8>,
+    /// There is more in `ready` than was announced.
+    fresh: bool,
 }
 
 impl Toy {
@@ -192,13 +194,13 @@ impl Toy {
         self.effects.pop_front()
     }
 
-    /// Connections with something to send.
-    pub fn outputs(&self) -> Vec<ConnId> {
-        let ready = self
+    /// Connections with something new to send.
+    pub fn outputs(&mut self) -> Vec<ConnId> {
+        let fresh = self
             .conns
-            .iter()
-            .filter(|(_, session)| !session.ready.is_empty());
-        ready.map(|(conn, _)| *conn).collect()
+            .iter_mut()
+            .filter_map(|(conn, session)| std::mem::take(&mut session.fresh).then_some(*conn));
+        fresh.collect()
     }
 
     /// What to send on one.
@@ -399,6 +401,7 @@ impl Toy {
                     break;
                 };
                 session.ready.extend(bytes);
+                session.fresh = true;
             }
         }
     }

@@ -95,7 +95,7 @@ const AUDIT: [&str; 7] = [
 ];
 
 /// What kinds of operations a seed's clients do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Mix {
     /// Groups of keys; each group's keys share a slot.
     pub groups: u16,
@@ -111,6 +111,8 @@ pub struct Mix {
     pub large: u32,
     /// Mean pause between operations, in microseconds.
     pub think_us: u64,
+    /// Whether the servers know a command.
+    pub known: fn(&str) -> bool,
 }
 
 impl Mix {
@@ -148,7 +150,7 @@ impl Mix {
                 _ => Act::Many(self.write(rng), self.any(rng), self.write(rng)),
             };
         }
-        if rng.chance(20) {
+        if rng.chance(20) && (self.known)("spop") {
             Act::One(SPop)
         } else {
             Act::One(self.any(rng))
@@ -156,18 +158,29 @@ impl Mix {
     }
 
     fn any(&self, rng: &mut Rng) -> Verb {
-        if rng.chance(self.reads) {
-            *rng.pick(&READS)
+        if !rng.chance(self.reads) {
+            return self.write(rng);
+        }
+        let verb = *rng.pick(&READS);
+        if (self.known)(&verb.name()) {
+            verb
         } else {
-            self.write(rng)
+            Get
         }
     }
 
     fn write(&self, rng: &mut Rng) -> Verb {
         match *rng.pick(&WRITES) {
             SetPx | PExpire if !self.expiry => Set,
-            verb => verb,
+            verb if (self.known)(&verb.name()) => verb,
+            _ => Append,
         }
+    }
+}
+
+impl Verb {
+    fn name(self) -> String {
+        String::from_utf8_lossy(&argv(self, 0, 0, 0, 0)[0]).to_ascii_lowercase()
     }
 }
 
@@ -214,7 +227,8 @@ pub fn audit(group: u16) -> Vec<Argv> {
         };
         words.map(word).collect()
     };
-    AUDIT.iter().map(line).collect()
+    let known = |line: &&&str| crate::node::knows(line.split(' ').next().unwrap_or_default());
+    AUDIT.iter().filter(known).map(line).collect()
 }
 
 /// The key that [`Act::Guarded`] watches and writes.

@@ -376,7 +376,14 @@ impl<'p> World<'p> {
                 self.sample(id);
                 self.schedule_node(id);
             }
-            Ok(Turned::Died) => self.tell(|| format!("n{id} dies in the middle of its turn")),
+            Ok(Turned::Died) => {
+                self.tell(|| format!("n{id} dies in the middle of its turn"));
+                let power = self.nodes[usize::from(id)]
+                    .dies_after
+                    .is_some_and(|(_, power)| power);
+                let fork = self.fork_at_death(id);
+                self.kill(id, power, fork);
+            }
             Ok(Turned::Exited(code)) => self.exited(id, code),
             Err(panic) => self.panicked(id, panic.as_ref()),
         }
@@ -568,7 +575,7 @@ impl<'p> World<'p> {
                 let found = &mut self.nodes[usize::from(node)];
                 if found.running() {
                     // It dies in one of its next turns, or soon after.
-                    found.dies_after = Some(after);
+                    found.dies_after = Some((after, power));
                     if after == 0 {
                         let fork = self.fork_at_death(node);
                         self.kill(node, power, fork);

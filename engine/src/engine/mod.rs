@@ -77,7 +77,7 @@ pub struct Engine {
     /// What the parts want of each other has been carried out since the last input.
     settled: bool,
     /// The time of the last input.
-    now: Now,
+    pub(crate) now: Now,
     links: Links,
     /// Who waits for each answer of the disk, in order.
     disk_owners: VecDeque<DiskOwner>,

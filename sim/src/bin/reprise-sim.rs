@@ -9,7 +9,7 @@ fn main() {
         let plan = reprise_sim::scenario::plan(seed, kind);
         let options = reprise_sim::world::Options { story, logs: story };
         let t = std::time::Instant::now();
-        let outcome = reprise_sim::panics::quietly(|| reprise_sim::world::run(&plan, options));
+        let outcome = reprise_sim::world::run(&plan, options);
         if story {
             println!("{}", plan.describe());
             for l in &outcome.story {
@@ -35,7 +35,16 @@ fn main() {
             t.elapsed()
         );
         for v in &outcome.violations {
-            println!("{} at {}: {}", v.invariant, v.at, v.text);
+            println!(
+                "  {} at {}: {}",
+                v.invariant,
+                v.at,
+                v.text
+                    .lines()
+                    .take(if story { 200 } else { 6 })
+                    .collect::<Vec<_>>()
+                    .join("\n   ")
+            );
         }
     }
 }

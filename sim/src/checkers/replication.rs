@@ -84,7 +84,12 @@ impl Replication {
         standing: &Standing,
         dump: &[DumpedKey],
     ) -> Option<Violation> {
-        if standing.loading || (!standing.primary && !standing.link_up) {
+        let settled = if standing.primary {
+            standing.journalling
+        } else {
+            standing.link_up
+        };
+        if standing.loading || !settled {
             return None;
         }
         let digest = digest(dump);
@@ -128,6 +133,7 @@ mod tests {
             replid: [replid; 40],
             offset,
             link_up: true,
+            journalling: true,
             full_syncs: 0,
         }
     }

@@ -144,8 +144,9 @@ impl Disk {
         let (op, request, since) = self.queue.pop_front()?;
         let result = self.perform(request);
         self.failures += u64::from(result.is_err());
-        if now - since > 50 * MS {
-            self.delays.push_back((now, now - since));
+        let took = now.saturating_sub(since);
+        if took > 50 * MS {
+            self.delays.push_back((now, took));
         }
         let next = (!self.queue.is_empty()).then(|| now + self.duration());
         Some((op, result, next))
@@ -160,7 +161,10 @@ impl Disk {
         {
             self.delays.pop_front();
         }
-        let waiting = self.queue.front().map_or(0, |&(.., since)| now - since);
+        let waiting = self
+            .queue
+            .front()
+            .map_or(0, |&(.., since)| now.saturating_sub(since));
         self.delays
             .iter()
             .map(|&(_, delay)| delay)

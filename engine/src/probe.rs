@@ -1,0 +1,142 @@
+//! What the simulator's checkers look at from outside: read-only, and only there with the feature `verify`.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use sha1::{Digest, Sha1};
+
+use crate::command::context::condition;
+use crate::engine::Engine;
+use crate::store::{Object, ValueRef};
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its files are still being read.
+    pub loading: bool,
+    /// It is a primary.
+    pub primary: bool,
+    /// The replication id of its data.
+    pub replid: [u8; 40],
+    /// What it executed or applied.
+    pub offset: u64,
+    /// As a replica: the stream of its primary is being applied.
+    pub link_up: bool,
+    /// What it executes moves its offset: somebody reads the journal.
+    pub journalling: bool,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DumpedKey {
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Vec<u8>,
+    /// A digest of type and value that does not depend on the encoding.
+    pub digest: [u8; 20],
+    /// When it expires, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
+/// A cluster node's view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Its name.
+    pub my_id: String,
+    /// The newest epoch that it has heard of, and that of its last vote.
+    pub epochs: (u64, u64),
+    /// Its own config epoch.
+    pub config_epoch: u64,
+    /// Whether it serves.
+    pub state_ok: bool,
+    /// Whether it is a primary.
+    pub primary: bool,
+    /// Runs of slots with their owners.
+    pub slots: Vec<(u16, u16, String)>,
+}
+
+impl Engine {
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        let replication = &self.parts.replication;
+        let mut replid = [b'0'; 40];
+        replid.copy_from_slice(replication.ids().current().as_str().as_bytes());
+        Standing {
+            loading: self.parts.is(condition::LOADING),
+            primary: !replication.following(),
+            replid,
+            offset: self.parts.journal.end(),
+            link_up: replication.link_up(),
+            journalling: self.parts.effects.wanted,
+        }
+    }
+
+    /// All keys, in order: O(n).
+    pub fn dump(&self) -> Vec<DumpedKey> {
+        let mut keys = Vec::new();
+        for (db, database) in (0u32..).zip(self.parts.store.databases()) {
+            let mut position = Some(0);
+            while let Some(at) = position {
+                position = database.table().walk(at, |_, entry| {
+                    keys.push(DumpedKey {
+                        db,
+                        key: entry.key().to_vec(),
+                        digest: digest(entry.value()),
+                        expires_ms: entry.deadline(),
+                    });
+                });
+            }
+        }
+        keys.sort();
+        keys
+    }
+
+    /// Its view of the cluster, in cluster mode.
+    pub fn cluster_view(&self) -> Option<ClusterView> {
+        let cluster = self.parts.cluster.as_ref()?;
+        let nodes = cluster.nodes();
+        let runs = nodes.slots.runs().into_iter();
+        Some(ClusterView {
+            my_id: nodes.me().id.as_str().to_string(),
+            epochs: cluster.epochs(),
+            config_epoch: nodes.me().config_epoch,
+            state_ok: cluster.state(self.now) == crate::cluster::State::Ok,
+            primary: !cluster.is_replica(),
+            slots: runs
+                .map(|(first, last, owner)| (first, last, nodes.node(owner).id.as_str().to_string()))
+                .collect(),
+        })
+    }
+}
+
+fn digest(value: ValueRef<'_>) -> [u8; 20] {
+    match value {
+        ValueRef::Inline(bytes) => of_parts(b"string", [bytes]),
+        ValueRef::Int(number) => of_parts(b"string", [number.to_string().as_bytes()]),
+        ValueRef::Object(Object::Str(bytes)) => of_parts(b"string", [&bytes[..]]),
+        ValueRef::Object(Object::Hash(hash)) => {
+            let mut sum = of_parts(b"hash", []);
+            for (field, value) in hash.iter() {
+                let pair = of_parts(b"pair", [&text(field)[..], &text(value)[..]]);
+                sum.iter_mut().zip(pair).for_each(|(sum, byte)| *sum ^= byte);
+            }
+            sum
+        }
+    }
+}
+
+fn of_parts<'a>(kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 20] {
+    let mut sha = Sha1::new();
+    sha.update(kind);
+    for part in parts {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    }
+    sha.finalize().into()
+}
+
+fn text(element: crate::value::listpack::Entry<'_>) -> Vec<u8> {
+    let mut text = Vec::new();
+    element.write_to(&mut text);
+    text
+}
