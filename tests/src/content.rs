@@ -17,9 +17,10 @@ pub fn content(conn: &mut Conn) -> Content {
     databases(conn, DATABASES)
 }
 
-/// All that a server holds in its first database, the only one in a cluster.
+/// All that a node of a cluster holds (there is only one database), also if it is a replica.
 #[track_caller]
-pub fn content_of_first(conn: &mut Conn) -> Content {
+pub fn content_of_node(conn: &mut Conn) -> Content {
+    conn.ok("READONLY");
     databases(conn, 1)
 }
 

@@ -52,6 +52,14 @@ pub struct Finding {
 impl Finding {
     /// The command whose reply differs, for grouping.
     pub fn command(&self) -> String {
+        if self
+            .difference
+            .oracle
+            .text()
+            .starts_with("ERR unknown command")
+        {
+            return "(unknown)".to_owned();
+        }
         match self.script.steps.get(self.difference.step) {
             Some(Step::Command { args, .. }) => {
                 String::from_utf8_lossy(args.first().map_or(b"", Vec::as_slice)).to_lowercase()

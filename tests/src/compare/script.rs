@@ -83,6 +83,7 @@ pub fn generate(grammar: &Grammar, seed: u64) -> Script {
     let favourites: Vec<&Row> = (0..6).map(|_| grammar.draw(&mut draw)).collect();
     let favoured = *draw.pick(&[0, 30, 70]);
     let mut in_multi = [false; 2];
+    let mut short_in_multi = [false; 2];
     for _ in 0..LENGTH {
         let conn = usize::from(draw.chance(second));
         let row = match draw.chance(favoured) {
@@ -105,12 +106,16 @@ pub fn generate(grammar: &Grammar, seed: u64) -> Script {
         if draw.chance(wrong) {
             spoil(&mut draw, row.words(), row.blocks(), &mut args);
         }
-        match args[0].to_ascii_uppercase().as_slice() {
-            b"MULTI" => in_multi[conn] = true,
-            b"EXEC" | b"DISCARD" | b"RESET" | b"QUIT" => in_multi[conn] = false,
-            _ => {}
-        }
         let expires = args.iter().any(|arg| arg == SHORT_MS.as_bytes());
+        let word = args[0].to_ascii_uppercase();
+        let ends = matches!(word.as_slice(), b"EXEC" | b"DISCARD" | b"RESET" | b"QUIT");
+        let settle = if ends {
+            expires || short_in_multi[conn]
+        } else {
+            expires
+        };
+        in_multi[conn] = (in_multi[conn] || word == b"MULTI") && !ends;
+        short_in_multi[conn] = (short_in_multi[conn] || expires) && in_multi[conn];
         let name = if args.len() == 1 && args[0] == b"MULTI" {
             "multi"
         } else {
@@ -121,11 +126,11 @@ pub fn generate(grammar: &Grammar, seed: u64) -> Script {
             row: name.to_owned(),
             args,
         });
-        if expires || draw.chance(1) {
+        if settle || draw.chance(1) {
             script.steps.push(Step::Expire);
         }
     }
-    script.steps.push(Step::Audit);
+    script.steps.extend([Step::Expire, Step::Audit]);
     script
 }
 
