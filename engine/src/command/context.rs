@@ -100,6 +100,32 @@ impl Data<'_> {
         found
     }
 
+    /// Looks a key up to learn about it: counts hit or miss, but it is not used by that.
+    #[inline]
+    pub fn peek(&mut self, key: Key<'_>) -> Option<Place> {
+        let found = self.seek(key);
+        match found {
+            Some(_) => self.stats.hits += 1,
+            None => self.stats.misses += 1,
+        }
+        found
+    }
+
+    /// Looks a key up to change its value: notes that it was used, but counts nothing.
+    #[inline]
+    pub fn look_to_write(&mut self, key: Key<'_>) -> Option<Place> {
+        let place = self.seek(key)?;
+        let access = self.access();
+        self.store.touch(self.db, place, access);
+        Some(place)
+    }
+
+    /// Whether a key with this deadline is as good as gone for this command.
+    #[inline]
+    pub fn is_due(&self, deadline: Option<u64>) -> bool {
+        deadline.is_some_and(|at| at < self.now.unix_ms()) && self.overdue != Overdue::Keep
+    }
+
     /// Looks a key up without counting, and without noting that it was used.
     #[inline]
     pub fn seek(&mut self, key: Key<'_>) -> Option<Place> {
@@ -110,15 +136,13 @@ impl Data<'_> {
     #[inline]
     pub fn seek_in(&mut self, db: usize, key: Key<'_>) -> Option<Place> {
         let place = self.store.find(db, key)?;
-        match self.store.entry(db, place).deadline() {
-            Some(deadline) if deadline < self.now.unix_ms() && self.overdue != Overdue::Keep => {
-                if self.overdue == Overdue::Delete {
-                    self.expire(db, key, place);
-                }
-                None
+        if self.is_due(self.store.entry(db, place).deadline()) {
+            if self.overdue == Overdue::Delete {
+                self.expire(db, key, place);
             }
-            _ => Some(place),
+            return None;
         }
+        Some(place)
     }
 
     /// Deletes a key that is due, and journals it.

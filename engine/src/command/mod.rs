@@ -2,17 +2,26 @@
 
 mod connection;
 pub mod context;
+#[cfg(test)]
+mod data_tests;
 pub mod docs;
 pub mod effects;
 pub mod error;
 pub mod evict;
 pub mod execute;
+mod expire;
 pub mod gates;
+mod generic;
+mod hash;
+mod object;
 mod replication;
 mod rows;
+mod scan;
 pub mod stats;
 mod string;
 pub mod table;
+#[cfg(test)]
+pub mod testing;
 mod transaction;
 
 use alloc::string::String;

@@ -2,13 +2,21 @@
 //!
 //! The facts are those of COMMAND INFO in Redis 7.0.
 
-use super::table::Handler::{Data, Server};
-use super::table::key::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::table::Handler::{Container, Data, Server};
+use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
-use super::{connection, replication, string, transaction};
+use super::{connection, expire, generic, hash, object, replication, scan, string, transaction};
 
 /// All commands, by group.
-pub static GROUPS: &[&[Command]] = &[STRING, REPLICATION, TRANSACTION, CONNECTION];
+pub static GROUPS: &[&[Command]] = &[
+    STRING,
+    GENERIC,
+    EXPIRE,
+    HASH,
+    REPLICATION,
+    TRANSACTION,
+    CONNECTION,
+];
 
 static STRING: &[Command] = &commands! {
     "get" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO | ACCESS)] [] Data(string::get);
@@ -28,6 +36,7 @@ static STRING: &[Command] = &commands! {
     "decr" 2 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::decr);
     "incrby" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::incrby);
     "decrby" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::decrby);
+    "incrbyfloat" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::incrbyfloat);
     "setrange" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, RW | UPDATE)] [] Data(string::setrange);
     "getrange" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::getrange);
     "substr" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::substr);
@@ -59,4 +68,63 @@ static CONNECTION: &[Command] = &commands! {
     "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH] [FAST CONNECTION] [] [] Server(connection::quit);
     "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::reset);
     "select" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::select);
+};
+
+static GENERIC: &[Command] = &commands! {
+    "del" -2 [WRITE] [KEYSPACE WRITE SLOW] [span(1, -1, 1, RM | DELETE)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::del);
+    "unlink" -2 [WRITE FAST] [KEYSPACE WRITE FAST] [span(1, -1, 1, RM | DELETE)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::unlink);
+    "exists" -2 [READONLY FAST] [KEYSPACE READ FAST] [span(1, -1, 1, RO)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::exists);
+    "type" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO)] [] Data(generic::kind);
+    "keys" 2 [READONLY] [KEYSPACE READ SLOW DANGEROUS] [] ["request_policy:all_shards", "nondeterministic_output_order"] Data(scan::keys);
+    "scan" -2 [READONLY TOUCHES_ARBITRARY_KEYS] [KEYSPACE READ SLOW] [] ["nondeterministic_output", "request_policy:special", "response_policy:special"] Data(scan::scan);
+    "randomkey" 1 [READONLY TOUCHES_ARBITRARY_KEYS] [KEYSPACE READ SLOW] [] ["request_policy:all_shards", "response_policy:special", "nondeterministic_output"] Data(generic::randomkey);
+    "rename" 3 [WRITE] [KEYSPACE WRITE SLOW] [at(1, RW | ACCESS | DELETE), at(2, OW | UPDATE)] [] Data(generic::rename);
+    "renamenx" 3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | ACCESS | DELETE), at(2, OW | INSERT)] [] Data(generic::renamenx);
+    "copy" -3 [WRITE DENYOOM] [KEYSPACE WRITE SLOW] [at(1, RO | ACCESS), at(2, OW | UPDATE)] [] Data(generic::copy);
+    "move" 3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(generic::move_key);
+    "touch" -2 [READONLY FAST] [KEYSPACE READ FAST] [span(1, -1, 1, RO)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::touch);
+    "dbsize" 1 [READONLY FAST] [KEYSPACE READ FAST] [] ["request_policy:all_shards", "response_policy:agg_sum"] Data(generic::dbsize);
+    "flushdb" -1 [WRITE] [KEYSPACE WRITE SLOW DANGEROUS] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Data(generic::flushdb);
+    "flushall" -1 [WRITE] [KEYSPACE WRITE SLOW DANGEROUS] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Data(generic::flushall);
+    "swapdb" 3 [WRITE FAST] [KEYSPACE WRITE FAST DANGEROUS] [] [] Data(generic::swapdb);
+    "object" -2 [] [SLOW] [] [] Container => OBJECT;
+};
+
+static OBJECT: &[Command] = &commands! {
+    "object|encoding" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::encoding);
+    "object|freq" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::freq);
+    "object|help" 2 [LOADING STALE] [KEYSPACE SLOW] [] [] Data(object::help);
+    "object|idletime" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::idletime);
+    "object|refcount" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::refcount);
+};
+
+static EXPIRE: &[Command] = &commands! {
+    "expire" -3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::expire);
+    "pexpire" -3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::pexpire);
+    "expireat" -3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::expireat);
+    "pexpireat" -3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::pexpireat);
+    "ttl" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(expire::ttl);
+    "pttl" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(expire::pttl);
+    "expiretime" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] [] Data(expire::expiretime);
+    "pexpiretime" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] [] Data(expire::pexpiretime);
+    "persist" 2 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::persist);
+};
+
+static HASH: &[Command] = &commands! {
+    "hset" -4 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(hash::hset);
+    "hget" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] [] Data(hash::hget);
+    "hmget" -3 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] [] Data(hash::hmget);
+    "hmset" -4 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(hash::hmset);
+    "hdel" -3 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | DELETE)] [] Data(hash::hdel);
+    "hgetall" 2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output_order"] Data(hash::hgetall);
+    "hkeys" 2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output_order"] Data(hash::hkeys);
+    "hvals" 2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output_order"] Data(hash::hvals);
+    "hlen" 2 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hlen);
+    "hexists" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hexists);
+    "hincrby" 4 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(hash::hincrby);
+    "hincrbyfloat" 4 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(hash::hincrbyfloat);
+    "hsetnx" 4 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | INSERT)] [] Data(hash::hsetnx);
+    "hstrlen" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hstrlen);
+    "hrandfield" -2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hrandfield);
+    "hscan" -3 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hscan);
 };

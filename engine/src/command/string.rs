@@ -8,6 +8,7 @@ use super::context::{Data, Text};
 use super::error::CommandError;
 use super::table::Outcome;
 use crate::store::{Deadline, INLINE_MAX, Key, Object, Place, Value, ValueRef};
+use crate::value::longdouble::LongDouble;
 use crate::value::number::{ItoaBuffer, parse_i64};
 
 /// The unit and the origin of a time argument.
@@ -565,4 +566,36 @@ pub(super) fn decrby(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         .checked_neg()
         .ok_or(CommandError::fixed("ERR decrement would overflow"))?;
     add(d, args, by)
+}
+
+/// `INCRBYFLOAT key increment`. <https://redis.io/commands/incrbyfloat/>
+pub(super) fn incrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
+    let key = d.first_key(args[1]);
+    let old = match d.seek(key) {
+        Some(place) => match d.value(place) {
+            ValueRef::Int(n) => Some(n.into()),
+            _ => LongDouble::parse(&d.string(place)?),
+        },
+        None => Some(0.into()),
+    };
+    let (Some(old), Some(by)) = (old, LongDouble::parse(args[2])) else {
+        return Err(CommandError::NOT_FLOAT);
+    };
+    let new = old + by;
+    if !new.is_finite() {
+        return Err(CommandError::fixed(
+            "ERR increment would produce NaN or Infinity",
+        ));
+    }
+    let mut text = Vec::new();
+    new.write_human(&mut text);
+    let access = d.access();
+    // As in Redis, it is not kept as an integer, even if it is one.
+    let value = Value::Bytes(&text);
+    d.store.set(d.db, key, value, Deadline::Keep, access);
+    d.changed(key.bytes);
+    d.effects
+        .instead(d.db, &[b"SET", args[1], &text, b"KEEPTTL"]);
+    d.out.bulk(&text);
+    Ok(())
 }

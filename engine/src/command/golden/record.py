@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Records what a real Redis answers and appends to its file, for the golden tests of commands.
+
+Usage: record.py data.txt  (redis-server 7.0.15 must be on the path; the file is rewritten in place)
+
+Lines of the file:
+  > words      a command; what follows up to the next one is what came of it
+  ~ words      the same, but the order of the reply's parts does not matter
+  < reply      the reply, escaped, line ends as blanks
+  ! words      a command in the append-only file
+  @ advance N  N milliseconds pass
+  @ protocol N, @ select N, @ flush   HELLO and SELECT, which the tests do by hand; everything is emptied
+Numbers of 13 digits that begin with 1 are times, and shown as T.
+"""
+import codecs, os, re, socket, subprocess, sys, tempfile, time
+
+PORT = 21790
+
+
+def words(line):
+    parts = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
+    return [codecs.decode(q, "unicode_escape").encode("latin-1") if not w else w.encode() for q, w in parts]
+
+
+def shown(raw):
+    named = {9: "\\t", 10: "\\n", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
+    text = "".join(named.get(b) or (chr(b) if 32 <= b < 127 else "\\x%02x" % b) for b in raw)
+    return re.sub(r"(?<!\d)1\d{12}(?!\d)", "T", text.replace("\\r\\n", " ").strip())
+
+
+class Connection:
+    def __init__(self):
+        self.socket = socket.create_connection(("127.0.0.1", PORT))
+        self.file = self.socket.makefile("rb")
+
+    def call(self, args):
+        self.socket.sendall(b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args))
+        return self.reply()
+
+    def reply(self):
+        line = self.file.readline()
+        kind, n = line[:1], line[1:].strip()
+        if kind in b"$=" and int(n) >= 0:
+            return line + self.file.read(int(n) + 2)
+        if kind in b"*~>%" and int(n) >= 0:
+            return line + b"".join(self.reply() for _ in range(int(n) * (2 if kind == b"%" else 1)))
+        return line
+
+
+def effects(raw):
+    while raw:
+        head, _, raw = raw.partition(b"\r\n")
+        args = []
+        for _ in range(int(head[1:])):
+            n, _, raw = raw.partition(b"\r\n")
+            args.append(raw[: int(n[1:])])
+            raw = raw[int(n[1:]) + 2 :]
+        yield " ".join(shown(a) for a in args)
+
+
+def main(path):
+    lines = [l for l in open(path).read().split("\n") if not l.startswith(("<", "!"))]
+    with tempfile.TemporaryDirectory() as work:
+        server = subprocess.Popen(
+            ["redis-server", "--port", str(PORT), "--dir", work, "--save", "", "--appendonly", "yes",
+             "--appendfsync", "always", "--enable-debug-command", "yes"], stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(0.7)
+            c = Connection()
+            c.call([b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"])
+            log = [os.path.join(work, "appendonlydir", f) for f in os.listdir(work + "/appendonlydir") if f.endswith("incr.aof")][0]
+            out = []
+            for line in lines:
+                out.append(line)
+                kind, _, rest = line.partition(" ")
+                if kind == "@":
+                    what, _, n = rest.partition(" ")
+                    if what == "advance":
+                        time.sleep(int(n) / 1000)
+                    else:
+                        c.call({"protocol": [b"HELLO"], "select": [b"SELECT"], "flush": [b"FLUSHALL"]}[what] + ([n.encode()] if n else []))
+                elif kind in (">", "~"):
+                    before = os.path.getsize(log)
+                    text = shown(c.call(words(rest)))
+                    out.append("< " + (" ".join(sorted(text.split())) if kind == "~" else text))
+                    with open(log, "rb") as f:
+                        f.seek(before)
+                        out += ["! " + e for e in effects(f.read())]
+            open(path, "w").write("\n".join(out))
+        finally:
+            server.kill()
+
+
+main(sys.argv[1])
