@@ -23,7 +23,7 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if parts.replication.following() {
             parts.replication.unset_primary(s.now, &mut parts.journal);
-            let client = super::describe(s.session, s.now);
+            let client = super::describe(s.parts, s.session, s.now);
             s.parts.log(
                 LogLevel::Notice,
                 format!("MASTER MODE enabled (user request from '{client}')"),
@@ -53,7 +53,7 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     parts
         .replication
         .set_primary(s.now, &mut parts.journal, &host, port);
-    let client = super::describe(s.session, s.now);
+    let client = super::describe(s.parts, s.session, s.now);
     s.parts.log(
         LogLevel::Notice,
         format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"),
@@ -83,7 +83,7 @@ pub(super) fn replconf(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `PSYNC replicationid offset`, between servers. <https://redis.io/commands/psync/>
 pub(super) fn psync(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
-    let client = super::describe(s.session, s.now);
+    let client = super::describe(s.parts, s.session, s.now);
     let request = SyncRequest {
         conn: s.session.conn,
         peer: &s.session.peer,
