@@ -103,7 +103,9 @@ impl Engine {
             state_ok: cluster.state(self.now) == crate::cluster::State::Ok,
             primary: !cluster.is_replica(),
             slots: runs
-                .map(|(first, last, owner)| (first, last, nodes.node(owner).id.as_str().to_string()))
+                .map(|(first, last, owner)| {
+                    (first, last, nodes.node(owner).id.as_str().to_string())
+                })
                 .collect(),
         })
     }
@@ -118,7 +120,9 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
             let mut sum = of_parts(b"hash", []);
             for (field, value) in hash.iter() {
                 let pair = of_parts(b"pair", [&text(field)[..], &text(value)[..]]);
-                sum.iter_mut().zip(pair).for_each(|(sum, byte)| *sum ^= byte);
+                sum.iter_mut()
+                    .zip(pair)
+                    .for_each(|(sum, byte)| *sum ^= byte);
             }
             sum
         }

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::client::{Session, alert};
+use crate::client::{Blocked, Session, alert};
 use crate::command::execute::{self, Request};
 use crate::command::table::Command;
 use crate::engine::Engine;
@@ -138,6 +138,9 @@ impl<'a> Turn<'a> {
     /// Carries out the next request; false when there is none.
     #[inline]
     pub fn step(&mut self, now: Now) -> bool {
+        if now.mono_us < self.engine.parts.asleep_until_us {
+            return false;
+        }
         loop {
             if self.at == self.scratch.batch.len() && !self.fill(now) {
                 return false;
@@ -201,8 +204,14 @@ impl<'a> Turn<'a> {
             },
             What::Broken(error) => fail(&mut session, error),
         }
-        source.done = item.start + item.len;
+        // A request that waits for the end of a pause is kept.
+        if session.blocked.as_deref() != Some(&Blocked::Paused) {
+            source.done = item.start + item.len;
+        }
         source.halted = !session.runs();
+        if session.is(alert::CLOSING) && session.out.pending() == 0 {
+            parts.clients.doom(source.conn);
+        }
         let conn = source.conn;
         parts.clients.put(session);
         parts.clients.queue_output(conn);
@@ -218,9 +227,6 @@ impl<'a> Turn<'a> {
             for &(conn, bytes) in self.reads {
                 self.engine.receive_link(conn, bytes);
             }
-        }
-        if now.mono_us < self.engine.parts.asleep_until_us {
-            return false;
         }
         while self.scratch.batch.len() < BATCH && self.source < self.scratch.sources.len() {
             match self.decode_one() {

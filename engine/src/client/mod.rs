@@ -23,6 +23,8 @@ pub struct Clients {
     held: VecDeque<(u64, ConnId)>,
     /// Sessions with requests to go on with though nothing new came in.
     resume: VecDeque<ConnId>,
+    /// Connections to be closed as soon as the running command is over.
+    doomed: Vec<ConnId>,
 }
 
 impl Clients {
@@ -155,6 +157,19 @@ impl Clients {
             }
         }
         None
+    }
+
+    /// Has a connection closed, without its remaining output.
+    pub fn doom(&mut self, conn: ConnId) {
+        if let Some(session) = self.get_mut(conn) {
+            session.set(alert::CLOSING, true);
+        }
+        self.doomed.push(conn);
+    }
+
+    /// The next connection to close.
+    pub fn next_doomed(&mut self) -> Option<ConnId> {
+        self.doomed.pop()
     }
 
     /// Has a session's waiting requests carried out in the next turn.

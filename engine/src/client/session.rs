@@ -75,6 +75,10 @@ pub enum Blocked {
         /// Monotonic time in microseconds at which the count so far is the answer.
         until_us: Option<u64>,
     },
+    /// DEBUG SLEEP: the end of everybody's sleep.
+    Asleep,
+    /// Its next request waits for the end of a pause.
+    Paused,
     /// SAVE: the end of the snapshot.
     Save,
     /// SHUTDOWN: the end of the process, or an error.

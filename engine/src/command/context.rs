@@ -10,7 +10,7 @@ use super::error::CommandError;
 use super::evict::Pool;
 use super::stats::Stats;
 use super::table::Index;
-use crate::client::{Clients, Session, Watches, alert};
+use crate::client::{Blocked, Clients, Session, Watches, alert};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
@@ -276,6 +276,15 @@ pub enum Wish {
     Shutdown(ShutdownWish),
 }
 
+/// What CLIENT PAUSE asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Monotonic time in milliseconds at which it is over.
+    pub until_ms: u64,
+    /// Reads wait too.
+    pub all: bool,
+}
+
 /// Everything that the engine consists of, for the commands that act on the server.
 pub struct Parts {
     /// The configuration.
@@ -326,6 +335,8 @@ pub struct Parts {
     pub shutting_down: bool,
     /// Sessions that wait until nodes.conf is durable up to a version.
     pub config_waits: Vec<(ConnId, u64)>,
+    /// CLIENT PAUSE, while it lasts.
+    pub pause: Option<Pause>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// No command is carried out before this monotonic time in microseconds (DEBUG SLEEP).
@@ -356,11 +367,6 @@ impl Parts {
         });
     }
 
-    /// Whether writes are held back for a failover or a shutdown.
-    pub fn holds_writes(&self) -> bool {
-        self.failover_pause_until_ms.is_some() || self.shutting_down
-    }
-
     /// Deletes a key that is not wanted here any more, and journals it.
     pub fn delete_and_journal(&mut self, db: usize, key: &[u8]) {
         let key = self.store.hasher().key(key);
@@ -385,12 +391,62 @@ impl Parts {
         }
     }
 
+    /// Ends CLIENT PAUSE if its time is up.
+    pub fn end_pause_if_over(&mut self, now: Now) {
+        if self.pause.is_some_and(|p| p.until_ms <= now.mono_ms()) {
+            self.pause = None;
+            self.update_pause();
+        }
+    }
+
+    /// A reason to hold commands back came or went: for CLIENT PAUSE, a failover or a shutdown.
+    pub fn update_pause(&mut self) {
+        let holds_writes = self.failover_pause_until_ms.is_some() || self.shutting_down;
+        self.set(condition::PAUSED, holds_writes || self.pause.is_some());
+        // Those who waited try again; who has still to wait is blocked again.
+        self.unblock_all(&Blocked::Paused, |_| {});
+    }
+
+    /// When the next pause is over, of clients or of the whole server; monotonic, in microseconds.
+    pub fn pauses_end_us(&self) -> Option<u64> {
+        let pause = self.pause.map(|p| p.until_ms.saturating_mul(1000));
+        let sleep = (self.asleep_until_us > 0).then_some(self.asleep_until_us);
+        pause.into_iter().chain(sleep).min()
+    }
+
+    /// Everybody who waits for this goes on, after `answer`.
+    pub fn unblock_all(&mut self, what: &Blocked, answer: impl Fn(&mut Output)) {
+        for conn in self.blocked.clone() {
+            if let Some(session) = self.clients.get_mut(conn)
+                && session.blocked.as_deref() == Some(what)
+            {
+                answer(&mut session.out);
+                self.unblock(conn);
+            }
+        }
+    }
+
+    /// Ends DEBUG SLEEP if its time is up.
+    pub fn wake_if_due(&mut self, now: Now) {
+        if self.asleep_until_us == 0 || now.mono_us < self.asleep_until_us {
+            return;
+        }
+        self.asleep_until_us = 0;
+        self.unblock_all(&Blocked::Asleep, Output::ok);
+        // Whoever sent something meanwhile has it kept.
+        for conn in self.clients.conns() {
+            if (self.clients.get(conn)).is_some_and(|s| !s.query.is_empty()) {
+                self.clients.resume(conn);
+            }
+        }
+    }
+
     /// What becomes of overdue keys when this session meets them.
     #[inline]
     pub fn overdue(&self, session: &Session) -> Overdue {
         if session.is(alert::TRUSTED) {
             Overdue::Keep
-        } else if self.is(condition::REPLICA) {
+        } else if self.conditions & (condition::REPLICA | condition::PAUSED) != 0 {
             Overdue::Hide
         } else {
             Overdue::Delete

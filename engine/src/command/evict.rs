@@ -34,6 +34,9 @@ pub fn make_room(parts: &mut Parts, now: Now) -> bool {
     if limit == 0 || used(parts) <= limit {
         return true;
     }
+    if parts.is(condition::PAUSED) {
+        return true;
+    }
     // A replica's data is what its primary says.
     if parts.is(condition::REPLICA) && parts.config.replica_ignore_maxmemory {
         return true;

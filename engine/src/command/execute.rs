@@ -1,5 +1,6 @@
 //! One command: found, let through the gates, carried out or queued, journalled, counted.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
@@ -7,7 +8,7 @@ use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
-use crate::client::{Multi, Queued, ReplyMode, Session, alert};
+use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::Now;
 use crate::resp::Arg;
 
@@ -69,7 +70,8 @@ fn wrong_arity(command: &Command) -> CommandError {
     ))
 }
 
-/// Carries out a client's request, or queues it, or refuses it.
+/// Carries out a client's request, or queues it, or refuses it; or, if the server is paused, blocks the
+/// session ([`Blocked::Paused`]): then the request is to be kept, and brought again.
 #[inline]
 pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
     session.active_ms = now.mono_ms();
@@ -83,11 +85,17 @@ pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
             } else {
                 error
             };
-            return reject(parts, session, start, None, error);
+            let named = request.command.filter(|(_, c)| c.subcommands.is_empty());
+            return reject(parts, session, start, named, error);
         }
     };
     match gates::check(parts, session, now, command) {
         Verdict::Pass => {}
+        Verdict::Later => {
+            session.blocked = Some(Box::new(Blocked::Paused));
+            parts.blocked.push(session.conn);
+            return;
+        }
         Verdict::Refuse(error) => {
             return reject(parts, session, start, Some((number, command)), error);
         }
@@ -164,7 +172,7 @@ pub fn reject(
         if command.name == "exec" {
             let error = CommandError::text(format!(
                 "EXECABORT Transaction discarded because of: {}",
-                error.0.strip_prefix('-').unwrap_or(&error.0)
+                error.0.strip_prefix("ERR ").unwrap_or(&error.0)
             ));
             discard(parts, session);
             parts.stats.error(&error.0);

@@ -17,11 +17,13 @@ use crate::face::Now;
 pub enum Verdict {
     /// The command may pass.
     Pass,
+    /// It is kept until a pause is over.
+    Later,
     /// It is refused.
     Refuse(CommandError),
 }
 
-use Verdict::{Pass, Refuse};
+use Verdict::{Later, Pass, Refuse};
 
 fn refuse(text: &'static str) -> Verdict {
     Refuse(CommandError::fixed(text))
@@ -71,6 +73,12 @@ fn check_all(
     }
     if parts.is(condition::LOADING) && !is(flag::LOADING) && !trusted {
         return refuse("LOADING Redis is loading the dataset in memory");
+    }
+    if parts.is(condition::PAUSED) && !trusted && !session.is(alert::REPLICA) {
+        let all = parts.pause.is_some_and(|p| p.all);
+        if all || writes {
+            return Later;
+        }
     }
     Pass
 }

@@ -1,5 +1,6 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
+mod client;
 mod connection;
 pub mod context;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod expire;
 pub mod gates;
 mod generic;
 mod hash;
+mod help;
 mod object;
 mod persistence;
 mod replication;
@@ -27,9 +29,10 @@ mod transaction;
 
 use alloc::string::String;
 
-use crate::client::Session;
+pub use client::describe;
+
 use crate::config::Config;
-use crate::face::{Address, Now};
+use crate::face::Address;
 use crate::store::Store;
 use crate::value::hash::Limits;
 use error::CommandError;
@@ -60,17 +63,4 @@ pub fn address(address: &Address) -> String {
         Address::Ip(socket) => alloc::format!("{socket}"),
         Address::Unix(path) => alloc::format!("{path}:0"),
     }
-}
-
-/// A client as log lines name it: its line of CLIENT LIST, in short.
-pub fn describe(session: &Session, now: Now) -> String {
-    alloc::format!(
-        "id={} addr={} laddr={} name={} age={} idle={}",
-        session.id,
-        address(&session.peer),
-        address(&session.local),
-        String::from_utf8_lossy(&session.name),
-        (now.mono_ms() - session.since_ms) / 1000,
-        (now.mono_ms() - session.active_ms) / 1000,
-    )
 }

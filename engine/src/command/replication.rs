@@ -25,7 +25,7 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             parts.replication.unset_primary(s.now, &mut parts.journal);
             // The commands behind this one in the pipeline are a primary's already.
             parts.set(condition::REPLICA, false);
-            let client = super::describe(s.session, s.now);
+            let client = super::describe(s.parts, s.session, s.now);
             s.parts.log(
                 LogLevel::Notice,
                 format!("MASTER MODE enabled (user request from '{client}')"),
@@ -57,7 +57,7 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .set_primary(s.now, &mut parts.journal, &host, port);
     parts.set(condition::REPLICA, true);
     parts.effects.wanted = false;
-    let client = super::describe(s.session, s.now);
+    let client = super::describe(s.parts, s.session, s.now);
     s.parts.log(
         LogLevel::Notice,
         format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"),
@@ -87,7 +87,7 @@ pub(super) fn replconf(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `PSYNC replicationid offset`, between servers. <https://redis.io/commands/psync/>
 pub(super) fn psync(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
-    let client = super::describe(s.session, s.now);
+    let client = super::describe(s.parts, s.session, s.now);
     let request = SyncRequest {
         conn: s.session.conn,
         peer: &s.session.peer,

@@ -6,7 +6,8 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
 use super::{
-    connection, expire, generic, hash, object, persistence, replication, scan, string, transaction,
+    client, connection, expire, generic, hash, object, persistence, replication, scan, string,
+    transaction,
 };
 
 /// All commands, by group.
@@ -63,6 +64,22 @@ static TRANSACTION: &[Command] = &commands! {
     "unwatch" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::unwatch);
 };
 
+static CLIENT: &[Command] = &commands! {
+    "client|getname" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::getname);
+    "client|help" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(client::help);
+    "client|id" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::id);
+    "client|info" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output"] Server(client::info);
+    "client|kill" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::kill);
+    "client|list" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] ["nondeterministic_output"] Server(client::list);
+    "client|no-evict" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::no_evict);
+    "client|reply" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::reply);
+    "client|setinfo" 4 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(client::setinfo);
+    "client|setname" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(client::setname);
+    "client|unblock" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::unblock);
+    "client|pause" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::pause);
+    "client|unpause" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::unpause);
+};
+
 static CONNECTION: &[Command] = &commands! {
     "ping" -1 [FAST] [FAST CONNECTION] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(connection::ping);
     "echo" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::echo);
@@ -71,6 +88,7 @@ static CONNECTION: &[Command] = &commands! {
     "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH] [FAST CONNECTION] [] [] Server(connection::quit);
     "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] [FAST CONNECTION] [] [] Server(connection::reset);
     "select" 2 [LOADING STALE FAST] [FAST CONNECTION] [] [] Server(connection::select);
+    "client" -2 [] [SLOW] [] [] Container => CLIENT;
 };
 
 static PERSISTENCE: &[Command] = &commands! {

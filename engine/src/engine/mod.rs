@@ -139,6 +139,7 @@ impl Engine {
             started: now,
             run_id: Random::new(seed, "run id").hex40(),
             active_expire: true,
+            pause: None,
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
@@ -255,6 +256,7 @@ impl Engine {
             return;
         }
         let now = self.now;
+        self.close_doomed(now);
         let replication = &mut self.parts.replication;
         if replication.deadline().is_some_and(|due| due <= now.mono_us) {
             replication.tick(now, &mut self.parts.journal);
@@ -322,13 +324,7 @@ impl Engine {
 
     /// Sets or clears the condition that holds commands back.
     fn update_pause(&mut self) {
-        let paused = self.parts.holds_writes();
-        self.parts.set(condition::PAUSED, paused);
-        if !paused {
-            for conn in self.parts.clients.conns() {
-                self.parts.clients.resume(conn);
-            }
-        }
+        self.parts.update_pause();
     }
 
     /// Carries out what a command wanted.
@@ -444,6 +440,16 @@ impl Engine {
         self.parts.outbox.push_back(Effect::Close { conn });
     }
 
+    /// Closes the connections that commands and limits have condemned.
+    fn close_doomed(&mut self, now: Now) {
+        while let Some(conn) = self.parts.clients.next_doomed() {
+            if self.is_link(conn) || self.parts.clients.get(conn).is_some() {
+                self.closed(now, conn, "");
+                self.parts.outbox.push_back(Effect::Close { conn });
+            }
+        }
+    }
+
     fn connected(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
         match self.links.kind(conn) {
             None => {}
@@ -517,6 +523,8 @@ impl Engine {
 
     /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
     fn housekeeping(&mut self, now: Now) {
+        self.parts.end_pause_if_over(now);
+        self.parts.wake_if_due(now);
         if now.mono_us < self.next_round_us {
             return;
         }
@@ -539,8 +547,8 @@ impl Engine {
     /// Deletes some of the keys that are due; true if there are more.
     fn expire_some(&mut self, now: Now) -> bool {
         if !self.parts.active_expire
-            || self.parts.is(condition::REPLICA)
-            || self.parts.is(condition::LOADING)
+            || self.parts.conditions & (condition::REPLICA | condition::LOADING | condition::PAUSED)
+                != 0
         {
             return false;
         }
@@ -638,6 +646,7 @@ impl Engine {
             .chain(self.parts.replication.deadline())
             .chain(self.parts.persistence.deadline())
             .chain(self.parts.cluster.as_ref().map(|c| c.deadline()))
+            .chain(self.parts.pauses_end_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
     }

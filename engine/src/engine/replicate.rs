@@ -81,7 +81,7 @@ impl Engine {
             Action::Close { conn } => self.close(conn),
             Action::Overrun { conn } => {
                 if let Some(session) = self.parts.clients.get(conn) {
-                    let client = crate::command::describe(session, now);
+                    let client = crate::command::describe(&self.parts, session, now);
                     self.parts.log(
                         crate::LogLevel::Warning,
                         alloc::format!("Client {client} scheduled to be closed ASAP for overcoming of output buffer limits."),

@@ -195,6 +195,16 @@ impl Output {
         chunks + self.tail.capacity()
     }
 
+    /// Bytes in the tail, and its capacity (`obl` and `rbs` in CLIENT LIST).
+    pub fn tail(&self) -> (usize, usize) {
+        let sent = if self.chunks.is_empty() {
+            self.offset
+        } else {
+            0
+        };
+        (self.tail.len() - sent, self.tail.capacity())
+    }
+
     /// Number of queued chunks besides the tail (`oll` in CLIENT LIST).
     pub fn chunks(&self) -> usize {
         self.chunks.len()

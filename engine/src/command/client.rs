@@ -1,0 +1,443 @@
+//! CLIENT: what is known about connections, and what may be done to them.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::connection::set_name;
+use super::context::{Parts, Pause, Server};
+use super::error::CommandError;
+use super::string::integer;
+use super::table::Outcome;
+use super::{address, help};
+use crate::client::{Blocked, ReplyMode, Session, alert};
+use crate::face::{Address, ConnId, Now};
+use crate::value::number::parse_i64;
+
+/// The classes of clients that LIST and KILL tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Normal,
+    Primary,
+    PubSub,
+    Replica,
+}
+
+impl Class {
+    fn parse(word: &[u8]) -> Result<Class, CommandError> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(Class::Normal),
+            b"slave" | b"replica" => Ok(Class::Replica),
+            b"pubsub" => Ok(Class::PubSub),
+            b"master" => Ok(Class::Primary),
+            _ => Err(CommandError::text(format!(
+                "ERR Unknown client type '{}'",
+                String::from_utf8_lossy(word)
+            ))),
+        }
+    }
+
+    fn of(session: &Session) -> Class {
+        if session.is(alert::REPLICA) {
+            Class::Replica
+        } else {
+            Class::Normal
+        }
+    }
+}
+
+/// The letters of a session's `flags`.
+fn letters(parts: &Parts, session: &Session) -> String {
+    let dirty = session
+        .watched
+        .iter()
+        .any(|w| parts.watches.version(w.db, &w.key) != w.version);
+    let flags = [
+        (session.is(alert::REPLICA), 'S'),
+        (session.is(alert::MULTI), 'x'),
+        (session.blocked.is_some(), 'b'),
+        (dirty, 'd'),
+        (session.is(alert::CLOSING), 'c'),
+        (matches!(session.peer, Address::Unix(_)), 'U'),
+        (session.is(alert::READONLY), 'r'),
+        (session.no_evict, 'e'),
+    ];
+    let set: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
+    if set.is_empty() { "N".into() } else { set }
+}
+
+/// A client as CLIENT LIST shows it, without the line's end.
+pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
+    let multi = session.multi.as_deref();
+    let queued: usize = multi.map_or(0, |m| m.queue.iter().map(|q| q.request.len()).sum());
+    let (tail, tail_capacity) = session.out.tail();
+    let chunks = session.out.chunks();
+    let command = session
+        .last_command
+        .and_then(|number| parts.index.all().get(usize::from(number)));
+    let mut line = format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+         qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
+         user=default redir=-1 resp={}",
+        session.id,
+        address(&session.peer),
+        address(&session.local),
+        session.conn.index(),
+        String::from_utf8_lossy(&session.name),
+        now.mono_ms().saturating_sub(session.since_ms) / 1000,
+        now.mono_ms().saturating_sub(session.active_ms) / 1000,
+        letters(parts, session),
+        session.db,
+        match multi {
+            Some(multi) => multi.queue.len() as i64,
+            None => -1,
+        },
+        session.query.len(),
+        session.query.capacity() - session.query.len(),
+        queued,
+        tail_capacity,
+        tail_capacity,
+        tail,
+        chunks,
+        if chunks > 0 { session.out.memory() } else { 0 },
+        session.memory(),
+        if session.out.pending() > 0 { "rw" } else { "r" },
+        command.map_or("NULL", |c| c.name),
+        if session.out.resp3 { 3 } else { 2 },
+    );
+    if !session.lib_name.is_empty() || !session.lib_ver.is_empty() {
+        let (name, version) = (&session.lib_name, &session.lib_ver);
+        line += &format!(
+            " lib-name={} lib-ver={}",
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(version)
+        );
+    }
+    line
+}
+
+/// All clients, the one that asks among them, by their numbers.
+fn everyone<'a>(s: &'a Server<'_>) -> Vec<&'a Session> {
+    let mut all: Vec<&Session> = s.parts.clients.iter().collect();
+    let at = all.partition_point(|other| other.id < s.session.id);
+    all.insert(at, &*s.session);
+    all
+}
+
+/// `CLIENT ID`. <https://redis.io/commands/client-id/>
+pub(super) fn id(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    s.session.out.int(s.session.id as i64);
+    Ok(())
+}
+
+/// `CLIENT INFO`. <https://redis.io/commands/client-info/>
+pub(super) fn info(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let line = describe(s.parts, s.session, s.now) + "\n";
+    s.session.out.verbatim(line.as_bytes());
+    Ok(())
+}
+
+/// `CLIENT LIST [TYPE type] [ID id …]`. <https://redis.io/commands/client-list/>
+pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let all = everyone(s);
+    let chosen: Vec<&Session> = match args {
+        [_, _] => all,
+        [_, _, word, class] if word.eq_ignore_ascii_case(b"type") => {
+            let class = Class::parse(class)?;
+            all.into_iter().filter(|c| Class::of(c) == class).collect()
+        }
+        [_, _, word, ids @ ..] if word.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+            let mut chosen = Vec::new();
+            for id in ids {
+                let id = parse_i64(id).ok_or(CommandError::fixed("ERR Invalid client ID"))?;
+                chosen.extend(all.iter().filter(|c| c.id as i64 == id));
+            }
+            chosen
+        }
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let mut text = String::new();
+    for client in chosen {
+        text += &describe(s.parts, client, s.now);
+        text.push('\n');
+    }
+    s.session.out.verbatim(text.as_bytes());
+    Ok(())
+}
+
+/// `CLIENT SETNAME name`. <https://redis.io/commands/client-setname/>
+pub(super) fn setname(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    set_name(s.session, args[2])?;
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT GETNAME`. <https://redis.io/commands/client-getname/>
+pub(super) fn getname(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    if s.session.name.is_empty() {
+        s.session.out.null();
+    } else {
+        s.session.out.bulk(&s.session.name);
+    }
+    Ok(())
+}
+
+/// `CLIENT SETINFO LIB-NAME name | LIB-VER version`, of Redis 7.2.
+/// <https://redis.io/commands/client-setinfo/>
+pub(super) fn setinfo(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let option = args[2].to_ascii_lowercase();
+    let field = match option.as_slice() {
+        b"lib-name" => &mut s.session.lib_name,
+        b"lib-ver" => &mut s.session.lib_ver,
+        _ => {
+            return Err(CommandError::text(format!(
+                "ERR Unrecognized option '{}'",
+                String::from_utf8_lossy(args[2])
+            )));
+        }
+    };
+    if !args[3].iter().all(u8::is_ascii_graphic) {
+        return Err(CommandError::text(format!(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            String::from_utf8_lossy(&option)
+        )));
+    }
+    *field = args[3].into();
+    s.session.out.ok();
+    Ok(())
+}
+
+/// Which clients CLIENT KILL means.
+#[derive(Default)]
+struct Filter<'a> {
+    addr: Option<&'a [u8]>,
+    class: Option<Class>,
+    id: Option<i64>,
+    laddr: Option<&'a [u8]>,
+    /// Seconds.
+    max_age: Option<i64>,
+    spare_self: bool,
+}
+
+impl<'a> Filter<'a> {
+    fn parse(args: &[&'a [u8]]) -> Result<Filter<'a>, CommandError> {
+        let mut filter = Filter {
+            spare_self: true,
+            ..Filter::default()
+        };
+        for pair in args.chunks(2) {
+            let &[option, value] = pair else {
+                return Err(CommandError::SYNTAX);
+            };
+            match option.to_ascii_lowercase().as_slice() {
+                b"id" => {
+                    let id = parse_i64(value).filter(|&id| id > 0);
+                    filter.id = Some(id.ok_or(CommandError::fixed(
+                        "ERR client-id should be greater than 0",
+                    ))?);
+                }
+                b"maxage" => {
+                    let age = parse_i64(value).ok_or(CommandError::fixed(
+                        "ERR maxage is not an integer or out of range",
+                    ))?;
+                    if age <= 0 {
+                        return Err(CommandError::fixed("ERR maxage should be greater than 0"));
+                    }
+                    filter.max_age = Some(age);
+                }
+                b"type" => filter.class = Some(Class::parse(value)?),
+                b"addr" => filter.addr = Some(value),
+                b"laddr" => filter.laddr = Some(value),
+                b"user" if value == b"default" => {}
+                b"user" => {
+                    return Err(CommandError::text(format!(
+                        "ERR No such user '{}'",
+                        String::from_utf8_lossy(value)
+                    )));
+                }
+                b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.spare_self = true,
+                b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.spare_self = false,
+                _ => return Err(CommandError::SYNTAX),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn matches(&self, client: &Session, now: Now) -> bool {
+        let is = |wanted: Option<&[u8]>, of: &Address| {
+            wanted.is_none_or(|wanted| wanted == address(of).as_bytes())
+        };
+        let age_s = (now.mono_ms().saturating_sub(client.since_ms) / 1000) as i64;
+        is(self.addr, &client.peer)
+            && is(self.laddr, &client.local)
+            && self.class.is_none_or(|class| class == Class::of(client))
+            && self.id.is_none_or(|id| id == client.id as i64)
+            && self.max_age.is_none_or(|age| age_s >= age)
+    }
+
+    /// Whether the link to our primary is meant, which is no session.
+    fn matches_primary_link(&self) -> bool {
+        self.class == Some(Class::Primary)
+            && self.addr.is_none()
+            && self.laddr.is_none()
+            && self.id.is_none()
+            && self.max_age.is_none()
+    }
+}
+
+/// `CLIENT KILL addr`, or `CLIENT KILL filter value [filter value …]`.
+/// <https://redis.io/commands/client-kill/>
+pub(super) fn kill(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let old_form = args.len() == 3;
+    let filter = if old_form {
+        Filter {
+            addr: Some(args[2]),
+            ..Filter::default()
+        }
+    } else {
+        Filter::parse(&args[2..])?
+    };
+    let own = s.session.id;
+    let condemned: Vec<(u64, ConnId)> = everyone(s)
+        .into_iter()
+        .filter(|c| filter.matches(c, s.now) && !(filter.spare_self && c.id == own))
+        .map(|c| (c.id, c.conn))
+        .collect();
+    let mut count = condemned.len() as i64;
+    for (id, conn) in condemned {
+        if id == own {
+            s.session.set(alert::CLOSING, true);
+        } else {
+            s.parts.clients.doom(conn);
+        }
+    }
+    if filter.matches_primary_link()
+        && let Some(conn) = s.parts.replication.primary_link()
+    {
+        s.parts.clients.doom(conn);
+        count += 1;
+    }
+    match (old_form, count) {
+        (true, 0) => return Err(CommandError::fixed("ERR No such client")),
+        (true, _) => s.session.out.ok(),
+        (false, _) => s.session.out.int(count),
+    }
+    Ok(())
+}
+
+/// `CLIENT REPLY ON | OFF | SKIP`. <https://redis.io/commands/client-reply/>
+pub(super) fn reply(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let session = &mut *s.session;
+    match args[2].to_ascii_lowercase().as_slice() {
+        b"on" => {
+            session.reply_mode = ReplyMode::On;
+            session.out.ok();
+        }
+        b"off" => session.reply_mode = ReplyMode::Off,
+        b"skip" => {
+            if session.reply_mode != ReplyMode::Off {
+                session.reply_mode = ReplyMode::SkipNext;
+            }
+        }
+        _ => return Err(CommandError::SYNTAX),
+    }
+    session.set(alert::MUTED, true);
+    Ok(())
+}
+
+/// `CLIENT NO-EVICT ON | OFF`. <https://redis.io/commands/client-no-evict/>
+pub(super) fn no_evict(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.no_evict = match args[2].to_ascii_lowercase().as_slice() {
+        b"on" => true,
+        b"off" => false,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`. <https://redis.io/commands/client-unblock/>
+pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let with_error = match args {
+        [_, _, _] => false,
+        [_, _, _, how] if how.eq_ignore_ascii_case(b"timeout") => false,
+        [_, _, _, how] if how.eq_ignore_ascii_case(b"error") => true,
+        [_, _, _, _] => {
+            return Err(CommandError::fixed(
+                "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            ));
+        }
+        _ => {
+            return Err(CommandError::fixed(
+                "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
+            ));
+        }
+    };
+    let id = integer(args[2])?;
+    let parts = &mut *s.parts;
+    let conn = u64::try_from(id)
+        .ok()
+        .and_then(|id| parts.clients.by_id(id));
+    let mut done = false;
+    if let Some(conn) = conn
+        && let Some(session) = parts.clients.get_mut(conn)
+        && let Some(&Blocked::Wait { offset, .. }) = session.blocked.as_deref()
+    {
+        if with_error {
+            let error = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+            session.out.error(error);
+            parts.stats.error(error);
+        } else {
+            let acked = parts.replication.acked_replicas(offset);
+            session.out.int(acked as i64);
+        }
+        parts.unblock(conn);
+        done = true;
+    }
+    s.session.out.int(i64::from(done));
+    Ok(())
+}
+
+/// `CLIENT PAUSE timeout [WRITE | ALL]`. <https://redis.io/commands/client-pause/>
+pub(super) fn pause(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let all = match args {
+        [_, _, _] => true,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => true,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => false,
+        [_, _, _, _] => {
+            return Err(CommandError::fixed(
+                "ERR CLIENT PAUSE mode must be WRITE or ALL",
+            ));
+        }
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let timeout = super::timeout_ms(args[2])?;
+    s.parts.pause = Some(Pause {
+        until_ms: s.now.mono_ms().saturating_add(timeout),
+        all,
+    });
+    s.parts.update_pause();
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT UNPAUSE`. <https://redis.io/commands/client-unpause/>
+pub(super) fn unpause(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    s.parts.pause = None;
+    s.parts.update_pause();
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT HELP`. <https://redis.io/commands/client-help/>
+pub(super) fn help(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    help::help(&mut s.session.out, "CLIENT", help::CLIENT);
+    Ok(())
+}
+
+/// Blocks the session that runs the command.
+pub(super) fn block(s: &mut Server<'_>, what: Blocked) {
+    s.session.blocked = Some(Box::new(what));
+    s.parts.blocked.push(s.session.conn);
+}
