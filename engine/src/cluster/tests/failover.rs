@@ -259,6 +259,53 @@ fn force_and_takeover_need_less_and_less() {
 }
 
 #[test]
+fn no_slot_is_without_an_owner_while_roles_change() {
+    // 2 hears of the change from the old primary only, not from the winner (KB-19).
+    for seed in 0..4 {
+        let mut world = created(seed);
+        world.cut_one_way(3, 2);
+        world
+            .order(3, |c, now| c.failover(now, false, false))
+            .unwrap();
+        for _ in 0..150 {
+            world.run(10);
+            assert!((0..6).all(|host| {
+                world
+                    .c(host)
+                    .info(world.now())
+                    .contains("slots_assigned:16384")
+            }));
+        }
+        assert_eq!(world.owner(2, 0), Some(3));
+    }
+}
+
+#[test]
+fn one_nodes_suspicion_is_no_failure() {
+    // 0 cannot hear 1; everyone else can (C10).
+    let mut world = created(8);
+    let one = world.id(1);
+    world.cut_one_way(1, 0);
+    world.run(6 * TIMEOUT);
+    assert!(world.flags_of(0, &one).unwrap().any(Flags::PFAIL));
+    assert!((0..6).all(|host| !world.flags_of(host, &one).unwrap().any(Flags::FAIL)));
+    assert!(world.is_primary(1) && world.writable(1, 6000));
+    assert_eq!(
+        world.order(2, |c, now| c.failure_reports(now, one.as_bytes())),
+        Ok(1)
+    );
+    world.heal();
+    world.until(3 * TIMEOUT, "the suspicion ends", |w| {
+        !w.flags_of(0, &one).unwrap().any(Flags::PFAIL)
+    });
+    world.run(3 * TIMEOUT);
+    assert_eq!(
+        world.order(2, |c, now| c.failure_reports(now, one.as_bytes())),
+        Ok(0)
+    );
+}
+
+#[test]
 fn wall_clocks_decide_nothing() {
     let mut world = created(5);
     world.wall_shift = -3_600_000_000;
