@@ -81,7 +81,7 @@ pub fn parse(text: &str) -> Result<Conf, Corrupt> {
         match words.first() {
             None => {}
             Some(first) if first.eq_ignore_ascii_case("vars") => {
-                if words.len() % 2 == 0 {
+                if words.len().is_multiple_of(2) {
                     return Err(corrupt());
                 }
                 for pair in words[1..].chunks_exact(2) {

@@ -30,12 +30,20 @@ pub enum Held {
 }
 
 impl Cluster {
-    /// Holds something until a version is durable.
+    /// Holds something until a version is durable. On a disk that takes nothing the queue stays short: of
+    /// requests, votes and promotions only the last one is of use, of claims two are enough.
     pub(super) fn hold(&mut self, version: u64, held: Held) {
         debug_assert!(
             self.held.back().is_none_or(|(last, _)| *last <= version),
             "versions rise"
         );
+        let same = |other: &Held| core::mem::discriminant(other) == core::mem::discriminant(&held);
+        let keep = usize::from(matches!(held, Held::Pong));
+        let mut seen = 0;
+        self.held.retain(|(_, other)| {
+            seen += usize::from(same(other));
+            !same(other) || seen <= keep
+        });
         self.held.push_back((version, held));
     }
 

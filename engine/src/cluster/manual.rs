@@ -72,10 +72,10 @@ impl Cluster {
     /// A replica of ours asks us to pause.
     pub(super) fn hear_mfstart(&mut self, now: Now, replica: NodeKey) {
         let me = self.nodes.my_key();
-        if !self
+        if self
             .nodes
             .get(replica)
-            .is_some_and(|node| node.primary == Some(me))
+            .is_none_or(|node| node.primary != Some(me))
         {
             return;
         }

@@ -1,20 +1,20 @@
 //! Redis Cluster, as a state machine that speaks Redis 7.0's bus.
 //!
-//! Nodes ping each other over links of their own ([`link`], [`bus`]); every ping says who the sender is,
+//! Nodes ping each other over links of their own (`link`, [`bus`]); every ping says who the sender is,
 //! which slots it or its primary owns and under which *config epoch*, and a little about other nodes
-//! ([`gossip`]). From that each node keeps the map ([`nodes`], [`slots`]): a slot belongs to the claim with
-//! the highest epoch ([`epoch`]). A node that does not answer is suspected, and failed once a majority of
-//! the primaries says so ([`failure`]); then its replicas stand for election ([`election`]), or one does at an
-//! operator's wish ([`manual`]). Whether keys may be served at all is [`state`]'s to say, and [`route`]
+//! (`gossip`). From that each node keeps the map ([`nodes`], [`slots`]): a slot belongs to the claim with
+//! the highest epoch (`epoch`). A node that does not answer is suspected, and failed once a majority of
+//! the primaries says so (`failure`); then its replicas stand for election (`election`), or one does at an
+//! operator's wish (`manual`). Whether keys may be served at all is `state`'s to say, and `route`
 //! sends clients where a key is.
 //!
 //! # What is written before it is said
 //!
-//! What a node must not forget is in nodes.conf ([`conf`], [`saver`]): epochs, its vote, who owns what. Every
+//! What a node must not forget is in nodes.conf (`conf`, `saver`): epochs, its vote, who owns what. Every
 //! change gets a version, and nothing that depends on a version leaves before it is durable:
 //!
-//! - a vote, a request for votes and a promotion are *held* until their version is ([`Held`]);
-//! - every other packet describes us as of the last durable version ([`gossip::Claims`]), so a slow disk
+//! - a vote, a request for votes and a promotion are *held* until their version is (`Held`);
+//! - every other packet describes us as of the last durable version (`gossip::Claims`), so a slow disk
 //!   delays news about us but never our answers.
 //!
 //! # The order of calls

@@ -77,8 +77,10 @@ impl Cluster {
         let node = self.nodes.node_mut(sender);
         node.data_received = Some(now.mono_ms());
         node.repl_offset = header.offset;
-        let newer = header.config_epoch > node.config_epoch;
-        if newer {
+        // A primary that says it is a replica now brings its successor's epoch, which is not for the slots that
+        // it still has here (see hand_over).
+        let own = header.primary.is_none() || node.is_replica();
+        if own && header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
             self.touch(true);
         }

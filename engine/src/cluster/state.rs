@@ -2,10 +2,10 @@
 //!
 //! They may not while a slot has no working owner (unless configured otherwise), nor while this node hears
 //! from no majority of the primaries that own slots. A primary goes by more than suspicions there: it holds
-//! a *lease* from each of them, from the time that the last answered ping left, for one node timeout. It
-//! runs out before any majority can have agreed to replace this node, since each of them heard from us no
-//! earlier than that (C6), and it is tested at every command, so that a process that was stopped and goes
-//! on serves nothing stale.
+//! a *lease* from each of them, from the time that the last answered ping left, for one node timeout and a
+//! little. It runs out before a majority can have elected a successor, since each of them heard from us no
+//! earlier than that, waits out the timeout, and the successor another half second (C6). It is tested at
+//! every command, so that a process that was stopped and goes on serves nothing stale.
 
 use super::node::Flags;
 use super::{Cluster, Decision};
@@ -18,6 +18,10 @@ use alloc::vec::Vec;
 const REJOIN_MS: core::ops::RangeInclusive<u64> = 500..=5000;
 /// A primary that starts serves only after this.
 const WRITABLE_MS: u64 = 2000;
+
+/// Milliseconds that a lease outlasts the node timeout, so that a late pong does not stop the service: less
+/// than the 500 for which every candidate waits.
+const LEASE_SLACK_MS: u64 = 250;
 
 /// The cluster's state as this node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -130,7 +134,7 @@ impl Cluster {
     /// Whether a majority of the primaries with slots is there, this node counted if it is one; sets the
     /// end of the lease.
     fn has_majority(&mut self, at: u64, primary: bool) -> bool {
-        let timeout = self.settings.node_timeout_ms;
+        let lease = self.settings.node_timeout_ms + LEASE_SLACK_MS;
         let bad = Flags::FAIL.with(Flags::PFAIL);
         let reachable = || {
             self.nodes
@@ -146,7 +150,7 @@ impl Cluster {
                 if node.flags.any(Flags::MYSELF) {
                     u64::MAX
                 } else {
-                    node.lease.map_or(0, |at| at + timeout)
+                    node.lease.map_or(0, |at| at + lease)
                 }
             })
             .collect();

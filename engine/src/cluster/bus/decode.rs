@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
                 });
             }
             let len = u32_at(rest, 0);
-            if len % 8 != 0 || len < 8 {
+            if !len.is_multiple_of(8) || len < 8 {
                 return Err(FrameError::Padding {
                     kind: self.kind.name(),
                     len,

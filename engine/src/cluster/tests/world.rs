@@ -269,6 +269,7 @@ impl World {
         self.hosts[host].cluster = None;
         self.hosts[host].incarnation += 1;
         self.hosts[host].disk.crash(survive);
+        self.hosts[host].paused = false;
         let dead: Vec<_> = self
             .ends
             .iter()
@@ -723,37 +724,34 @@ impl World {
         self.run(TIMEOUT);
     }
 
-    /// Every running host serves or follows, and all have the same map.
+    /// Every running host serves or follows, all have the same map of all slots, and no two primaries have
+    /// the same epoch.
     pub fn settled(&self) -> bool {
-        let up: Vec<usize> = (0..self.hosts.len())
-            .filter(|host| self.is_up(*host))
+        let up: Vec<&Cluster> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.cluster.as_deref())
             .collect();
-        let maps: BTreeSet<Vec<Option<NodeId>>> =
-            up.iter().map(|host| self.map_of(*host)).collect();
-        maps.len() == 1
-            && maps.iter().all(|map| map.iter().all(Option::is_some))
+        let maps: Vec<BTreeMap<NodeId, (u64, &slots::SlotSet)>> = up
+            .iter()
+            .map(|c| {
+                let owners = c.nodes().iter().filter(|(_, node)| node.votes());
+                owners
+                    .map(|(_, node)| (node.id, (node.config_epoch, &node.slots)))
+                    .collect()
+            })
+            .collect();
+        let whole = |map: &BTreeMap<NodeId, (u64, &slots::SlotSet)>| {
+            let epochs: BTreeSet<u64> = map.values().map(|(epoch, _)| *epoch).collect();
+            let slots: u32 = map.values().map(|(_, slots)| u32::from(slots.len())).sum();
+            slots == u32::from(SLOTS) && epochs.len() == map.len()
+        };
+        maps.windows(2).all(|pair| pair[0] == pair[1])
+            && maps.iter().all(whole)
+            && up.iter().all(|c| c.state(self.now()) == State::Ok)
             && up
                 .iter()
-                .all(|host| self.c(*host).state(self.now()) == State::Ok)
-            && up.iter().all(|host| {
-                let me = self.c(*host).nodes().me();
-                let unique = self
-                    .c(*host)
-                    .nodes()
-                    .iter()
-                    .filter(|(_, n)| n.votes())
-                    .map(|(_, n)| n.config_epoch);
-                let epochs: Vec<u64> = unique.collect();
-                epochs.len() == epochs.iter().collect::<BTreeSet<_>>().len()
-                    && (me.is_primary() || me.primary.is_some())
-            })
-    }
-
-    pub fn map_of(&self, host: usize) -> Vec<Option<NodeId>> {
-        let nodes = self.c(host).nodes();
-        (0..SLOTS)
-            .map(|slot| nodes.slots.owner(slot).map(|key| nodes.node(key).id))
-            .collect()
+                .all(|c| c.nodes().me().is_primary() || c.nodes().me().primary.is_some())
     }
 
     pub fn is_primary(&self, host: usize) -> bool {
@@ -761,7 +759,8 @@ impl World {
     }
 
     pub fn owner(&self, host: usize, slot: u16) -> Option<usize> {
-        let id = self.map_of(host)[usize::from(slot)]?;
+        let nodes = self.c(host).nodes();
+        let id = nodes.node(nodes.slots.owner(slot)?).id;
         (0..self.hosts.len()).find(|other| self.is_up(*other) && self.id(*other) == id)
     }
 
@@ -774,6 +773,7 @@ impl World {
         };
         self.is_up(host)
             && self.hosts[host].following.is_none()
+            && !self.hosts[host].paused
             && self.c(host).route(self.now(), &request) == Route::Local
     }
 
