@@ -91,8 +91,6 @@ pub struct Engine {
     overdue_at_load: Vec<(usize, Vec<u8>)>,
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
-    /// The durable offset that replies were released for last.
-    released: u64,
     /// A shutdown under way.
     shutdown: Option<Shutdown>,
     /// Slots that went to other nodes, whose keys are being deleted.
@@ -180,7 +178,6 @@ impl Engine {
             loader: None,
             overdue_at_load: Vec::new(),
             load_goes_on: false,
-            released: 0,
             shutdown: None,
             deleting_slots: Vec::new(),
             link: None,
