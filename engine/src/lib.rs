@@ -32,6 +32,8 @@ pub mod command;
 pub mod config;
 mod engine;
 mod face;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod journal;
 pub mod persistence;
 #[cfg(feature = "verify")]

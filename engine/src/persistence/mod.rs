@@ -19,12 +19,12 @@
 //! `aof`; what is forgiven when loading, in `load`.
 
 mod aof;
-mod aof_reader;
+pub(crate) mod aof_reader;
 mod appender;
 mod chain;
 mod info;
 mod load;
-mod manifest;
+pub(crate) mod manifest;
 mod outbox;
 mod save;
 mod stream;
