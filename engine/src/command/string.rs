@@ -436,7 +436,7 @@ fn edit(
         Some(place) => d
             .store
             .set_at(d.db, key, place, value, Deadline::Keep, access),
-        None => d.store.insert(d.db, key, value, None, access),
+        None => d.store.set(d.db, key, value, Deadline::Clear, access),
     };
     d.store.set_raw(d.db, place);
     d.changed(key.bytes);
@@ -538,7 +538,9 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], by: i64) -> Outcome {
         Some(place) => d
             .store
             .set_at(d.db, key, place, Value::Int(new), Deadline::Keep, access),
-        None => d.store.insert(d.db, key, Value::Int(new), None, access),
+        None => d
+            .store
+            .set(d.db, key, Value::Int(new), Deadline::Clear, access),
     };
     d.changed(key.bytes);
     d.out.int(new);

@@ -3,7 +3,7 @@
 //! ```text
 //! hash:  | directory bits (depth) | tag: 16 bits | …                    | low 8: fingerprint |
 //!
-//! directory ──► segment: 1–63 buckets of 64 bytes, filled to about 0.85
+//! directory ──► segment: 1–64 buckets of 64 bytes, filled to about 0.85
 //!               bucket:  [7 fingerprints, overflow flag][7 × (tag in the high 16 bits, entry pointer)]
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! (`tag × buckets >> 16`), so any number of buckets will do and the order of buckets is the order of
 //! hashes. An entry that finds its home full goes to one of the next buckets, and the overflow flag
 //! says that a search must go on. A segment without room grows by a few buckets (tags suffice: no
-//! key is touched) up to 63, then splits in two by the next hash bit. Growth is thus one bounded step
+//! key is touched) up to 64, then splits in two by the next hash bit. Growth is thus one bounded step
 //! at a time, and segments stay nearly full whatever the number of keys.
 //!
 //! A directory has at most 2¹⁴ places; a segment that must split beyond that becomes a directory of
@@ -34,13 +34,20 @@ use super::entry::{Entry, EntryMut, EntryRef};
 /// Slots of a bucket.
 const SLOTS: usize = 7;
 /// Buckets of a segment before it splits.
-const MAX_BUCKETS: u16 = 63;
+const MAX_BUCKETS: u16 = 64;
+/// Most buckets of a segment: what a split leaves on one side may need more than it had, for once.
+/// With so many, an entry may be in any of them, so all that filled the smaller segment find room.
+const ROOMY: usize = 96;
 /// Buckets that an entry may be in, from its home on.
 const PROBES: u16 = 5;
 /// Most hash bits that one directory resolves.
 const DIRECTORY_BITS: u32 = 14;
-/// Most hash bits that directories resolve together; beyond, a segment grows without splitting.
-const MAX_DEPTH: u32 = 32;
+/// Most hash bits that directories resolve together. A slot of a cluster reaches it with seven
+/// billion keys, a table without slots with more than any memory holds.
+const MAX_DEPTH: u32 = 38;
+
+/// Low bits of a position that are always zero: a depth and a tag fill what is above them.
+pub const POSITION_ZEROS: u32 = 64 - MAX_DEPTH - 16;
 
 const TAG_SHIFT: u32 = 48;
 const ADDRESS: usize = (1 << TAG_SHIFT) - 1;
@@ -108,80 +115,103 @@ impl Bucket {
     }
 }
 
-/// The buckets of a segment, each on one cache line.
+/// Buckets that are allocated together: eight cache lines, one size class, so that what one segment
+/// gives back another can take, whatever sizes segments have.
+const GROUP: usize = 8;
+
+/// The buckets of a segment: up to twelve groups of eight; fewer than eight buckets are one small group.
 ///
-/// Allocators waste much on alignments beyond their own, so the block is asked for with 56 bytes to
-/// spare, and the first bucket is put on the first line that begins in it; the numbers of buckets are
-/// such that this fills the allocator's size classes ([`next_size`]).
-///
-/// Invariant: `first` is 64-byte aligned and is the start of `len` initialised buckets inside a block of
-/// [`Buckets::layout`] that begins `skipped` bytes before it and is ours alone.
+/// Invariant: the first `len.div_ceil(8)` pointers are blocks of [`Buckets::layout`], ours alone, with
+/// `min(len, 8)` initialised buckets each; `len` is 1, 2, 4, or a multiple of 8.
 struct Buckets {
-    first: ptr::NonNull<Bucket>,
+    groups: [*mut Bucket; ROOMY / GROUP],
     len: u16,
-    skipped: u8,
 }
 
 impl Buckets {
+    /// The block of a group in a segment of `len` buckets. Powers of two: aligned without waste.
     fn layout(len: u16) -> Layout {
-        // Invariant: at most 2^16 buckets.
-        Layout::from_size_align(usize::from(len) * size_of::<Bucket>() + 56, 8)
-            .expect("a few megabytes")
+        let bytes = usize::from(len).min(GROUP) * size_of::<Bucket>();
+        // Invariant: 64 to 512 bytes.
+        Layout::from_size_align(bytes, 64).expect("a group is small")
     }
 
     fn new(len: u16) -> Buckets {
-        let layout = Buckets::layout(len);
-        // SAFETY: the layout's size is not zero.
-        let block = unsafe { alloc::alloc::alloc(layout) };
-        let skipped = block.addr().wrapping_neg() & 63;
-        let Some(first) = ptr::NonNull::new(block.wrapping_add(skipped).cast::<Bucket>()) else {
-            alloc::alloc::handle_alloc_error(layout)
+        let mut buckets = Buckets {
+            groups: [ptr::null_mut(); ROOMY / GROUP],
+            len,
         };
+        for group in 0..usize::from(len).div_ceil(GROUP) {
+            buckets.add_group(group);
+        }
+        buckets
+    }
+
+    fn add_group(&mut self, group: usize) {
+        let layout = Buckets::layout(self.len);
+        // SAFETY: the layout's size is not zero.
+        let block = unsafe { alloc::alloc::alloc(layout) }.cast::<Bucket>();
         if block.is_null() {
             alloc::alloc::handle_alloc_error(layout);
         }
-        for i in 0..usize::from(len) {
-            // SAFETY: an 8-aligned block is at most 56 bytes before a line's begin, so all buckets
-            // end inside the block.
-            unsafe { first.add(i).write(EMPTY) };
+        for i in 0..usize::from(self.len).min(GROUP) {
+            // SAFETY: the block was allocated for so many buckets.
+            unsafe { block.add(i).write(EMPTY) };
         }
-        Buckets {
-            first,
-            len,
-            skipped: skipped as u8,
+        self.groups[group] = block;
+    }
+
+    /// Another number of buckets, all empty; what they held must be elsewhere.
+    fn reset(&mut self, len: u16) {
+        if usize::from(len.min(self.len)) < GROUP {
+            *self = Buckets::new(len);
+            return;
         }
+        let (old, new) = (usize::from(self.len) / GROUP, usize::from(len) / GROUP);
+        for group in new..old {
+            // SAFETY: the invariant; the pointer is forgotten.
+            unsafe { alloc::alloc::dealloc(self.groups[group].cast(), Buckets::layout(self.len)) };
+            self.groups[group] = ptr::null_mut();
+        }
+        self.len = len;
+        for group in old..new {
+            self.add_group(group);
+        }
+        for b in 0..usize::from(len) {
+            *self.at_mut(b) = EMPTY;
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    #[inline]
+    fn at(&self, b: usize) -> &Bucket {
+        assert!(b < self.len());
+        // SAFETY: the invariant, and the bound just checked.
+        unsafe { &*self.groups[b / GROUP].add(b % GROUP) }
+    }
+
+    #[inline]
+    fn at_mut(&mut self, b: usize) -> &mut Bucket {
+        assert!(b < self.len());
+        // SAFETY: as above, and `&mut self`.
+        unsafe { &mut *self.groups[b / GROUP].add(b % GROUP) }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Bucket> {
+        (0..self.len()).map(|b| self.at(b))
     }
 }
 
 impl Drop for Buckets {
     fn drop(&mut self) {
-        // SAFETY: the invariant says where the block begins; it was allocated with this layout.
-        unsafe {
-            let block = self
-                .first
-                .as_ptr()
-                .cast::<u8>()
-                .sub(usize::from(self.skipped));
-            alloc::alloc::dealloc(block, Buckets::layout(self.len));
+        for group in self.groups.iter().take_while(|g| !g.is_null()) {
+            // SAFETY: the invariant.
+            unsafe { alloc::alloc::dealloc(group.cast(), Buckets::layout(self.len)) };
         }
-    }
-}
-
-impl core::ops::Deref for Buckets {
-    type Target = [Bucket];
-
-    #[inline]
-    fn deref(&self) -> &[Bucket] {
-        // SAFETY: the invariant.
-        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), usize::from(self.len)) }
-    }
-}
-
-impl core::ops::DerefMut for Buckets {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [Bucket] {
-        // SAFETY: the invariant, and `&mut self`.
-        unsafe { core::slice::from_raw_parts_mut(self.first.as_ptr(), usize::from(self.len)) }
     }
 }
 
@@ -227,6 +257,9 @@ impl Segment {
     }
 
     fn probes(&self) -> usize {
+        if self.buckets.len() == ROOMY {
+            return ROOMY;
+        }
         usize::from(PROBES).min(self.buckets.len())
     }
 
@@ -235,7 +268,7 @@ impl Segment {
     fn place(&mut self, entry: *mut u8, tag: u16, fingerprint: u8) -> Option<(u16, u8)> {
         let mut b = self.home(tag);
         for _ in 0..self.probes() {
-            let bucket = &mut self.buckets[b];
+            let bucket = self.buckets.at_mut(b);
             if let Some(slot) = bucket.free_slot() {
                 bucket.put(slot, with_tag(entry, tag), fingerprint);
                 self.len += 1;
@@ -249,23 +282,26 @@ impl Segment {
 
     /// The same entries in another number of buckets, at least `buckets`.
     fn resize(&mut self, mut buckets: u16) {
-        'retry: loop {
-            let mut new = Segment::new(self.depth, buckets);
-            for bucket in self.buckets.iter() {
-                for (i, &slot) in bucket.slots.iter().enumerate() {
-                    let fingerprint = bucket.fingerprint(i);
-                    if !slot.is_null()
-                        && new
-                            .place(untagged(slot), tag_of(slot), fingerprint)
-                            .is_none()
-                    {
-                        buckets = next_size(buckets);
-                        continue 'retry;
-                    }
-                }
+        let mut entries: Vec<(*mut u8, u8)> = Vec::with_capacity(self.len as usize);
+        for bucket in self.buckets.iter() {
+            let filled = bucket
+                .slots
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| !s.is_null());
+            entries.extend(filled.map(|(i, &slot)| (slot, bucket.fingerprint(i))));
+        }
+        loop {
+            self.buckets.reset(buckets);
+            self.len = 0;
+            let fits = entries.iter().all(|&(slot, fingerprint)| {
+                self.place(untagged(slot), tag_of(slot), fingerprint)
+                    .is_some()
+            });
+            if fits {
+                return;
             }
-            *self = new;
-            return;
+            buckets = next_size(buckets);
         }
     }
 
@@ -274,14 +310,12 @@ impl Segment {
     }
 }
 
-/// The sizes that segments have: the smallest above `buckets`. With the 56 bytes that alignment may
-/// cost, each fills a size class of the allocator.
+/// The sizes that segments have: the smallest above `buckets`.
 fn next_size(buckets: u16) -> u16 {
     match buckets {
-        0..5 => buckets + 1,
-        5..15 => buckets.next_multiple_of(2) + 1,
-        15..31 => (buckets + 1).next_multiple_of(4) + 3,
-        _ => (buckets + 1).next_multiple_of(8) + 7,
+        0 => 1,
+        1..8 => (buckets + 1).next_power_of_two(),
+        _ => (buckets + 1).next_multiple_of(GROUP as u16),
     }
 }
 
@@ -380,7 +414,7 @@ impl Table {
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         let segment = &self.segments[self.segment_index(hash)];
-        prefetch(ptr::from_ref(&segment.buckets[segment.home(segment.tag(hash))]).cast());
+        prefetch(ptr::from_ref(segment.buckets.at(segment.home(segment.tag(hash)))).cast());
     }
 
     /// Asks the processor for the entry that a hash leads to; the bucket should be near by now.
@@ -388,7 +422,7 @@ impl Table {
     pub fn prefetch_entry(&self, hash: u64) {
         let segment = &self.segments[self.segment_index(hash)];
         let tag = segment.tag(hash);
-        let bucket = &segment.buckets[segment.home(tag)];
+        let bucket = segment.buckets.at(segment.home(tag));
         let mut matches = bucket.matches(hash as u8);
         while matches != 0 {
             let slot = bucket.slots[(matches.trailing_zeros() / 8) as usize];
@@ -416,7 +450,7 @@ impl Table {
         let tag = segment.tag(hash);
         let mut b = segment.home(tag);
         for _ in 0..segment.probes() {
-            let bucket = &segment.buckets[b];
+            let bucket = segment.buckets.at(b);
             let mut matches = bucket.matches(hash as u8);
             while matches != 0 {
                 let i = (matches.trailing_zeros() / 8) as usize;
@@ -443,7 +477,9 @@ impl Table {
 
     #[inline]
     fn slot(&self, place: Place) -> *mut u8 {
-        let bucket = &self.segments[place.segment as usize].buckets[usize::from(place.bucket)];
+        let bucket = self.segments[place.segment as usize]
+            .buckets
+            .at(usize::from(place.bucket));
         let slot = bucket.slots[usize::from(place.slot)];
         assert!(!slot.is_null(), "a place outlived its entry");
         slot
@@ -467,7 +503,7 @@ impl Table {
     pub fn replace(&mut self, place: Place, entry: Entry) -> Entry {
         let old = self.slot(place);
         let segment = &mut self.segments[place.segment as usize];
-        segment.buckets[usize::from(place.bucket)].slots[usize::from(place.slot)] =
+        segment.buckets.at_mut(usize::from(place.bucket)).slots[usize::from(place.slot)] =
             with_tag(entry.into_raw(), tag_of(old));
         // SAFETY: the table no longer holds `old`.
         unsafe { Entry::from_raw(untagged(old)) }
@@ -477,14 +513,14 @@ impl Table {
     pub fn remove(&mut self, place: Place) -> Entry {
         let old = self.slot(place);
         let segment = &mut self.segments[place.segment as usize];
-        let bucket = &mut segment.buckets[usize::from(place.bucket)];
+        let bucket = segment.buckets.at_mut(usize::from(place.bucket));
         bucket.put(usize::from(place.slot), ptr::null_mut(), 0);
         segment.len -= 1;
         self.len -= 1;
         let (len, buckets) = (segment.len as usize, segment.buckets.len());
         if buckets > 2 && len * 3 < buckets * SLOTS {
             let before = segment.bytes();
-            segment.resize((len * 3 / 2 / SLOTS + 1) as u16);
+            segment.resize(next_size((len * 3 / 2 / SLOTS) as u16));
             self.bytes = self.bytes + segment.bytes() - before;
         }
         // SAFETY: the table no longer holds `old`.
@@ -508,7 +544,11 @@ impl Table {
                 };
             }
             let buckets = segment.buckets.len() as u16;
-            if buckets < MAX_BUCKETS || u32::from(segment.depth) >= MAX_DEPTH {
+            assert!(
+                u32::from(segment.depth) < MAX_DEPTH,
+                "a segment at the greatest depth is full"
+            );
+            if buckets < MAX_BUCKETS {
                 let before = segment.bytes();
                 segment.resize(next_size(buckets));
                 self.bytes = self.bytes + segment.bytes() - before;
@@ -530,7 +570,7 @@ impl Table {
                 .filter(|s| !s.is_null())
                 .for_each(|&s| prefetch(untagged(s)));
         }
-        let size = MAX_BUCKETS / 2 + 8;
+        let size = MAX_BUCKETS / 2;
         let mut halves = [Segment::new(depth + 1, size), Segment::new(depth + 1, size)];
         for &slot in old
             .buckets
@@ -588,7 +628,7 @@ impl Table {
     }
 
     /// Gives the entries of one bucket's worth of hashes from `position` on, and the position after
-    /// them; `None` after the last. Positions go from 0 up; their low 16 bits are zero.
+    /// them; `None` after the last. Positions go from 0 up; their low [`POSITION_ZEROS`] bits are zero.
     pub fn walk(&self, position: u64, mut visit: impl FnMut(Place, EntryRef<'_>)) -> Option<u64> {
         let index = self.segment_index(position);
         let segment = &self.segments[index];
@@ -597,7 +637,7 @@ impl Table {
         let home = segment.home(from);
         let mut b = home;
         for _ in 0..segment.probes() {
-            let bucket = &segment.buckets[b];
+            let bucket = segment.buckets.at(b);
             for (i, &slot) in bucket.slots.iter().enumerate() {
                 let tag = tag_of(slot);
                 if !slot.is_null() && segment.home(tag) == home && tag >= from {
@@ -644,7 +684,7 @@ impl Table {
         let mut at = (random() % slots as u64) as usize;
         loop {
             let (b, i) = (at / SLOTS, at % SLOTS);
-            if !segment.buckets[b].slots[i].is_null() {
+            if !segment.buckets.at(b).slots[i].is_null() {
                 return Some(Place {
                     segment: index as u32,
                     bucket: b as u16,
@@ -667,17 +707,20 @@ impl Table {
     pub fn free_some(&mut self, budget: usize) -> bool {
         let mut freed = 0;
         while let Some(segment) = self.segments.last_mut() {
-            for slot in segment
-                .buckets
-                .iter_mut()
-                .flat_map(|b| &mut b.slots)
-                .filter(|s| !s.is_null())
-            {
-                let raw = untagged(core::mem::replace(slot, ptr::null_mut()));
-                // SAFETY: the table no longer holds the entry.
-                drop(unsafe { Entry::from_raw(raw) });
-                freed += 1;
-                self.len -= 1;
+            for b in 0..segment.buckets.len() {
+                for slot in segment
+                    .buckets
+                    .at_mut(b)
+                    .slots
+                    .iter_mut()
+                    .filter(|s| !s.is_null())
+                {
+                    let raw = untagged(core::mem::replace(slot, ptr::null_mut()));
+                    // SAFETY: the table no longer holds the entry.
+                    drop(unsafe { Entry::from_raw(raw) });
+                    freed += 1;
+                    self.len -= 1;
+                }
             }
             self.bytes = self
                 .bytes
@@ -797,7 +840,7 @@ mod tests {
             t.remove(place);
         }
         t.invariants(hash);
-        assert!(t.bytes() < 200_000, "{} bytes for 1000 entries", t.bytes());
+        assert!(t.bytes() < 300_000, "{} bytes for 1000 entries", t.bytes());
     }
 
     #[test]
