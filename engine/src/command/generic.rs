@@ -171,11 +171,11 @@ fn int32(arg: &[u8]) -> Result<i64, CommandError> {
     Ok(n)
 }
 
-/// The number of a database that there is.
+/// The number of a database within the configured range. (Cluster mode uses only the first.)
 fn database(d: &Data<'_>, n: i64) -> Result<usize, CommandError> {
     usize::try_from(n)
         .ok()
-        .filter(|&db| db < d.store.databases().len())
+        .filter(|&db| db < d.config.databases as usize)
         .ok_or(CommandError::DB_INDEX)
 }
 
@@ -214,6 +214,11 @@ pub(super) fn copy(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             return Err(CommandError::SYNTAX);
         }
     }
+    if d.config.cluster_enabled && db != 0 {
+        return Err(CommandError::fixed(
+            "ERR Copying to another database is not allowed in cluster mode",
+        ));
+    }
     if db == d.db && args[1] == args[2] {
         return Err(SAME_OBJECT);
     }
@@ -242,11 +247,10 @@ fn touch_database(d: &mut Data<'_>, db: usize, by: Option<usize>) {
         let key = d.key(&name);
         // A key that was not there is still not there if what comes in its place is overdue.
         let appears = by.is_some_and(|by| match d.store.find(by, key) {
-            Some(place) => !d
-                .store
-                .entry(by, place)
-                .deadline()
-                .is_some_and(|at| at < d.now.unix_ms()),
+            Some(place) => {
+                let deadline = d.store.entry(by, place).deadline();
+                deadline.is_none_or(|at| at >= d.now.unix_ms())
+            }
             None => false,
         });
         if appears || d.store.find(db, key).is_some() {

@@ -8,7 +8,10 @@ use core::fmt::Write as _;
 
 use super::effects::encode;
 use crate::config::Config;
-use crate::face::{Address, ConnId, Input, Listener, Now};
+use crate::face::{
+    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener,
+    Now, OpenMode,
+};
 use crate::{Engine, resp};
 
 /// The time at which [`run`] runs its commands.
@@ -40,7 +43,33 @@ pub fn engine_with(config: Config) -> Engine {
             local: ip(),
         },
     );
+    settle(&mut engine);
     engine
+}
+
+/// Answers what the engine wants of the disk, which is empty and forgets all, until it wants no more.
+fn settle(engine: &mut Engine) {
+    while let Some(effect) = engine.poll_effect() {
+        let Effect::Disk { op, request } = effect else {
+            continue;
+        };
+        let missing = DiskError {
+            kind: DiskErrorKind::NotFound,
+            written: 0,
+            message: "No such file or directory".into(),
+        };
+        let result = match request {
+            DiskRequest::Open {
+                mode: OpenMode::Read,
+                ..
+            } => Err(missing),
+            DiskRequest::Open { .. } => Ok(DiskReply::Opened { len: 0 }),
+            DiskRequest::List { .. } => Ok(DiskReply::Names(Vec::new())),
+            DiskRequest::Read { .. } => Ok(DiskReply::Data(Vec::new())),
+            _ => Ok(DiskReply::Done),
+        };
+        engine.handle(NOW, Input::Disk { op, result });
+    }
 }
 
 /// Carries out a command (words with quotes as `redis-cli` reads them) and shows the reply: RESP, with
@@ -69,7 +98,7 @@ pub fn run_and_journal(engine: &mut Engine, now: Now, command: &str) -> (String,
     drop(turn);
     // Before the engine finds out that nobody needs it.
     let effects = journalled(engine, from);
-    while engine.poll_effect().is_some() {}
+    settle(engine);
     while engine.poll_output().is_some() {}
     let reply: Vec<u8> = engine.output(conn()).flatten().copied().collect();
     engine.sent(conn(), reply.len());
