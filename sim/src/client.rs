@@ -285,6 +285,7 @@ impl Client {
             ended: None,
             outcome: Outcome::Pending,
             node,
+            conn: None,
             stamp: 0,
         });
         self.in_flight += 1;
@@ -343,6 +344,7 @@ impl Client {
         }
         link.out.extend(bytes);
         link.expect(What::Operation { op, tries }, want, env.now);
+        env.history.ops[op].conn = Some(link.end.conn);
         link.flush(env);
     }
 

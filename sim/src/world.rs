@@ -231,6 +231,7 @@ impl<'p> World<'p> {
             for (at, event) in self.net.schedule.drain(..) {
                 self.queue.push(at, event.into());
             }
+            self.history.deaf.extend(self.net.deaf.drain(..));
             let Some((host, end, notice)) = self.net.notices.pop_front() else {
                 return;
             };
