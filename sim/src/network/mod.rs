@@ -565,8 +565,9 @@ impl Network {
         }
     }
 
-    /// Ends every network fault.
+    /// Ends every network fault, and takes the links' limit of bandwidth away.
     pub fn heal(&mut self, now: Micros) {
+        self.settings.link.bandwidth = 0;
         for link in &mut self.links {
             link.blocks = 0;
             link.settings = self.settings.link;
