@@ -531,7 +531,11 @@ impl<'p> World<'p> {
                 .push(Violation::safety("D3", self.now, text));
         }
         // Something restarts it: its supervisor, or the operator (see also `undo`).
-        let wait = if self.phase == Phase::Chaos { SEC } else { 10 * MS };
+        let wait = if self.phase == Phase::Chaos {
+            SEC
+        } else {
+            10 * MS
+        };
         self.queue.push(self.now + wait, Event::Boot { node: id });
     }
 
@@ -763,7 +767,10 @@ impl<'p> World<'p> {
                 self.enter(Phase::Over);
             } else if (now - self.phase_since) % (5 * SEC) < 100 * MS {
                 // A node whose disk has failed it calls its end off until it has written everything anew.
-                self.leaving.clone().into_keys().for_each(|node| self.terminate(node));
+                self.leaving
+                    .clone()
+                    .into_keys()
+                    .for_each(|node| self.terminate(node));
             }
         }
         if self.phase_since + self.plan.recovery_us < now && self.phase != Phase::Over {
