@@ -133,6 +133,7 @@ impl Client {
     /// Drops what is left of the plan and reads all of these groups until each has answered once.
     pub fn audit(&mut self, now: Micros, groups: impl IntoIterator<Item = u16>) {
         self.plan.clear();
+        self.settings.timeout_us = self.settings.timeout_us.max(5 * SEC);
         self.audits.extend(groups);
         self.next_issue = now;
         self.wake_at = Some(now);
@@ -285,6 +286,7 @@ impl Client {
             ended: None,
             outcome: Outcome::Pending,
             node,
+            conn: None,
             stamp: 0,
         });
         self.in_flight += 1;
@@ -343,6 +345,7 @@ impl Client {
         }
         link.out.extend(bytes);
         link.expect(What::Operation { op, tries }, want, env.now);
+        env.history.ops[op].conn = Some(link.end.conn);
         link.flush(env);
     }
 

@@ -5,8 +5,10 @@
 //! tree; after a split brain two grow from one.
 
 use crate::model::Argv;
+use crate::network::ConnRef;
 use crate::resp::Reply;
 use crate::time::Micros;
+use std::collections::BTreeMap;
 
 /// All that the checkers of client-visible behaviour need.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub struct History {
     pub reigns: Vec<Reign>,
     /// Where a node stood when it sent the bytes that carry this stamp.
     pub stamps: Vec<Stamp>,
+    /// When the server's end of a connection was closed: what was sent on it is not executed later.
+    pub deaf: BTreeMap<ConnRef, Micros>,
 }
 
 /// One operation: a command, or a transaction, on the keys of one group.
@@ -38,6 +42,8 @@ pub struct Op {
     pub outcome: Outcome,
     /// The node that it was last sent to.
     pub node: u16,
+    /// The connection that it was last sent on.
+    pub conn: Option<ConnRef>,
     /// The stamp of the bytes that held the reply.
     pub stamp: u32,
 }
@@ -140,6 +146,17 @@ impl History {
         (reign < self.reigns.len()).then_some(reign)
     }
 
+    /// The moment after which an operation cannot be executed any more.
+    pub fn due(&self, op: &Op) -> Micros {
+        match self.answered_in(op) {
+            Some(_) => op.ended.unwrap_or(Micros::MAX),
+            None => op
+                .conn
+                .and_then(|conn| self.deaf.get(&conn).copied())
+                .unwrap_or(Micros::MAX),
+        }
+    }
+
     /// The reigns in which an operation may have been executed.
     pub fn reigns_of<'a>(&'a self, op: &'a Op) -> impl Iterator<Item = usize> + 'a {
         let answered = match op.outcome {
@@ -149,9 +166,10 @@ impl History {
                 .map(|stamp| stamp.reign as usize),
             _ => None,
         };
+        let due = self.due(op);
         let overlaps = move |reign: &Reign| {
             reign.node == op.node
-                && reign.start <= op.ended.unwrap_or(Micros::MAX)
+                && reign.start <= due
                 && reign.end.is_none_or(|end| end >= op.invoke)
         };
         (0..self.reigns.len()).filter(move |&index| match answered {

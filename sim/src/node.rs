@@ -60,6 +60,8 @@ pub struct Node {
     pub wake_at: Option<Micros>,
     /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
     pub dies_after: Option<(u32, bool)>,
+    /// Its process was asked to end.
+    pub asked: bool,
     /// The last lines of its log.
     pub log: VecDeque<String>,
     brain: Option<Brain>,
@@ -118,6 +120,7 @@ impl Node {
             paused_until: 0,
             wake_at: None,
             dies_after: None,
+            asked: false,
             log: VecDeque::new(),
             brain: None,
             seeds,
@@ -151,6 +154,7 @@ impl Node {
             Program::Toy(bug) => Brain::Toy(Toy::new(*bug)),
         });
         self.busy_until = now;
+        self.asked = false;
         net.listen(self.id, &[PORT, BUS_PORT]);
     }
 
@@ -183,6 +187,7 @@ impl Node {
 
     /// The operator's SIGTERM.
     pub fn shutdown(&mut self) {
+        self.asked = true;
         self.inbox.push(Input::Shutdown { signal: "SIGTERM" });
     }
 
@@ -415,6 +420,21 @@ impl Node {
             None => return None,
         };
         Some(self.ready_at(due.max(now + u64::from(!at_once))))
+    }
+
+    /// What it is about, for a report.
+    pub fn describe(&self) -> String {
+        format!(
+            "n{} wakes at {:?}, busy until {}, paused until {}, {} inputs, {} readable, {} disk requests, deadline {:?}",
+            self.id,
+            self.wake_at,
+            self.busy_until,
+            self.paused_until,
+            self.inbox.len(),
+            self.readable.len(),
+            self.disk.backlog(),
+            self.brain.as_ref().and_then(Brain::deadline),
+        )
     }
 
     /// See [`Standing`].

@@ -137,11 +137,7 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         groups,
         faults: menu.schedule(&mut faults, warm_until, chaos_until),
         chaos_until,
-        recovery_us: if kind == Kind::Cluster {
-            60 * SEC
-        } else {
-            40 * SEC
-        },
+        recovery_us: 100 * SEC,
         clock_slack_us,
     }
 }

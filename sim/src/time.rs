@@ -136,10 +136,9 @@ impl NodeClock {
         self.frozen_wall_us = frozen.then(|| self.now(world).unix_us);
     }
 
-    /// Ends a freeze and all skew: the operator fixed NTP.
+    /// Ends a freeze. Skew stays: correcting it would be one more jump.
     pub fn heal(&mut self) {
         self.frozen_wall_us = None;
-        self.wall_offset_us = 0;
     }
 
     fn mono(&self, world: Micros) -> u64 {

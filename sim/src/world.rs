@@ -231,6 +231,7 @@ impl<'p> World<'p> {
             for (at, event) in self.net.schedule.drain(..) {
                 self.queue.push(at, event.into());
             }
+            self.history.deaf.extend(self.net.deaf.drain(..));
             let Some((host, end, notice)) = self.net.notices.pop_front() else {
                 return;
             };
@@ -441,10 +442,6 @@ impl<'p> World<'p> {
         let now = self.now;
         let node = &mut self.nodes[usize::from(id)];
         if node.running() {
-            if self.leaving.contains_key(&id) {
-                let text = format!("node {id} does not end after SIGTERM");
-                self.violations.push(Violation::liveness("L3", now, text));
-            }
             return;
         }
         self.net.machine_up(now, id);
@@ -509,7 +506,7 @@ impl<'p> World<'p> {
             .cloned()
             .unwrap_or_default();
         self.tell(|| format!("n{id} exits with {code}: {last}"));
-        let orderly = asked.is_some() && code == 0;
+        let orderly = self.nodes[usize::from(id)].asked && code == 0;
         let persists = self.plan.promise != Promise::Nothing || self.plan.kind == Kind::Snapshots;
         let fork = if orderly && persists {
             Fork::Nothing
@@ -533,25 +530,22 @@ impl<'p> World<'p> {
             self.violations
                 .push(Violation::safety("D3", self.now, text));
         }
-        if asked_none(&self.leaving, id) && !orderly {
-            self.queue.push(self.now + SEC, Event::Boot { node: id });
-        }
-        if orderly && self.phase == Phase::Restart {
-            self.queue
-                .push(self.now + 10 * MS, Event::Boot { node: id });
-        }
+        // Something restarts it: its supervisor, or the operator (see also `undo`).
+        let wait = if self.phase == Phase::Chaos {
+            SEC
+        } else {
+            10 * MS
+        };
+        self.queue.push(self.now + wait, Event::Boot { node: id });
     }
 
     fn terminate(&mut self, id: u16) {
         let node = &mut self.nodes[usize::from(id)];
-        if node.running() && !self.leaving.contains_key(&id) {
-            self.leaving.insert(id, None);
-            // What it holds when it ends is what counts; it stops serving at once, so this is it.
-            let dump = node.dump();
+        if node.running() {
             node.shutdown();
-            if self.phase == Phase::Restart {
-                self.leaving.insert(id, dump);
-            }
+            // What it holds when it ends is what counts. In chaos writes may still come before the end.
+            let dump = node.dump().filter(|_| self.phase == Phase::Restart);
+            self.leaving.insert(id, dump);
             self.schedule_node(id);
         }
     }
@@ -673,12 +667,9 @@ impl<'p> World<'p> {
             Fault::CrashAll { .. } => (0..self.nodes.len() as u16).for_each(|node| self.boot(node)),
             Fault::Wipe { node, .. } => self.boot(node),
             Fault::Shutdown { node, .. } => {
-                if self.nodes[usize::from(node)].running() {
-                    // Still busy with it: later.
-                    self.queue.push(now + 30 * SEC, Event::Boot { node });
-                } else {
-                    self.boot(node);
-                }
+                // Where it still runs, it called the end off, because of some other fault.
+                self.leaving.remove(&node);
+                self.boot(node);
             }
             Fault::Slow { node, .. } => self.nodes[usize::from(node)].slowness = 1,
             Fault::Split { mask, one_way, .. } => self.split(mask, one_way, false),
@@ -774,6 +765,12 @@ impl<'p> World<'p> {
                 self.returning.is_empty() && self.leaving.is_empty() && self.nodes.iter().all(up);
             if back {
                 self.enter(Phase::Over);
+            } else if (now - self.phase_since) % (5 * SEC) < 100 * MS {
+                // A node whose disk has failed it calls its end off until it has written everything anew.
+                self.leaving
+                    .clone()
+                    .into_keys()
+                    .for_each(|node| self.terminate(node));
             }
         }
         if self.phase_since + self.plan.recovery_us < now && self.phase != Phase::Over {
@@ -919,10 +916,6 @@ impl<'p> World<'p> {
             story: self.story,
         }
     }
-}
-
-fn asked_none(leaving: &BTreeMap<u16, Option<Vec<DumpedKey>>>, id: u16) -> bool {
-    !leaving.contains_key(&id)
 }
 
 fn mix(hash: &mut u64, word: u64) {

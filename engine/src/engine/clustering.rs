@@ -84,6 +84,10 @@ fn view(parts: &Parts, now: Now) -> View {
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
+        // Until its file was read the cluster is nobody: it would write another name over ours.
+        if self.boot.is_some() {
+            return;
+        }
         let Some(mut cluster) = self.parts.cluster.take() else {
             return;
         };
@@ -95,6 +99,10 @@ impl Engine {
 
     /// A connection of the bus came in.
     pub(super) fn bus_accepted(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
+        if self.boot.is_some() {
+            self.parts.outbox.push_back(Effect::Close { conn });
+            return;
+        }
         self.links.add(conn, LinkKind::Bus);
         self.with_cluster(now, |cluster| {
             cluster.on_accepted(now, conn, &ip(peer), &ip(local))

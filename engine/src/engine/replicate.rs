@@ -244,6 +244,9 @@ impl Engine {
         parts
             .replication
             .loaded(now, &mut parts.journal, incoming.stream_db);
+        // The files go on with the new data and its offsets.
+        parts.persistence.abort_save();
+        parts.persistence.rebase(parts.journal.end());
     }
 
     /// Lets WAIT and its like go whose replicas have acknowledged, or whose time is up.

@@ -71,7 +71,7 @@ pub struct Disk {
     delays: VecDeque<(Micros, Micros)>,
     /// How many syncs have failed so far.
     pub failed_syncs: u64,
-    /// How many requests of any kind have failed so far.
+    /// How many requests have failed so far, for other reasons than that a file is missing.
     pub failures: u64,
 }
 
@@ -143,7 +143,8 @@ impl Disk {
     ) -> Option<(OpId, Result<DiskReply, DiskError>, Option<Micros>)> {
         let (op, request, since) = self.queue.pop_front()?;
         let result = self.perform(request);
-        self.failures += u64::from(result.is_err());
+        let failed = |error: &DiskError| error.kind != DiskErrorKind::NotFound;
+        self.failures += u64::from(result.as_ref().is_err_and(failed));
         let took = now.saturating_sub(since);
         if took > 50 * MS {
             self.delays.push_back((now, took));

@@ -151,6 +151,8 @@ pub struct Network {
     pub notices: VecDeque<(Host, EndRef, Notice)>,
     /// What must be scheduled.
     pub schedule: Vec<(Micros, NetEvent)>,
+    /// Connections whose accepting end is closed: nothing that was sent to it is read from then on.
+    pub deaf: Vec<(ConnRef, Micros)>,
 }
 
 #[derive(Clone, Debug)]
@@ -251,6 +253,7 @@ impl Network {
             next_port: 20_000,
             notices: VecDeque::new(),
             schedule: Vec::new(),
+            deaf: Vec::new(),
         }
     }
 
@@ -379,6 +382,9 @@ impl Network {
         let state = std::mem::replace(&mut conn.ends[side].state, EndState::Closed);
         let unread = conn.pipes[side].ready > 0;
         conn.pipes[side].discard_ready();
+        if end.side == 1 {
+            self.deaf.push((end.conn, now));
+        }
         if state == EndState::Open {
             // Closing with unread data makes the system send RST instead of FIN.
             let item = if unread && abrupt {
@@ -506,6 +512,9 @@ impl Network {
             let state = std::mem::replace(&mut conn.ends[side].state, EndState::Closed);
             let unread = conn.pipes[side].ready > 0;
             conn.pipes[side].discard_ready();
+            if end.side == 1 {
+                self.deaf.push((end.conn, now));
+            }
             if state == EndState::Open {
                 self.push(
                     now,
@@ -533,6 +542,9 @@ impl Network {
             let side = usize::from(end.side);
             conn.ends[side].state = EndState::Closed;
             conn.pipes[side].vanish();
+            if end.side == 1 {
+                self.deaf.push((end.conn, now));
+            }
             let at = now + self.settings.keepalive_us;
             self.schedule.push((at, NetEvent::Keepalive(end.peer())));
             self.recycle(end.conn);
@@ -553,8 +565,9 @@ impl Network {
         }
     }
 
-    /// Ends every network fault.
+    /// Ends every network fault, and takes the links' limit of bandwidth away.
     pub fn heal(&mut self, now: Micros) {
+        self.settings.link.bandwidth = 0;
         for link in &mut self.links {
             link.blocks = 0;
             link.settings = self.settings.link;
