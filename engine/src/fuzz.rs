@@ -160,6 +160,11 @@ pub fn bus(data: &[u8]) {
 
 /// A whole engine with two clients who send the bytes in turns, in pieces whose sizes the bytes give.
 pub fn session(data: &[u8]) {
+    converse(data);
+}
+
+/// What the clients of a [`session`] were answered, in bytes.
+fn converse(data: &[u8]) -> usize {
     let config = Config {
         // No value that would be refused elsewhere for want of memory.
         proto_max_bulk_len: 1 << 20,
@@ -172,6 +177,7 @@ pub fn session(data: &[u8]) {
     let mut world = World {
         engine: Engine::new(config, [7; 32], now),
         over: false,
+        answered: 0,
         closed: Vec::new(),
     };
     world.settle(now);
@@ -210,12 +216,14 @@ pub fn session(data: &[u8]) {
         }
     }
     world.engine.invariants();
+    world.answered
 }
 
 /// An engine on a machine with an empty disk and no network.
 struct World {
     engine: Engine,
     over: bool,
+    answered: usize,
     closed: Vec<ConnId>,
 }
 
@@ -251,7 +259,8 @@ impl World {
             }
             while let Some(conn) = self.engine.poll_output() {
                 idle = false;
-                let bytes = self.engine.output(conn).map(<[u8]>::len).sum();
+                let bytes: usize = self.engine.output(conn).map(<[u8]>::len).sum();
+                self.answered += bytes;
                 self.engine.sent(conn, bytes);
             }
             if idle || self.over {
@@ -334,11 +343,13 @@ mod tests {
             bulk: 512 << 20,
             unauthenticated: false,
         };
+        assert!(of("session").all(|data| converse(data) > 500));
+        assert!(of("session").all(|data| converse(data) > 500));
         assert!(of("resp").all(|data| requests(data, 64, &limits).len() > 3));
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
         fn any_bytes(data in vec(any::<u8>(), 0..600)) {
