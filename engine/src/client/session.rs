@@ -77,6 +77,8 @@ pub enum Blocked {
     },
     /// DEBUG SLEEP: the end of everybody's sleep.
     Asleep,
+    /// CONFIG REWRITE: the file being in place.
+    ConfigRewrite,
     /// Its next request waits for the end of a pause.
     Paused,
     /// SAVE: the end of the snapshot.

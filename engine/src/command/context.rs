@@ -268,8 +268,17 @@ pub enum Wish {
     AbortShutdown,
     /// A snapshot into the file, in the background.
     Bgsave,
+    /// Directives were changed: everybody is to take them over.
+    Reconfigure,
     /// A rewrite of the append-only file.
     Rewrite,
+    /// A rewrite of the configuration file.
+    RewriteConfig {
+        /// Who asked.
+        conn: ConnId,
+        /// Directives with their default values too.
+        all: bool,
+    },
     /// A snapshot into the file, that a client waits for.
     Save,
     /// An orderly end.

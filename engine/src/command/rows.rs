@@ -6,8 +6,8 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
 use super::{
-    client, connection, expire, generic, hash, object, persistence, replication, scan, string,
-    transaction,
+    client, config, connection, debug, expire, generic, hash, info, introspection, object,
+    persistence, replication, scan, string, transaction,
 };
 
 /// All commands, by group.
@@ -20,6 +20,7 @@ pub static GROUPS: &[&[Command]] = &[
     CONNECTION,
     PERSISTENCE,
     REPLICATION,
+    SERVER,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -156,4 +157,30 @@ static HASH: &[Command] = &commands! {
     "hstrlen" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hstrlen);
     "hrandfield" -2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hrandfield);
     "hscan" -3 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hscan);
+};
+
+static COMMAND: &[Command] = &commands! {
+    "command|count" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::count);
+    "command|docs" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::docs);
+    "command|getkeys" -3 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::getkeys);
+    "command|getkeysandflags" -3 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::getkeysandflags);
+    "command|help" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::help);
+    "command|info" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::info);
+    "command|list" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::list);
+};
+
+static CONFIG: &[Command] = &commands! {
+    "config|get" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(config::get);
+    "config|help" 2 [LOADING STALE] [SLOW] [] [] Server(config::help);
+    "config|resetstat" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(config::resetstat);
+    "config|rewrite" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(config::rewrite);
+    "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(config::set);
+};
+
+static SERVER: &[Command] = &commands! {
+    "command" -1 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::all) => COMMAND;
+    "info" -1 [LOADING STALE] [SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(info::info);
+    "time" 1 [LOADING STALE FAST] [FAST] [] ["nondeterministic_output"] Server(info::time);
+    "debug" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(debug::debug);
+    "config" -2 [] [SLOW] [] [] Container => CONFIG;
 };

@@ -64,8 +64,8 @@ pub struct Stats {
     pub query_buffer_kills: u64,
     /// Connections closed for their output buffer.
     pub output_buffer_kills: u64,
-    /// Rate meters: (samples of the last 1.6 s, at the last sample) for commands, bytes in, bytes out.
-    pub rates: [Rate; 3],
+    /// Rate meters for commands, bytes from and to clients, bytes from our primary and to our replicas.
+    pub rates: [Rate; 5],
 }
 
 /// A rate over the last sixteen samples of about 100 ms, as `instantaneous_…` shows it.

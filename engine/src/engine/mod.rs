@@ -1,11 +1,11 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
 mod clustering;
-mod dataset;
 mod link;
 mod links;
 mod persist;
 mod replicate;
+mod rewrite;
 mod shutdown;
 mod snapshot;
 
@@ -35,6 +35,7 @@ use crate::turn::{Scratch, Turn};
 use link::PrimaryLink;
 use links::{LinkKind, Links};
 use replicate::Incoming;
+use rewrite::Rewrites;
 use shutdown::Shutdown;
 use snapshot::Job;
 
@@ -54,6 +55,8 @@ enum DiskOwner {
     Boot,
     /// The cluster.
     Cluster,
+    /// CONFIG REWRITE.
+    ConfigFile,
     /// Persistence.
     Persistence,
 }
@@ -91,6 +94,8 @@ pub struct Engine {
     overdue_at_load: Vec<(usize, Vec<u8>)>,
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
+    /// Rewrites of the configuration file.
+    rewrites: Rewrites,
     /// A shutdown under way.
     shutdown: Option<Shutdown>,
     /// Slots that went to other nodes, whose keys are being deleted.
@@ -178,6 +183,7 @@ impl Engine {
             loader: None,
             overdue_at_load: Vec::new(),
             load_goes_on: false,
+            rewrites: Rewrites::default(),
             shutdown: None,
             deleting_slots: Vec::new(),
             link: None,
@@ -333,6 +339,8 @@ impl Engine {
                     self.parts.persistence.schedule_save();
                 }
             }
+            Wish::Reconfigure => self.reconfigure(now),
+            Wish::RewriteConfig { conn, all } => self.rewrite_config(conn, all),
             Wish::Rewrite => self.begin_rewrite(now),
             Wish::Save => {
                 if !self.begin_save(now, false) {
@@ -342,6 +350,23 @@ impl Engine {
             }
             Wish::Shutdown(wish) => self.shut_down(now, wish),
         }
+    }
+
+    /// Has all parts take over changed directives.
+    fn reconfigure(&mut self, now: Now) {
+        let config = &self.parts.config;
+        let append_only = config.appendonly;
+        let cluster = clustering::settings(config);
+        self.parts
+            .replication
+            .configure(replicate::settings(config));
+        let persistence = &mut self.parts.persistence;
+        persistence.configure(persist::settings(config));
+        if append_only != persistence.settings().append_only {
+            self.parts.journal.seal();
+            persistence.set_append_only(append_only, self.parts.journal.sealed());
+        }
+        self.with_cluster(now, |c| c.set_settings(now, cluster));
     }
 
     /// Asks the disk for something.
@@ -362,6 +387,7 @@ impl Engine {
             Some(DiskOwner::Cluster) => {
                 self.with_cluster(now, |cluster| cluster.on_disk(now, result))
             }
+            Some(DiskOwner::ConfigFile) => self.config_answer(result),
             Some(DiskOwner::Persistence) => self.parts.persistence.on_disk(now, result),
         }
     }
@@ -535,7 +561,13 @@ impl Engine {
         self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
-        let counts = [stats.processed, stats.bytes_in, stats.bytes_out];
+        let counts = [
+            stats.processed,
+            stats.bytes_in,
+            stats.bytes_out,
+            stats.replication_in,
+            stats.replication_out,
+        ];
         for (rate, count) in stats.rates.iter_mut().zip(counts) {
             rate.sample(now.mono_us, count);
         }
