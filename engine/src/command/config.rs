@@ -7,24 +7,18 @@ use super::context::{Server, Wish, condition};
 use super::error::CommandError;
 use super::table::Outcome;
 use super::{client, evict, help};
-use crate::client::{Blocked, Session, alert};
-use crate::config::{Access, ConfigError};
-use crate::face::{Address, Effect, LogLevel};
-
-/// Whether the client is on this machine.
-pub(super) fn is_local(session: &Session) -> bool {
-    match &session.peer {
-        Address::Ip(socket) => matches!(
-            alloc::string::ToString::to_string(&socket.ip()).as_str(),
-            "127.0.0.1" | "::1"
-        ),
-        Address::Unix(_) => true,
-    }
-}
+use crate::client::limits::is_local;
+use crate::client::{Blocked, alert};
+use crate::config::{Access, ConfigError, ReplicaOf};
+use crate::face::{Effect, LogLevel};
 
 /// `CONFIG GET pattern [pattern …]`. <https://redis.io/commands/config-get/>
 pub(super) fn get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
-    let found = s.parts.config.get(&args[2..]);
+    let parts = &mut *s.parts;
+    // Whom we follow changes without CONFIG SET.
+    let primary = parts.replication.primary();
+    parts.config.replicaof = ReplicaOf(primary.map(|(host, port)| (host.into(), port)));
+    let found = parts.config.get(&args[2..]);
     let out = &mut s.session.out;
     out.map(found.len());
     for (name, value) in &found {
@@ -45,7 +39,9 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     }
     let parts = &mut *s.parts;
     let access = Access {
-        protected: parts.config.protected_configs_allowed(is_local(s.session)),
+        protected: parts
+            .config
+            .protected_configs_allowed(is_local(&s.session.peer)),
         loading: parts.is(condition::LOADING),
     };
     let changed = parts

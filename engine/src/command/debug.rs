@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::config::{begin_rewrite, is_local};
+use super::config::begin_rewrite;
 use super::context::{Parts, Server, condition};
 use super::dataset::{self, AccessMeta, Writer};
 use super::digest::{self, Digest};
@@ -13,6 +13,7 @@ use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
 use super::{client, hash_limits, help, object};
+use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
 use crate::face::{LogLevel, Now};
@@ -23,7 +24,7 @@ use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
 /// `DEBUG subcommand [arg …]`.
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let allowed = s.parts.config.enable_debug_command;
-    if !allowed.allows(is_local(s.session)) {
+    if !allowed.allows(is_local(&s.session.peer)) {
         return Err(CommandError::fixed(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
              from a local connection, otherwise you need to set this option in the configuration file, and then \

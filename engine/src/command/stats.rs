@@ -105,7 +105,7 @@ impl Stats {
     /// Counts an error reply by its code, the first word.
     pub fn error(&mut self, text: &str) {
         self.error_replies += 1;
-        let code = text.split(' ').next().unwrap_or("ERR");
+        let code = text.split_once(' ').map_or("ERR", |(code, _)| code);
         if let Some(n) = self.errors.get_mut(code) {
             *n += 1;
         } else if self.errors.len() < MOST_ERROR_CODES {

@@ -15,7 +15,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::client::{Clients, Session, Watches};
+use crate::client::{Clients, Session, Watches, alert, limits};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
@@ -143,6 +143,7 @@ impl Engine {
             run_id: Random::new(seed, "run id").hex40(),
             active_expire: true,
             pause: None,
+            warned_of_http_ms: None,
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
@@ -244,6 +245,11 @@ impl Engine {
             Input::Disk { result, .. } => self.disk_answer(now, result),
         }
         self.housekeeping(now);
+    }
+
+    /// The time of the last input.
+    pub(crate) fn time(&self) -> Now {
+        self.now
     }
 
     /// Something comes in: what the parts want of each other is to be looked at again.
@@ -531,11 +537,25 @@ impl Engine {
         peer: Address,
         local: Address,
     ) {
-        let id = self.parts.clients.take_id();
-        self.parts.stats.connections += 1;
-        self.parts
-            .clients
-            .add(Session::new(id, conn, listener, peer, local, now));
+        let parts = &mut self.parts;
+        let bus = parts.cluster.as_ref().map_or(0, |c| c.connections());
+        let refusal = limits::refusal(&parts.config, &peer, parts.clients.len(), bus);
+        let id = parts.clients.take_id();
+        let mut session = Session::new(id, conn, listener, peer, local, now);
+        match refusal {
+            Some(error) => {
+                parts.stats.rejected_connections += 1;
+                session.out.error(error);
+                session.set(alert::CLOSING, true);
+            }
+            None => {
+                parts.stats.connections += 1;
+                let locked = !parts.config.requirepass.is_empty();
+                session.set(alert::UNAUTHENTICATED, locked);
+            }
+        }
+        parts.clients.add(session);
+        parts.clients.queue_output(conn);
     }
 
     fn forget(&mut self, conn: ConnId) {
@@ -559,6 +579,7 @@ impl Engine {
             | self.delete_slot_keys(now)
             | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
+        self.enforce_limits(now);
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
         let counts = [
@@ -570,6 +591,27 @@ impl Engine {
         ];
         for (rate, count) in stats.rates.iter_mut().zip(counts) {
             rate.sample(now.mono_us, count);
+        }
+    }
+
+    /// Closes clients that were idle for too long, or leave too much unread.
+    fn enforce_limits(&mut self, now: Now) {
+        let config = &self.parts.config;
+        let normal = config.client_output_buffer_limit.normal;
+        if config.timeout == 0 && normal.hard_bytes == 0 && normal.soft_bytes == 0 {
+            return;
+        }
+        for conn in self.parts.clients.conns() {
+            let parts = &mut self.parts;
+            let Some(session) = parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if limits::idle(session, &parts.config, now) {
+                parts.clients.doom(conn);
+                parts.log(LogLevel::Verbose, "Closing idle client");
+            } else if limits::overrun(session, &parts.config, now) {
+                parts.close_for_output(conn, now);
+            }
         }
     }
 
@@ -644,18 +686,19 @@ impl Engine {
     /// The network took `n` bytes of [`Engine::output`].
     pub fn sent(&mut self, conn: ConnId, n: usize) {
         self.parts.stats.bytes_out += n as u64;
+        self.parts.stats.writes += 1;
         let Some(session) = self.parts.clients.get_mut(conn) else {
             return self.links.advance(conn, n);
         };
         session.out.advance(n);
-        if session.is(crate::client::alert::REPLICA) {
+        if session.is(alert::REPLICA) {
             let pending = session.out.pending();
             self.parts
                 .replication
                 .output_pending(self.now, conn, pending);
             self.settled = false;
         }
-        if session.is(crate::client::alert::CLOSING) && session.out.pending() == 0 {
+        if session.is(alert::CLOSING) && session.out.pending() == 0 {
             self.forget(conn);
             self.parts.outbox.push_back(Effect::Close { conn });
         }
