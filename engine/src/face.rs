@@ -156,6 +156,8 @@ pub struct MemoryReport {
     pub cpu_user: f64,
     /// Seconds of CPU time in the kernel.
     pub cpu_sys: f64,
+    /// The process's number.
+    pub process_id: u32,
     /// The longest turn of the event loop so far, in microseconds of the thread's CPU time.
     pub longest_turn_cpu_us: u64,
 }

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::client::{Blocked, Session, alert};
+use crate::client::{Blocked, Session, alert, limits};
 use crate::command::execute::{self, Request};
 use crate::command::table::Command;
 use crate::engine::Engine;
@@ -80,6 +80,8 @@ pub struct Turn<'a> {
     source: usize,
     /// Some reads are of links between servers; they are looked at first.
     link_reads: bool,
+    /// The command that was carried out last, and when it began: it took until the next step.
+    running: Option<(u16, u64)>,
 }
 
 impl<'a> Turn<'a> {
@@ -95,6 +97,7 @@ impl<'a> Turn<'a> {
             at: 0,
             source: 0,
             link_reads: false,
+            running: None,
         };
         turn.open();
         turn
@@ -107,8 +110,10 @@ impl<'a> Turn<'a> {
                 self.link_reads = true;
                 continue;
             }
+            let now = self.engine.time();
             let parts = &mut self.engine.parts;
             parts.stats.bytes_in += bytes.len() as u64;
+            parts.stats.reads += 1;
             let Some(session) = parts.clients.get_mut(conn) else {
                 continue;
             };
@@ -120,6 +125,10 @@ impl<'a> Turn<'a> {
             } else {
                 let mut kept = mem::take(&mut session.query);
                 kept.extend_from_slice(bytes);
+                if kept.len() as u64 > parts.config.client_query_buffer_limit {
+                    parts.close_for_query(conn, &kept, now);
+                    continue;
+                }
                 self.scratch.sources.push(Source::new(session, None, kept));
             }
         }
@@ -138,6 +147,10 @@ impl<'a> Turn<'a> {
     /// Carries out the next request; false when there is none.
     #[inline]
     pub fn step(&mut self, now: Now) -> bool {
+        if let Some((number, since_us)) = self.running.take() {
+            let stats = &mut self.engine.parts.stats.commands[usize::from(number)];
+            stats.micros += now.mono_us.saturating_sub(since_us);
+        }
         if now.mono_us < self.engine.parts.asleep_until_us {
             return false;
         }
@@ -168,6 +181,7 @@ impl<'a> Turn<'a> {
             None => &source.kept[..],
         };
         let bytes = &bytes[item.start..item.start + item.len];
+        let processed = parts.stats.processed;
         match item.what {
             What::Command {
                 args,
@@ -209,11 +223,19 @@ impl<'a> Turn<'a> {
             source.done = item.start + item.len;
         }
         source.halted = !session.runs();
-        if session.is(alert::CLOSING) && session.out.pending() == 0 {
-            parts.clients.doom(source.conn);
-        }
         let conn = source.conn;
+        if session.is(alert::CLOSING) && session.out.pending() == 0 {
+            parts.clients.doom(conn);
+        }
+        let overrun = limits::overrun(&mut session, &parts.config, now);
+        if parts.stats.processed != processed {
+            self.running = session.last_command.map(|number| (number, now.mono_us));
+        }
         parts.clients.put(session);
+        if overrun {
+            parts.close_for_output(conn, now);
+            source.halted = true;
+        }
         parts.clients.queue_output(conn);
     }
 

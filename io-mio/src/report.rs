@@ -78,6 +78,7 @@ impl Reporter {
             system_bytes: self.system_bytes,
             cpu_user,
             cpu_sys,
+            process_id: std::process::id(),
             longest_turn_cpu_us: turns.longest_us,
         }
     }

@@ -1,5 +1,6 @@
 //! Sessions: what the engine knows of each connection, and its output.
 
+pub mod limits;
 mod session;
 mod watch;
 

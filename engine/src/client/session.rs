@@ -77,6 +77,8 @@ pub enum Blocked {
     },
     /// DEBUG SLEEP: the end of everybody's sleep.
     Asleep,
+    /// CONFIG REWRITE: the file being in place.
+    ConfigRewrite,
     /// Its next request waits for the end of a pause.
     Paused,
     /// SAVE: the end of the snapshot.
@@ -134,6 +136,8 @@ pub struct Session {
     pub last_command: Option<u16>,
     /// Journal offset after its last write, for WAIT.
     pub write_offset: u64,
+    /// Since when more waits to be sent than the soft limit allows, in monotonic milliseconds.
+    pub above_soft_limit_since_ms: Option<u64>,
     /// Bytes that came in.
     pub bytes_in: u64,
     /// Whether it stands in the queue of those with something to send.
@@ -174,6 +178,7 @@ impl Session {
             no_evict: false,
             last_command: None,
             write_offset: 0,
+            above_soft_limit_since_ms: None,
             bytes_in: 0,
             queued: false,
         }

@@ -2,12 +2,13 @@
 
 use alloc::format;
 
-use super::context::{Server, condition};
+use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::execute;
 use super::string::integer;
 use super::table::Outcome;
 use crate::client::{ReplyMode, Session, alert};
+use crate::face::{LogLevel, Now};
 use crate::value::number::parse_i64;
 
 const WRONG_PASSWORD: CommandError =
@@ -200,4 +201,28 @@ pub(super) fn set_name(session: &mut Session, name: &[u8]) -> Outcome {
     }
     session.name = name.into();
     Ok(())
+}
+
+/// Whether the first word of a request is one that an HTTP client sends: somebody makes a browser talk to us.
+pub(super) fn speaks_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Closes the connection of an HTTP client, with a word in the log, once a minute.
+#[cold]
+pub(super) fn close_http(parts: &mut Parts, session: &mut Session, now: Now) {
+    let now_ms = now.mono_ms();
+    if parts
+        .warned_of_http_ms
+        .is_none_or(|then| now_ms - then > 60_000)
+    {
+        parts.warned_of_http_ms = Some(now_ms);
+        parts.log(
+            LogLevel::Warning,
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+             This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+             instance. Connection aborted.",
+        );
+    }
+    session.set(alert::CLOSING, true);
 }

@@ -268,8 +268,17 @@ pub enum Wish {
     AbortShutdown,
     /// A snapshot into the file, in the background.
     Bgsave,
+    /// Directives were changed: everybody is to take them over.
+    Reconfigure,
     /// A rewrite of the append-only file.
     Rewrite,
+    /// A rewrite of the configuration file.
+    RewriteConfig {
+        /// Who asked.
+        conn: ConnId,
+        /// Directives with their default values too.
+        all: bool,
+    },
     /// A snapshot into the file, that a client waits for.
     Save,
     /// An orderly end.
@@ -317,6 +326,8 @@ pub struct Parts {
     pub started: Now,
     /// This run's id.
     pub run_id: [u8; 40],
+    /// When the log last warned of somebody who speaks HTTP, in monotonic milliseconds.
+    pub warned_of_http_ms: Option<u64>,
     /// Candidates for eviction.
     pub pool: Pool,
     /// Connections of sessions that wait for something.
@@ -388,6 +399,39 @@ impl Parts {
             session.blocked = None;
             self.clients.queue_output(conn);
             self.clients.resume(conn);
+        }
+    }
+
+    /// A client leaves too much unread: it is closed.
+    #[cold]
+    pub fn close_for_output(&mut self, conn: ConnId, now: Now) {
+        if let Some(session) = self.clients.get(conn) {
+            let client = super::describe(self, session, now);
+            self.log(
+                LogLevel::Warning,
+                alloc::format!(
+                    "Client {client} scheduled to be closed ASAP for overcoming of output buffer limits."
+                ),
+            );
+            self.stats.output_buffer_kills += 1;
+            self.clients.doom(conn);
+        }
+    }
+
+    /// A client sends a request that never ends: it is closed.
+    #[cold]
+    pub fn close_for_query(&mut self, conn: ConnId, query: &[u8], now: Now) {
+        if let Some(session) = self.clients.get(conn) {
+            let client = super::describe(self, session, now);
+            let start = query[..query.len().min(64)].escape_ascii();
+            self.log(
+                LogLevel::Warning,
+                alloc::format!(
+                    "Closing client that reached max query buffer length: {client} (qbuf initial bytes: \"{start}\")"
+                ),
+            );
+            self.stats.query_buffer_kills += 1;
+            self.clients.doom(conn);
         }
     }
 

@@ -79,6 +79,9 @@ pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
     let (number, command) = match resolve(parts, request.args, request.command) {
         Ok(found) => found,
         Err(error) => {
+            if request.command.is_none() && super::connection::speaks_http(request.args[0]) {
+                return super::connection::close_http(parts, session, now);
+            }
             // An unauthenticated peer learns nothing, not even which commands there are.
             let error = if session.is(alert::UNAUTHENTICATED) {
                 CommandError::fixed("NOAUTH Authentication required.")

@@ -1,10 +1,14 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
 mod client;
+mod config;
 mod connection;
 pub mod context;
 #[cfg(test)]
 mod data_tests;
+pub(crate) mod dataset;
+mod debug;
+pub mod digest;
 pub mod docs;
 pub mod effects;
 pub mod error;
@@ -15,6 +19,8 @@ pub mod gates;
 mod generic;
 mod hash;
 mod help;
+mod info;
+mod introspection;
 mod object;
 mod persistence;
 mod replication;

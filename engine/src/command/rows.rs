@@ -6,8 +6,8 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
 use super::{
-    client, connection, expire, generic, hash, object, persistence, replication, scan, string,
-    transaction,
+    client, config, connection, debug, expire, generic, hash, info, introspection, object,
+    persistence, replication, scan, string, transaction,
 };
 
 /// All commands, by group.
@@ -20,6 +20,7 @@ pub static GROUPS: &[&[Command]] = &[
     CONNECTION,
     PERSISTENCE,
     REPLICATION,
+    SERVER,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -33,7 +34,7 @@ static STRING: &[Command] = &commands! {
     "getex" -2 [WRITE FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::getex);
     "mget" -2 [READONLY FAST] [READ STRING FAST] [span(1, -1, 1, RO | ACCESS)] ["request_policy:multi_shard"] Data(string::mget);
     "mset" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [span(1, -1, 2, OW | UPDATE)] ["request_policy:multi_shard", "response_policy:all_succeeded"] Data(string::mset);
-    "msetnx" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [span(1, -1, 2, OW | INSERT)] [] Data(string::msetnx);
+    "msetnx" -3 [WRITE DENYOOM] [WRITE STRING SLOW] [span(1, -1, 2, OW | INSERT)] ["request_policy:multi_shard", "response_policy:agg_min"] Data(string::msetnx);
     "append" 3 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | INSERT)] [] Data(string::append);
     "strlen" 2 [READONLY FAST] [READ STRING FAST] [at(1, RO)] [] Data(string::strlen);
     "incr" 2 [WRITE DENYOOM FAST] [WRITE STRING FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(string::incr);
@@ -53,14 +54,14 @@ static REPLICATION: &[Command] = &commands! {
     "psync" -3 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::psync);
     "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
     "role" 1 [NOSCRIPT LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] [] Server(replication::role);
-    "wait" 3 [BLOCKING] [SLOW BLOCKING CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
+    "wait" 3 [NOSCRIPT] [SLOW CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
 };
 
 static TRANSACTION: &[Command] = &commands! {
-    "multi" 1 [NOSCRIPT LOADING STALE FAST NO_MULTI ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::multi);
+    "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::multi);
     "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG] [SLOW TRANSACTION] [] [] Server(transaction::exec);
     "discard" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::discard);
-    "watch" -2 [NOSCRIPT LOADING STALE FAST NO_MULTI ALLOW_BUSY] [FAST TRANSACTION] [span(1, -1, 1, RO)] [] Server(transaction::watch);
+    "watch" -2 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [span(1, -1, 1, RO)] [] Server(transaction::watch);
     "unwatch" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] [FAST TRANSACTION] [] [] Server(transaction::unwatch);
 };
 
@@ -74,7 +75,7 @@ static CLIENT: &[Command] = &commands! {
     "client|no-evict" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::no_evict);
     "client|reply" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::reply);
     "client|setinfo" 4 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(client::setinfo);
-    "client|setname" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(client::setname);
+    "client|setname" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::setname);
     "client|unblock" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::unblock);
     "client|pause" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::pause);
     "client|unpause" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS CONNECTION] [] [] Server(client::unpause);
@@ -105,8 +106,8 @@ static GENERIC: &[Command] = &commands! {
     "exists" -2 [READONLY FAST] [KEYSPACE READ FAST] [span(1, -1, 1, RO)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::exists);
     "type" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO)] [] Data(generic::kind);
     "keys" 2 [READONLY] [KEYSPACE READ SLOW DANGEROUS] [] ["request_policy:all_shards", "nondeterministic_output_order"] Data(scan::keys);
-    "scan" -2 [READONLY TOUCHES_ARBITRARY_KEYS] [KEYSPACE READ SLOW] [] ["nondeterministic_output", "request_policy:special", "response_policy:special"] Data(scan::scan);
-    "randomkey" 1 [READONLY TOUCHES_ARBITRARY_KEYS] [KEYSPACE READ SLOW] [] ["request_policy:all_shards", "response_policy:special", "nondeterministic_output"] Data(generic::randomkey);
+    "scan" -2 [READONLY] [KEYSPACE READ SLOW] [] ["nondeterministic_output", "request_policy:special"] Data(scan::scan);
+    "randomkey" 1 [READONLY] [KEYSPACE READ SLOW] [] ["request_policy:all_shards", "nondeterministic_output"] Data(generic::randomkey);
     "rename" 3 [WRITE] [KEYSPACE WRITE SLOW] [at(1, RW | ACCESS | DELETE), at(2, OW | UPDATE)] [] Data(generic::rename);
     "renamenx" 3 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | ACCESS | DELETE), at(2, OW | INSERT)] [] Data(generic::renamenx);
     "copy" -3 [WRITE DENYOOM] [KEYSPACE WRITE SLOW] [at(1, RO | ACCESS), at(2, OW | UPDATE)] [] Data(generic::copy);
@@ -156,4 +157,30 @@ static HASH: &[Command] = &commands! {
     "hstrlen" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hstrlen);
     "hrandfield" -2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hrandfield);
     "hscan" -3 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hscan);
+};
+
+static COMMAND: &[Command] = &commands! {
+    "command|count" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::count);
+    "command|docs" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::docs);
+    "command|getkeys" -4 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::getkeys);
+    "command|getkeysandflags" -4 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::getkeysandflags);
+    "command|help" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(introspection::help);
+    "command|info" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::info);
+    "command|list" -2 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::list);
+};
+
+static CONFIG: &[Command] = &commands! {
+    "config|get" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(config::get);
+    "config|help" 2 [LOADING STALE] [SLOW] [] [] Server(config::help);
+    "config|resetstat" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(config::resetstat);
+    "config|rewrite" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(config::rewrite);
+    "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(config::set);
+};
+
+static SERVER: &[Command] = &commands! {
+    "command" -1 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::all) => COMMAND;
+    "info" -1 [LOADING STALE] [SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(info::info);
+    "time" 1 [LOADING STALE FAST] [FAST] [] ["nondeterministic_output"] Server(info::time);
+    "debug" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(debug::debug);
+    "config" -2 [] [SLOW] [] [] Container => CONFIG;
 };

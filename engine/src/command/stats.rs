@@ -64,8 +64,8 @@ pub struct Stats {
     pub query_buffer_kills: u64,
     /// Connections closed for their output buffer.
     pub output_buffer_kills: u64,
-    /// Rate meters: (samples of the last 1.6 s, at the last sample) for commands, bytes in, bytes out.
-    pub rates: [Rate; 3],
+    /// Rate meters for commands, bytes from and to clients, bytes from our primary and to our replicas.
+    pub rates: [Rate; 5],
 }
 
 /// A rate over the last sixteen samples of about 100 ms, as `instantaneous_…` shows it.
@@ -105,7 +105,7 @@ impl Stats {
     /// Counts an error reply by its code, the first word.
     pub fn error(&mut self, text: &str) {
         self.error_replies += 1;
-        let code = text.split(' ').next().unwrap_or("ERR");
+        let code = text.split_once(' ').map_or("ERR", |(code, _)| code);
         if let Some(n) = self.errors.get_mut(code) {
             *n += 1;
         } else if self.errors.len() < MOST_ERROR_CODES {

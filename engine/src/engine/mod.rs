@@ -1,11 +1,11 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
 mod clustering;
-mod dataset;
 mod link;
 mod links;
 mod persist;
 mod replicate;
+mod rewrite;
 mod shutdown;
 mod snapshot;
 
@@ -15,7 +15,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::client::{Clients, Session, Watches};
+use crate::client::{Clients, Session, Watches, alert, limits};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
@@ -35,6 +35,7 @@ use crate::turn::{Scratch, Turn};
 use link::PrimaryLink;
 use links::{LinkKind, Links};
 use replicate::Incoming;
+use rewrite::Rewrites;
 use shutdown::Shutdown;
 use snapshot::Job;
 
@@ -54,6 +55,8 @@ enum DiskOwner {
     Boot,
     /// The cluster.
     Cluster,
+    /// CONFIG REWRITE.
+    ConfigFile,
     /// Persistence.
     Persistence,
 }
@@ -91,6 +94,8 @@ pub struct Engine {
     overdue_at_load: Vec<(usize, Vec<u8>)>,
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
+    /// Rewrites of the configuration file.
+    rewrites: Rewrites,
     /// A shutdown under way.
     shutdown: Option<Shutdown>,
     /// Slots that went to other nodes, whose keys are being deleted.
@@ -138,6 +143,7 @@ impl Engine {
             run_id: Random::new(seed, "run id").hex40(),
             active_expire: true,
             pause: None,
+            warned_of_http_ms: None,
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
@@ -178,6 +184,7 @@ impl Engine {
             loader: None,
             overdue_at_load: Vec::new(),
             load_goes_on: false,
+            rewrites: Rewrites::default(),
             shutdown: None,
             deleting_slots: Vec::new(),
             link: None,
@@ -238,6 +245,11 @@ impl Engine {
             Input::Disk { result, .. } => self.disk_answer(now, result),
         }
         self.housekeeping(now);
+    }
+
+    /// The time of the last input.
+    pub(crate) fn time(&self) -> Now {
+        self.now
     }
 
     /// Something comes in: what the parts want of each other is to be looked at again.
@@ -333,6 +345,8 @@ impl Engine {
                     self.parts.persistence.schedule_save();
                 }
             }
+            Wish::Reconfigure => self.reconfigure(now),
+            Wish::RewriteConfig { conn, all } => self.rewrite_config(conn, all),
             Wish::Rewrite => self.begin_rewrite(now),
             Wish::Save => {
                 if !self.begin_save(now, false) {
@@ -342,6 +356,23 @@ impl Engine {
             }
             Wish::Shutdown(wish) => self.shut_down(now, wish),
         }
+    }
+
+    /// Has all parts take over changed directives.
+    fn reconfigure(&mut self, now: Now) {
+        let config = &self.parts.config;
+        let append_only = config.appendonly;
+        let cluster = clustering::settings(config);
+        self.parts
+            .replication
+            .configure(replicate::settings(config));
+        let persistence = &mut self.parts.persistence;
+        persistence.configure(persist::settings(config));
+        if append_only != persistence.settings().append_only {
+            self.parts.journal.seal();
+            persistence.set_append_only(append_only, self.parts.journal.sealed());
+        }
+        self.with_cluster(now, |c| c.set_settings(now, cluster));
     }
 
     /// Asks the disk for something.
@@ -362,6 +393,7 @@ impl Engine {
             Some(DiskOwner::Cluster) => {
                 self.with_cluster(now, |cluster| cluster.on_disk(now, result))
             }
+            Some(DiskOwner::ConfigFile) => self.config_answer(result),
             Some(DiskOwner::Persistence) => self.parts.persistence.on_disk(now, result),
         }
     }
@@ -505,11 +537,25 @@ impl Engine {
         peer: Address,
         local: Address,
     ) {
-        let id = self.parts.clients.take_id();
-        self.parts.stats.connections += 1;
-        self.parts
-            .clients
-            .add(Session::new(id, conn, listener, peer, local, now));
+        let parts = &mut self.parts;
+        let bus = parts.cluster.as_ref().map_or(0, |c| c.connections());
+        let refusal = limits::refusal(&parts.config, &peer, parts.clients.len(), bus);
+        let id = parts.clients.take_id();
+        let mut session = Session::new(id, conn, listener, peer, local, now);
+        match refusal {
+            Some(error) => {
+                parts.stats.rejected_connections += 1;
+                session.out.error(error);
+                session.set(alert::CLOSING, true);
+            }
+            None => {
+                parts.stats.connections += 1;
+                let locked = !parts.config.requirepass.is_empty();
+                session.set(alert::UNAUTHENTICATED, locked);
+            }
+        }
+        parts.clients.add(session);
+        parts.clients.queue_output(conn);
     }
 
     fn forget(&mut self, conn: ConnId) {
@@ -533,11 +579,39 @@ impl Engine {
             | self.delete_slot_keys(now)
             | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
+        self.enforce_limits(now);
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
-        let counts = [stats.processed, stats.bytes_in, stats.bytes_out];
+        let counts = [
+            stats.processed,
+            stats.bytes_in,
+            stats.bytes_out,
+            stats.replication_in,
+            stats.replication_out,
+        ];
         for (rate, count) in stats.rates.iter_mut().zip(counts) {
             rate.sample(now.mono_us, count);
+        }
+    }
+
+    /// Closes clients that were idle for too long, or leave too much unread.
+    fn enforce_limits(&mut self, now: Now) {
+        let config = &self.parts.config;
+        let normal = config.client_output_buffer_limit.normal;
+        if config.timeout == 0 && normal.hard_bytes == 0 && normal.soft_bytes == 0 {
+            return;
+        }
+        for conn in self.parts.clients.conns() {
+            let parts = &mut self.parts;
+            let Some(session) = parts.clients.get_mut(conn) else {
+                continue;
+            };
+            if limits::idle(session, &parts.config, now) {
+                parts.clients.doom(conn);
+                parts.log(LogLevel::Verbose, "Closing idle client");
+            } else if limits::overrun(session, &parts.config, now) {
+                parts.close_for_output(conn, now);
+            }
         }
     }
 
@@ -612,18 +686,19 @@ impl Engine {
     /// The network took `n` bytes of [`Engine::output`].
     pub fn sent(&mut self, conn: ConnId, n: usize) {
         self.parts.stats.bytes_out += n as u64;
+        self.parts.stats.writes += 1;
         let Some(session) = self.parts.clients.get_mut(conn) else {
             return self.links.advance(conn, n);
         };
         session.out.advance(n);
-        if session.is(crate::client::alert::REPLICA) {
+        if session.is(alert::REPLICA) {
             let pending = session.out.pending();
             self.parts
                 .replication
                 .output_pending(self.now, conn, pending);
             self.settled = false;
         }
-        if session.is(crate::client::alert::CLOSING) && session.out.pending() == 0 {
+        if session.is(alert::CLOSING) && session.out.pending() == 0 {
             self.forget(conn);
             self.parts.outbox.push_back(Effect::Close { conn });
         }

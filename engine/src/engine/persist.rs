@@ -5,11 +5,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::dataset;
 use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
 use crate::command::context::condition;
+use crate::command::dataset;
 use crate::command::execute::{self, Request};
 use crate::config::{AppendFsync, Config};
 use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now};

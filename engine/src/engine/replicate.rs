@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::dataset;
 use super::link::PrimaryLink;
 use super::snapshot::Reader;
 use super::{Engine, LinkKind};
 use crate::client::{Blocked, alert};
 use crate::command::context::condition;
+use crate::command::dataset;
 use crate::config::Config;
 use crate::face::{ConnId, Effect, Now};
 use crate::rdb::{Decoder, Event};

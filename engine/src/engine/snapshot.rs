@@ -1,7 +1,7 @@
 //! The one snapshot that may be under way: a walk of the store, encoded in steps, for one reader.
 
 use super::Engine;
-use super::dataset::{AccessMeta, Writer};
+use crate::command::dataset::{AccessMeta, Writer};
 use crate::config::MaxmemoryPolicy;
 use crate::face::Now;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};

@@ -775,4 +775,14 @@ impl Replication {
     pub fn stats(&self) -> Stats {
         self.stats
     }
+
+    /// Starts the figures over (CONFIG RESETSTAT).
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// Grows a new history from here on (DEBUG CHANGE-REPL-ID).
+    pub fn change_id(&mut self) {
+        self.ids.renew();
+    }
 }

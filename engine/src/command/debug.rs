@@ -1,0 +1,380 @@
+//! DEBUG: looking inside, and making unusual things happen. For tests; off unless `enable-debug-command`
+//! allows it. <https://redis.io/commands/debug/>
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::config::begin_rewrite;
+use super::context::{Parts, Server, condition};
+use super::dataset::{self, AccessMeta, Writer};
+use super::digest::{self, Digest};
+use super::error::CommandError;
+use super::string::integer;
+use super::table::Outcome;
+use super::{client, hash_limits, help, object};
+use crate::client::limits::is_local;
+use crate::client::{Blocked, alert};
+use crate::config::parse_memory;
+use crate::face::{LogLevel, Now};
+use crate::rdb::{self, Decoder, Encoder, Event, Header, Options, ValueView};
+use crate::resp::Output;
+use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
+
+/// `DEBUG subcommand [arg …]`.
+pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let allowed = s.parts.config.enable_debug_command;
+    if !allowed.allows(is_local(&s.session.peer)) {
+        return Err(CommandError::fixed(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
+    }
+    let name = args[1].to_ascii_lowercase();
+    match (name.as_slice(), &args[2..]) {
+        (b"change-repl-id", []) => {
+            s.parts.log(
+                LogLevel::Notice,
+                "Changing replication IDs after receiving change-repl-id",
+            );
+            s.parts.replication.change_id();
+        }
+        (b"config-rewrite-force-all", []) => return begin_rewrite(s, true),
+        (b"digest", []) => {
+            let digest = digest::digest(&s.parts.store);
+            reply_digest(&mut s.session.out, &digest);
+            return Ok(());
+        }
+        (b"digest-value", keys) => return digest_value(s, keys),
+        (b"error", [text]) => {
+            let text = String::from_utf8_lossy(text);
+            s.parts.stats.error(&text);
+            s.session.out.error(&text);
+            return Ok(());
+        }
+        (b"help", []) => {
+            help::help(&mut s.session.out, "DEBUG", help::DEBUG);
+            return Ok(());
+        }
+        (b"htstats", [db, ..]) => return table_stats(s, db),
+        (b"log", [text]) => {
+            let text = format!("DEBUG LOG: {}", String::from_utf8_lossy(text));
+            s.parts.log(LogLevel::Warning, text);
+        }
+        (b"object", [key, ..]) if args.len() <= 4 => return describe_object(s, key),
+        (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
+        (b"protocol", [kind]) => return protocol(&mut s.session.out, kind),
+        (b"quicklist-packed-threshold", [size]) => {
+            // There are no lists whose nodes could be packed or not.
+            if !parse_memory(size).is_some_and(|n| n <= 1 << 32) {
+                return Err(CommandError::fixed(
+                    "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+                ));
+            }
+        }
+        (b"reload", options) => reload_with(s, options)?,
+        (b"replybuffer", [what, _])
+            if [&b"peak-reset-time"[..], b"resizing"]
+                .iter()
+                .any(|w| what.eq_ignore_ascii_case(w)) => {}
+        (b"set-active-expire", [on]) => {
+            s.parts.active_expire = integer(on).is_ok_and(|on| on != 0);
+        }
+        (b"sleep", [seconds]) => return sleep(s, seconds),
+        _ => {
+            let shown = &args[1][..args[1].len().min(128)];
+            return Err(CommandError::text(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+                String::from_utf8_lossy(shown)
+            )));
+        }
+    }
+    s.session.out.ok();
+    Ok(())
+}
+
+fn reply_digest(out: &mut Output, digest: &Digest) {
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    out.simple(&hex);
+}
+
+fn digest_value(s: &mut Server<'_>, keys: &[&[u8]]) -> Outcome {
+    let store = &s.parts.store;
+    let out = &mut s.session.out;
+    out.array(keys.len());
+    for key in keys {
+        let digest = match store.find(s.session.db, store.hasher().key(key)) {
+            Some(place) => digest::of_value(store.entry(s.session.db, place)),
+            None => Digest::default(),
+        };
+        reply_digest(out, &digest);
+    }
+    Ok(())
+}
+
+/// The length of a value in a snapshot, without type and key.
+fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
+    /// Type in front, version and checksum behind.
+    const AROUND: usize = 1 + 2 + 8;
+    let payload = match entry.value() {
+        ValueRef::Inline(bytes) => rdb::dump::dump(ValueView::Str(bytes), compress),
+        ValueRef::Int(n) => rdb::dump::dump(ValueView::Int(n), compress),
+        ValueRef::Object(Object::Str(bytes)) => rdb::dump::dump(ValueView::Str(bytes), compress),
+        ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
+            Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
+            None => {
+                let pairs: Vec<(Vec<u8>, Vec<u8>)> = hash
+                    .iter()
+                    .map(|(f, v)| (f.text().to_vec(), v.text().to_vec()))
+                    .collect();
+                let pairs = pairs.iter().map(|(f, v)| (&f[..], &v[..]));
+                rdb::dump::dump_hash(hash.len() as u64, pairs, compress)
+            }
+        },
+    };
+    payload.len() - AROUND
+}
+
+fn describe_object(s: &mut Server<'_>, key: &[u8]) -> Outcome {
+    let parts = &*s.parts;
+    let place = parts
+        .store
+        .find(s.session.db, parts.store.hasher().key(key))
+        .ok_or(CommandError::NO_SUCH_KEY)?;
+    let entry = parts.store.entry(s.session.db, place);
+    let idle_s = s.now.access_clock().wrapping_sub(entry.access()) & 0xFF_FFFF;
+    // Addresses differ from run to run, and a replay must not: there is none here.
+    let text = format!(
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+        object::encoding_name(entry),
+        serialized_len(entry, parts.config.rdbcompression),
+        entry.access(),
+    );
+    s.session.out.simple(&text);
+    Ok(())
+}
+
+fn table_stats(s: &mut Server<'_>, db: &[u8]) -> Outcome {
+    let database = usize::try_from(integer(db)?)
+        .ok()
+        .and_then(|db| s.parts.store.databases().get(db))
+        .ok_or(CommandError::fixed("ERR Out of range database"))?;
+    let mut text = String::new();
+    for (title, elements) in [
+        ("Dictionary", database.len()),
+        ("Expires", database.expires()),
+    ] {
+        text += &format!("[{title} HT]\nHash table 0 stats (main hash table):\n");
+        text += &match elements {
+            0 => String::from("No stats available for empty dictionaries\n"),
+            n => format!(" number of elements: {n}\n"),
+        };
+    }
+    s.session.out.verbatim(text.as_bytes());
+    Ok(())
+}
+
+fn count(arg: &[u8]) -> Result<usize, CommandError> {
+    integer(arg)
+        .ok()
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or(CommandError::fixed(
+            "ERR value is out of range, must be positive",
+        ))
+}
+
+/// Makes keys `prefix:n` with values `value:n`, cut or filled with zeros to a size; nothing is journalled.
+fn populate(s: &mut Server<'_>, keys: &[u8], rest: &[&[u8]]) -> Outcome {
+    let keys = count(keys)?;
+    let prefix = rest.first().map_or(&b"key"[..], |prefix| prefix);
+    let size = rest.get(1).map_or(Ok(0), |size| count(size))?;
+    if size as u64 > s.parts.config.proto_max_bulk_len {
+        return Err(CommandError::TOO_LONG);
+    }
+    let (db, access) = (s.session.db, s.now.access_clock());
+    for n in 0..keys {
+        let name = [prefix, format!(":{n}").as_bytes()].concat();
+        let parts = &mut *s.parts;
+        let key = parts.store.hasher().key(&name);
+        if parts.store.find(db, key).is_some() {
+            continue;
+        }
+        let mut value = format!("value:{n}").into_bytes();
+        if size > 0 {
+            value.resize(size, 0);
+        }
+        parts
+            .store
+            .set(db, key, Value::Bytes(&value), Deadline::Clear, access);
+        parts.watches.touch(db, &name);
+    }
+    Ok(())
+}
+
+/// One example of each kind of reply.
+fn protocol(out: &mut Output, kind: &[u8]) -> Outcome {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(3.141),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"map" => {
+            out.map(3);
+            for n in 0..3 {
+                out.int(n);
+                out.boolean(n == 1);
+            }
+        }
+        b"attrib" => {
+            if out.resp3 {
+                out.raw(b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n");
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if !out.resp3 => {
+            return Err(CommandError::fixed(
+                "ERR RESP2 is not supported by this command",
+            ));
+        }
+        b"push" => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"bignum" => {
+            let digits = b"1234567999999999999999999999999999999";
+            if out.resp3 {
+                out.raw(b"(");
+                out.raw(digits);
+                out.raw(b"\r\n");
+            } else {
+                out.bulk(digits);
+            }
+        }
+        b"true" => out.boolean(true),
+        b"false" => out.boolean(false),
+        b"verbatim" => out.verbatim(b"This is a verbatim\nstring"),
+        _ => {
+            return Err(CommandError::fixed(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Nobody gets anything done for a while.
+fn sleep(s: &mut Server<'_>, seconds: &[u8]) -> Outcome {
+    let seconds = core::str::from_utf8(seconds)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|seconds| *seconds > 0.0);
+    let Some(seconds) = seconds else {
+        s.session.out.ok();
+        return Ok(());
+    };
+    s.parts.asleep_until_us = s.now.mono_us.saturating_add((seconds * 1e6) as u64);
+    if s.session.is(alert::MULTI) || s.session.is(alert::TRUSTED) {
+        s.session.out.ok();
+    } else {
+        client::block(s, Blocked::Asleep);
+    }
+    Ok(())
+}
+
+fn reload_with(s: &mut Server<'_>, options: &[&[u8]]) -> Outcome {
+    for option in options {
+        match option.to_ascii_lowercase().as_slice() {
+            b"merge" | b"noflush" => {}
+            b"nosave" => {
+                return Err(CommandError::fixed(
+                    "ERR DEBUG RELOAD works in memory here: NOSAVE has nothing to load",
+                ));
+            }
+            _ => {
+                return Err(CommandError::fixed(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    reload(s.parts, s.now)?;
+    s.parts
+        .log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
+    Ok(())
+}
+
+/// All data written as a snapshot, in memory, and replaced by what is read from that.
+fn reload(parts: &mut Parts, now: Now) -> Outcome {
+    let failed =
+        |why: &str| CommandError::text(format!("ERR Error trying to load the RDB dump: {why}"));
+    let Some(sizes) = parts.store.begin_walk() else {
+        return Err(CommandError::fixed(
+            "ERR Background save already in progress",
+        ));
+    };
+    let mut encoder = Encoder::new(Options {
+        compress: parts.config.rdbcompression,
+        checksum: true,
+    });
+    encoder.begin(&Header {
+        redis_version: crate::REDIS_VERSION,
+        ctime_s: now.unix_us / 1_000_000,
+        used_memory: parts.store.bytes() as u64,
+        replication: None,
+        aof_base: false,
+    });
+    let mut writer = Writer::new(encoder, sizes, AccessMeta::None);
+    let mut decoder = Decoder::new(None, true);
+    let mut store = Store::new(parts.store.databases().len(), *parts.store.hasher());
+    let limits = hash_limits(&parts.config, &parts.store);
+    let drops_expired = !parts.is(condition::REPLICA);
+    // A walk that has begun goes on to its end, whatever happens.
+    let mut outcome = Ok(());
+    loop {
+        let written = writer.step(&mut parts.store);
+        decoder.feed(&writer.take());
+        while outcome.is_ok() {
+            match decoder.next_event() {
+                Ok(Event::NeedMore | Event::End { .. }) => break,
+                Ok(Event::Key {
+                    db,
+                    key,
+                    expire_ms,
+                    value,
+                    ..
+                }) => {
+                    if drops_expired && expire_ms.is_some_and(|ms| ms < now.unix_ms()) {
+                        continue;
+                    }
+                    let (db, access) = (db as usize, now.access_clock());
+                    match dataset::insert(&mut store, db, &key, value, expire_ms, access, &limits) {
+                        Ok(true) => {}
+                        Ok(false) => outcome = Err(failed("a key twice")),
+                        Err(error) => outcome = Err(failed(&error)),
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => outcome = Err(failed(&format!("{error}"))),
+            }
+        }
+        if written {
+            break;
+        }
+    }
+    outcome?;
+    parts.store.replace(store);
+    parts.watches.touch_all();
+    Ok(())
+}

@@ -1,0 +1,549 @@
+//! INFO: the server's state in lines `field:value`, by sections; one function for each section.
+//!
+//! The fields, their order and their forms are those of Redis 7.0.15; two of our own stand at the end of
+//! their sections. What has no counterpart here (forks, threads, scripts, active defragmentation) is a
+//! constant. <https://redis.io/commands/info/>
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt::{Result, Write};
+
+use super::context::{Server, condition};
+use super::evict;
+use super::table::Outcome;
+use crate::client::{Blocked, Session, alert};
+use crate::config::Config;
+
+type Section = fn(&Server<'_>, &mut String) -> Result;
+
+/// Whether a section is shown without its being named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Always,
+    WithAll,
+}
+
+/// The sections in their order: name in the request, title, when it is shown, lines.
+const SECTIONS: &[(&str, &str, Shown, Section)] = &[
+    ("server", "Server", Shown::Always, server),
+    ("clients", "Clients", Shown::Always, clients),
+    ("memory", "Memory", Shown::Always, memory),
+    ("persistence", "Persistence", Shown::Always, persistence),
+    ("stats", "Stats", Shown::Always, stats),
+    ("replication", "Replication", Shown::Always, replication),
+    ("cpu", "CPU", Shown::Always, cpu),
+    ("modules", "Modules", Shown::Always, |_, _| Ok(())),
+    ("commandstats", "Commandstats", Shown::WithAll, commandstats),
+    ("errorstats", "Errorstats", Shown::Always, errorstats),
+    (
+        "latencystats",
+        "Latencystats",
+        Shown::WithAll,
+        |_, _| Ok(()),
+    ),
+    ("cluster", "Cluster", Shown::Always, cluster),
+    ("keyspace", "Keyspace", Shown::Always, keyspace),
+];
+
+/// `INFO [section …]`.
+pub(super) fn info(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let asked = |name: &str| {
+        args[1..]
+            .iter()
+            .any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let everything = asked("all") || asked("everything");
+    let default = args.len() == 1 || asked("default");
+    let mut text = String::new();
+    for &(name, title, shown, lines) in SECTIONS {
+        if asked(name) || everything || (default && shown == Shown::Always) {
+            if !text.is_empty() {
+                text += "\r\n";
+            }
+            text += &format!("# {title}\r\n");
+            // Writing to a string cannot fail.
+            let _ = lines(s, &mut text);
+        }
+    }
+    s.session.out.verbatim(text.as_bytes());
+    Ok(())
+}
+
+/// `TIME`. <https://redis.io/commands/time/>
+pub(super) fn time(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let now_us = s.now.unix_us;
+    let out = &mut s.session.out;
+    out.array(2);
+    out.bulk_int((now_us / 1_000_000) as i64);
+    out.bulk_int((now_us % 1_000_000) as i64);
+    Ok(())
+}
+
+fn server(s: &Server<'_>, out: &mut String) -> Result {
+    let config = &s.parts.config;
+    let up_s = s.now.mono_us.saturating_sub(s.parts.started.mono_us) / 1_000_000;
+    let mode = if config.cluster_enabled {
+        "cluster"
+    } else {
+        "standalone"
+    };
+    let os = if cfg!(target_os = "linux") {
+        "Linux"
+    } else if cfg!(target_os = "macos") {
+        "Darwin"
+    } else {
+        "Unix"
+    };
+    write!(
+        out,
+        "redis_version:{}\r\n\
+         redis_git_sha1:00000000\r\n\
+         redis_git_dirty:0\r\n\
+         redis_build_id:0000000000000000\r\n\
+         redis_mode:{mode}\r\n\
+         os:{os}\r\n\
+         arch_bits:{}\r\n\
+         monotonic_clock:POSIX clock_gettime\r\n\
+         multiplexing_api:epoll\r\n\
+         atomicvar_api:c11-builtin\r\n\
+         gcc_version:0.0.0\r\n\
+         process_id:{}\r\n\
+         process_supervised:no\r\n\
+         run_id:{}\r\n\
+         tcp_port:{}\r\n\
+         server_time_usec:{}\r\n\
+         uptime_in_seconds:{up_s}\r\n\
+         uptime_in_days:{}\r\n\
+         hz:{}\r\n\
+         configured_hz:{}\r\n\
+         lru_clock:{}\r\n\
+         executable:\r\n\
+         config_file:{}\r\n\
+         io_threads_active:0\r\n\
+         reprise_version:{}\r\n",
+        crate::REDIS_VERSION,
+        usize::BITS,
+        s.parts.memory_report.process_id,
+        core::str::from_utf8(&s.parts.run_id).unwrap_or_default(),
+        if config.port > 0 {
+            config.port
+        } else {
+            config.tls_port
+        },
+        s.now.unix_us,
+        up_s / 86_400,
+        config.hz,
+        config.hz,
+        s.now.unix_us / 1_000_000 & 0xFF_FFFF,
+        config.config_file,
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// All sessions but the asking one's, and that.
+fn sessions<'a>(s: &'a Server<'_>) -> impl Iterator<Item = &'a Session> {
+    s.parts.clients.iter().chain(core::iter::once(&*s.session))
+}
+
+fn clients(s: &Server<'_>, out: &mut String) -> Result {
+    let ours = || sessions(s).filter(|c| !c.is(alert::REPLICA));
+    let blocked = || ours().filter(|c| c.blocked.as_deref().is_some_and(|b| *b != Blocked::Paused));
+    write!(
+        out,
+        "connected_clients:{}\r\n\
+         cluster_connections:{}\r\n\
+         maxclients:{}\r\n\
+         client_recent_max_input_buffer:{}\r\n\
+         client_recent_max_output_buffer:{}\r\n\
+         blocked_clients:{}\r\n\
+         tracking_clients:0\r\n\
+         clients_in_timeout_table:{}\r\n",
+        ours().count(),
+        s.parts.cluster.as_ref().map_or(0, |c| c.connections()),
+        s.parts.config.maxclients,
+        ours().map(|c| c.query.capacity()).max().unwrap_or(0),
+        ours().map(|c| c.out.memory()).max().unwrap_or(0),
+        blocked().count(),
+        blocked().filter(|c| c.blocked_until_us().is_some()).count(),
+    )
+}
+
+/// Bytes as people read them: `1.50M`.
+fn human(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    for (shift, unit) in units {
+        if bytes >= 1 << shift {
+            return format!("{:.2}{unit}", bytes as f64 / (1u64 << shift) as f64);
+        }
+    }
+    format!("{bytes}B")
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 1.0 } else { a as f64 / b as f64 }
+}
+
+fn memory(s: &Server<'_>, out: &mut String) -> Result {
+    let parts = &s.parts;
+    let report = &parts.memory_report;
+    // What counts against `maxmemory`, and what does not.
+    let counted = evict::used(parts);
+    let (mut normal, mut replicas) = (0, 0);
+    for session in sessions(s) {
+        let class = if session.is(alert::REPLICA) {
+            &mut replicas
+        } else {
+            &mut normal
+        };
+        *class += session.memory() as u64;
+    }
+    let journal = parts.journal.bytes_held() as u64;
+    let uncounted = normal + replicas + journal;
+    let used = counted + uncounted;
+    let peak = parts.stats.peak_bytes.max(used);
+    let dataset = parts.store.bytes() as u64;
+    let rss = if report.rss_bytes > 0 {
+        report.rss_bytes
+    } else {
+        used
+    };
+    let allocated = if report.allocated_bytes > 0 {
+        report.allocated_bytes
+    } else {
+        used
+    };
+    let (total, limit) = (report.system_bytes, parts.config.maxmemory);
+    let policy = named(&parts.config, b"maxmemory-policy");
+    write!(
+        out,
+        "used_memory:{used}\r\n\
+         used_memory_human:{}\r\n\
+         used_memory_rss:{rss}\r\n\
+         used_memory_rss_human:{}\r\n\
+         used_memory_peak:{peak}\r\n\
+         used_memory_peak_human:{}\r\n\
+         used_memory_peak_perc:{:.2}%\r\n\
+         used_memory_overhead:{uncounted}\r\n\
+         used_memory_startup:0\r\n\
+         used_memory_dataset:{dataset}\r\n\
+         used_memory_dataset_perc:{:.2}%\r\n\
+         allocator_allocated:{allocated}\r\n\
+         allocator_active:{rss}\r\n\
+         allocator_resident:{rss}\r\n\
+         total_system_memory:{total}\r\n\
+         total_system_memory_human:{}\r\n",
+        human(used),
+        human(rss),
+        human(peak),
+        ratio(used, peak) * 100.0,
+        ratio(dataset, used) * 100.0,
+        human(total),
+    )?;
+    write!(
+        out,
+        "used_memory_lua:0\r\n\
+         used_memory_vm_eval:0\r\n\
+         used_memory_lua_human:0B\r\n\
+         used_memory_scripts_eval:0\r\n\
+         number_of_cached_scripts:0\r\n\
+         number_of_functions:0\r\n\
+         number_of_libraries:0\r\n\
+         used_memory_vm_functions:0\r\n\
+         used_memory_vm_total:0\r\n\
+         used_memory_vm_total_human:0B\r\n\
+         used_memory_functions:0\r\n\
+         used_memory_scripts:0\r\n\
+         used_memory_scripts_human:0B\r\n\
+         maxmemory:{limit}\r\n\
+         maxmemory_human:{}\r\n\
+         maxmemory_policy:{policy}\r\n",
+        human(limit),
+    )?;
+    let surplus = |a: u64, b: u64| a as i64 - b as i64;
+    write!(
+        out,
+        "allocator_frag_ratio:{:.2}\r\n\
+         allocator_frag_bytes:{}\r\n\
+         allocator_rss_ratio:1.00\r\n\
+         allocator_rss_bytes:0\r\n\
+         rss_overhead_ratio:1.00\r\n\
+         rss_overhead_bytes:0\r\n\
+         mem_fragmentation_ratio:{:.2}\r\n\
+         mem_fragmentation_bytes:{}\r\n\
+         mem_not_counted_for_evict:{uncounted}\r\n\
+         mem_replication_backlog:{journal}\r\n\
+         mem_total_replication_buffers:{journal}\r\n\
+         mem_clients_slaves:{replicas}\r\n\
+         mem_clients_normal:{normal}\r\n\
+         mem_cluster_links:0\r\n\
+         mem_aof_buffer:0\r\n\
+         mem_allocator:system\r\n\
+         active_defrag_running:0\r\n\
+         lazyfree_pending_objects:{}\r\n\
+         lazyfreed_objects:0\r\n",
+        ratio(rss, allocated),
+        surplus(rss, allocated),
+        ratio(rss, used),
+        surplus(rss, used),
+        parts.store.garbage(),
+    )
+}
+
+/// A directive's value.
+fn named(config: &Config, name: &[u8]) -> String {
+    let found = config.get(&[name]).pop();
+    found.map_or_else(String::new, |(_, value)| {
+        String::from_utf8_lossy(&value).into_owned()
+    })
+}
+
+fn persistence(s: &Server<'_>, out: &mut String) -> Result {
+    let info = s.parts.persistence.info(s.now, s.parts.changes);
+    let status = |ok| if ok { "ok" } else { "err" };
+    write!(
+        out,
+        "loading:{}\r\n\
+         async_loading:0\r\n\
+         current_cow_peak:0\r\n\
+         current_cow_size:0\r\n\
+         current_cow_size_age:0\r\n\
+         current_fork_perc:0.00\r\n\
+         current_save_keys_processed:0\r\n\
+         current_save_keys_total:0\r\n\
+         rdb_changes_since_last_save:{}\r\n\
+         rdb_bgsave_in_progress:{}\r\n\
+         rdb_last_save_time:{}\r\n\
+         rdb_last_bgsave_status:{}\r\n\
+         rdb_last_bgsave_time_sec:{}\r\n\
+         rdb_current_bgsave_time_sec:{}\r\n\
+         rdb_saves:{}\r\n\
+         rdb_last_cow_size:0\r\n\
+         rdb_last_load_keys_expired:{}\r\n\
+         rdb_last_load_keys_loaded:{}\r\n",
+        u8::from(info.loading || s.parts.is(condition::LOADING)),
+        info.rdb_changes_since_last_save,
+        u8::from(info.rdb_bgsave_in_progress),
+        info.rdb_last_save_time,
+        status(info.rdb_last_bgsave_ok),
+        info.rdb_last_bgsave_time_sec,
+        info.rdb_current_bgsave_time_sec,
+        info.rdb_saves,
+        info.rdb_last_load_keys_expired,
+        info.rdb_last_load_keys_loaded,
+    )?;
+    write!(
+        out,
+        "aof_enabled:{}\r\n\
+         aof_rewrite_in_progress:{}\r\n\
+         aof_rewrite_scheduled:{}\r\n\
+         aof_last_rewrite_time_sec:{}\r\n\
+         aof_current_rewrite_time_sec:{}\r\n\
+         aof_last_bgrewrite_status:{}\r\n\
+         aof_rewrites:{}\r\n\
+         aof_rewrites_consecutive_failures:{}\r\n\
+         aof_last_write_status:{}\r\n\
+         aof_last_cow_size:0\r\n\
+         module_fork_in_progress:0\r\n\
+         module_fork_last_cow_size:0\r\n",
+        u8::from(info.aof_enabled),
+        u8::from(info.aof_rewrite_in_progress),
+        u8::from(info.aof_rewrite_scheduled),
+        info.aof_last_rewrite_time_sec,
+        info.aof_current_rewrite_time_sec,
+        status(info.aof_last_bgrewrite_ok),
+        info.aof_rewrites,
+        info.aof_rewrites_consecutive_failures,
+        status(info.aof_last_write_ok),
+    )?;
+    if let Some(aof) = &info.aof {
+        write!(
+            out,
+            "aof_current_size:{}\r\n\
+             aof_base_size:{}\r\n\
+             aof_pending_rewrite:0\r\n\
+             aof_buffer_length:{}\r\n\
+             aof_pending_bio_fsync:{}\r\n\
+             aof_delayed_fsync:{}\r\n",
+            aof.current_size,
+            aof.base_size,
+            aof.buffer_length,
+            aof.pending_fsync,
+            aof.delayed_fsync,
+        )?;
+    }
+    if let Some(loading) = &info.while_loading {
+        write!(
+            out,
+            "loading_start_time:{}\r\n\
+             loading_total_bytes:{}\r\n\
+             loading_rdb_used_mem:{}\r\n\
+             loading_loaded_bytes:{}\r\n\
+             loading_loaded_perc:{:.2}\r\n\
+             loading_eta_seconds:{}\r\n",
+            loading.start_time,
+            loading.total_bytes,
+            loading.rdb_used_mem,
+            loading.loaded_bytes,
+            loading.loaded_perc,
+            loading.eta_seconds,
+        )?;
+    }
+    Ok(())
+}
+
+fn stats(s: &Server<'_>, out: &mut String) -> Result {
+    let stats = &s.parts.stats;
+    let sync = s.parts.replication.stats();
+    let kilobytes = |rate: usize| stats.rates[rate].mean() as f64 / 1024.0;
+    write!(
+        out,
+        "total_connections_received:{}\r\n\
+         total_commands_processed:{}\r\n\
+         instantaneous_ops_per_sec:{}\r\n\
+         total_net_input_bytes:{}\r\n\
+         total_net_output_bytes:{}\r\n\
+         total_net_repl_input_bytes:{}\r\n\
+         total_net_repl_output_bytes:{}\r\n\
+         instantaneous_input_kbps:{:.2}\r\n\
+         instantaneous_output_kbps:{:.2}\r\n\
+         instantaneous_input_repl_kbps:{:.2}\r\n\
+         instantaneous_output_repl_kbps:{:.2}\r\n\
+         rejected_connections:{}\r\n\
+         sync_full:{}\r\n\
+         sync_partial_ok:{}\r\n\
+         sync_partial_err:{}\r\n",
+        stats.connections,
+        stats.processed,
+        stats.rates[0].mean(),
+        stats.bytes_in,
+        stats.bytes_out,
+        stats.replication_in,
+        stats.replication_out,
+        kilobytes(1),
+        kilobytes(2),
+        kilobytes(3),
+        kilobytes(4),
+        stats.rejected_connections,
+        sync.sync_full,
+        sync.sync_partial_ok,
+        sync.sync_partial_err,
+    )?;
+    write!(
+        out,
+        "expired_keys:{}\r\n\
+         expired_stale_perc:0.00\r\n\
+         expired_time_cap_reached_count:0\r\n\
+         expire_cycle_cpu_milliseconds:0\r\n\
+         evicted_keys:{}\r\n\
+         evicted_clients:0\r\n\
+         total_eviction_exceeded_time:0\r\n\
+         current_eviction_exceeded_time:0\r\n\
+         keyspace_hits:{}\r\n\
+         keyspace_misses:{}\r\n\
+         pubsub_channels:0\r\n\
+         pubsub_patterns:0\r\n\
+         pubsubshard_channels:0\r\n\
+         latest_fork_usec:0\r\n\
+         total_forks:0\r\n\
+         migrate_cached_sockets:0\r\n\
+         slave_expires_tracked_keys:0\r\n\
+         active_defrag_hits:0\r\n\
+         active_defrag_misses:0\r\n\
+         active_defrag_key_hits:0\r\n\
+         active_defrag_key_misses:0\r\n\
+         total_active_defrag_time:0\r\n\
+         current_active_defrag_time:0\r\n\
+         tracking_total_keys:0\r\n\
+         tracking_total_items:0\r\n\
+         tracking_total_prefixes:0\r\n",
+        stats.expired, stats.evicted, stats.hits, stats.misses,
+    )?;
+    write!(
+        out,
+        "unexpected_error_replies:0\r\n\
+         total_error_replies:{}\r\n\
+         dump_payload_sanitizations:0\r\n\
+         total_reads_processed:{}\r\n\
+         total_writes_processed:{}\r\n\
+         io_threaded_reads_processed:0\r\n\
+         io_threaded_writes_processed:0\r\n\
+         client_query_buffer_limit_disconnections:{}\r\n\
+         client_output_buffer_limit_disconnections:{}\r\n\
+         reply_buffer_shrinks:0\r\n\
+         reply_buffer_expands:0\r\n\
+         acl_access_denied_auth:{}\r\n\
+         longest_turn_cpu_us:{}\r\n",
+        stats.error_replies,
+        stats.reads,
+        stats.writes,
+        stats.query_buffer_kills,
+        stats.output_buffer_kills,
+        stats.auth_failures,
+        s.parts.memory_report.longest_turn_cpu_us,
+    )
+}
+
+fn replication(s: &Server<'_>, out: &mut String) -> Result {
+    s.parts.replication.write_info(s.now, &s.parts.journal, out);
+    Ok(())
+}
+
+fn cpu(s: &Server<'_>, out: &mut String) -> Result {
+    let report = &s.parts.memory_report;
+    write!(
+        out,
+        "used_cpu_sys:{:.6}\r\n\
+         used_cpu_user:{:.6}\r\n\
+         used_cpu_sys_children:0.000000\r\n\
+         used_cpu_user_children:0.000000\r\n\
+         used_cpu_sys_main_thread:{:.6}\r\n\
+         used_cpu_user_main_thread:{:.6}\r\n",
+        report.cpu_sys, report.cpu_user, report.cpu_sys, report.cpu_user,
+    )
+}
+
+fn commandstats(s: &Server<'_>, out: &mut String) -> Result {
+    let all = s.parts.index.all().iter().zip(&s.parts.stats.commands);
+    for (command, stats) in all {
+        if stats.calls + stats.rejected + stats.failed > 0 {
+            write!(
+                out,
+                "cmdstat_{}:calls={},usec={},usec_per_call={:.2},rejected_calls={},failed_calls={}\r\n",
+                command.name,
+                stats.calls,
+                stats.micros,
+                stats.micros as f64 / stats.calls.max(1) as f64,
+                stats.rejected,
+                stats.failed,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn errorstats(s: &Server<'_>, out: &mut String) -> Result {
+    for (code, count) in &s.parts.stats.errors {
+        write!(out, "errorstat_{code}:count={count}\r\n")?;
+    }
+    Ok(())
+}
+
+fn cluster(s: &Server<'_>, out: &mut String) -> Result {
+    let enabled = u8::from(s.parts.config.cluster_enabled);
+    write!(out, "cluster_enabled:{enabled}\r\n")
+}
+
+fn keyspace(s: &Server<'_>, out: &mut String) -> Result {
+    for (db, database) in s.parts.store.databases().iter().enumerate() {
+        if !database.is_empty() {
+            write!(
+                out,
+                "db{db}:keys={},expires={},avg_ttl={}\r\n",
+                database.len(),
+                database.expires(),
+                database.mean_ttl_ms(s.now.unix_ms()),
+            )?;
+        }
+    }
+    Ok(())
+}
