@@ -1,6 +1,7 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
 mod client;
+mod cluster;
 mod connection;
 pub mod context;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod hash;
 mod help;
 mod object;
 mod persistence;
+mod redirect;
 mod replication;
 mod rows;
 mod scan;

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use super::links::LinkKind;
 use super::{DiskOwner, Engine};
-use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
-use crate::command::context::Parts;
+use crate::client::Blocked;
+use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings};
 use crate::config::{self, Config};
 use crate::face::{Address, ConnId, Effect, LogLevel, Now};
 use crate::random::Random;
@@ -65,29 +65,13 @@ fn ip(address: &Address) -> String {
     }
 }
 
-/// What the cluster must know of the rest.
-fn view(parts: &Parts, now: Now) -> View {
-    let replication = &parts.replication;
-    let down_since = replication.link_down_since();
-    View {
-        offset: replication.electable_offset(&parts.journal),
-        synced: !replication.following() || replication.has_synced(),
-        data_age_ms: if replication.link_up() {
-            Some(0)
-        } else {
-            down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
-        },
-        writes_paused: parts.failover_pause_until_ms.is_some(),
-    }
-}
-
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
         let Some(mut cluster) = self.parts.cluster.take() else {
             return;
         };
-        cluster.observe(now, &view(&self.parts, now));
+        cluster.observe(now, &self.parts.view(now));
         event(&mut cluster);
         self.parts.cluster = Some(cluster);
         self.settle_cluster(now);
@@ -122,7 +106,7 @@ impl Engine {
             .as_ref()
             .is_some_and(|c| c.deadline() <= now.mono_us)
         {
-            let view = view(&self.parts, now);
+            let view = self.parts.view(now);
             self.with_cluster(now, |cluster| cluster.tick(now, &view));
         }
     }
@@ -171,7 +155,8 @@ impl Engine {
                 parts.watches.touch_all();
             }
             Decision::DeleteSlotKeys { slots } => self.deleting_slots.extend(slots),
-            Decision::SaveFailed { .. } => {}
+            // What was ordered is done, though a crash would undo it yet: nobody waits for a broken disk.
+            Decision::SaveFailed { message } => self.answer_config_waits(|_| true, Some(&message)),
             Decision::Saved { version } => self.release_config_waits(version),
             // Nobody blocks on keys, or subscribes, yet.
             Decision::StateChanged { .. }
@@ -188,18 +173,29 @@ impl Engine {
         }
     }
 
-    /// Replies that wait for nodes.conf may leave.
+    /// Answers to orders that nodes.conf holds up to `version` may leave.
     fn release_config_waits(&mut self, version: u64) {
-        for (conn, _) in self
-            .parts
-            .config_waits
-            .extract_if(.., |w| w.1 <= version)
-            .collect::<Vec<_>>()
-        {
-            if let Some(session) = self.parts.clients.get_mut(conn) {
-                session.out.ok();
-                self.parts.unblock(conn);
+        self.answer_config_waits(|waits| waits <= version, None);
+    }
+
+    /// Answers orders that wait for nodes.conf; with an error, those to save it.
+    fn answer_config_waits(&mut self, due: impl Fn(u64) -> bool, failed: Option<&str>) {
+        let waits = &mut self.parts.config_waits;
+        let conns: Vec<_> = waits.extract_if(.., |w| due(w.1)).map(|w| w.0).collect();
+        for conn in conns {
+            let Some(session) = self.parts.clients.get_mut(conn) else {
+                continue;
+            };
+            let Some(Blocked::Config { reply, saving }) = session.blocked.as_deref() else {
+                continue;
+            };
+            match failed.filter(|_| *saving) {
+                Some(why) => session.out.error(&alloc::format!(
+                    "ERR error saving the cluster node config: {why}"
+                )),
+                None => session.out.simple(reply),
             }
+            self.parts.unblock(conn);
         }
     }
 
