@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use super::links::LinkKind;
 use super::{DiskOwner, Engine};
 use crate::client::Blocked;
-use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings};
+use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
+use crate::command::context::condition;
 use crate::config::{self, Config};
 use crate::face::{Address, ConnId, Effect, LogLevel, Now};
 use crate::random::Random;
@@ -68,13 +69,20 @@ fn ip(address: &Address) -> String {
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
-        let Some(mut cluster) = self.parts.cluster.take() else {
-            return;
-        };
-        cluster.observe(now, &self.parts.view(now));
-        event(&mut cluster);
-        self.parts.cluster = Some(cluster);
+        self.hand_to_cluster(now, |cluster, view| {
+            cluster.observe(now, &view);
+            event(cluster);
+        });
+    }
+
+    fn hand_to_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster, View)) {
+        // A command of this turn may have left something to do.
         self.settle_cluster(now);
+        let view = self.parts.view(now);
+        if let Some(cluster) = &mut self.parts.cluster {
+            event(cluster, view);
+            self.settle_cluster(now);
+        }
     }
 
     /// A connection of the bus came in.
@@ -106,14 +114,13 @@ impl Engine {
             .as_ref()
             .is_some_and(|c| c.deadline() <= now.mono_us)
         {
-            let view = self.parts.view(now);
-            self.with_cluster(now, |cluster| cluster.tick(now, &view));
+            self.hand_to_cluster(now, |cluster, view| cluster.tick(now, &view));
         }
     }
 
     /// Carries out what the cluster wants, until it wants nothing more. True if there was anything.
     pub(super) fn settle_cluster(&mut self, now: Now) -> bool {
-        let mut any = false;
+        let (mut any, mut paused) = (false, false);
         while let Some(action) = self.parts.cluster.as_mut().and_then(|c| c.poll_action()) {
             any = true;
             match action {
@@ -127,8 +134,15 @@ impl Engine {
                 Action::Send { conn, bytes } => self.links.send(conn, bytes),
                 Action::Disk(request) => self.disk(DiskOwner::Cluster, request),
                 Action::Log { level, text } => self.parts.log(level, text),
-                Action::Decision(decision) => self.decide(now, decision),
+                Action::Decision(decision) => {
+                    paused |= matches!(decision, Decision::PauseWrites { .. });
+                    self.decide(now, decision);
+                }
             }
+        }
+        if paused {
+            // Clients wait: the replica shall learn at once at which offset.
+            self.with_cluster(now, |_| {});
         }
         any
     }
@@ -200,10 +214,14 @@ impl Engine {
     }
 
     /// Deletes some keys of slots that went to other nodes; true if there are more.
-    pub(super) fn delete_slot_keys(&mut self, now: Now) -> bool {
+    pub(super) fn delete_slot_keys(&mut self) -> bool {
         let Some(&slot) = self.deleting_slots.first() else {
             return false;
         };
+        // The offset stands still for a failover.
+        if self.parts.is(condition::PAUSED) {
+            return false;
+        }
         let ours = self.parts.cluster.as_ref().is_some_and(|c| {
             let nodes = c.nodes();
             nodes.slots.owner(slot) == Some(nodes.my_key())
@@ -217,7 +235,6 @@ impl Engine {
             self.deleting_slots.remove(0);
             return !self.deleting_slots.is_empty();
         }
-        let _ = now;
         for key in keys {
             self.parts.delete_and_journal(0, &key);
         }
