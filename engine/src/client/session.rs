@@ -59,6 +59,8 @@ pub struct Multi {
     pub queue: Vec<Queued>,
     /// All flags of the queued commands.
     pub flags: u32,
+    /// All flags that some queued command lacks.
+    pub lacking: u32,
     /// A command could not be queued: EXEC will refuse.
     pub aborted: bool,
 }
@@ -74,6 +76,13 @@ pub enum Blocked {
         replicas: i64,
         /// Monotonic time in microseconds at which the count so far is the answer.
         until_us: Option<u64>,
+    },
+    /// An order to the cluster: until nodes.conf holds what it changed.
+    Config {
+        /// The answer, a simple string.
+        reply: alloc::string::String,
+        /// The order was to save: that it failed is an error then.
+        saving: bool,
     },
     /// DEBUG SLEEP: the end of everybody's sleep.
     Asleep,

@@ -370,6 +370,11 @@ impl Cluster {
         self.actions.pop_front()
     }
 
+    /// Whether all actions were taken.
+    pub fn is_quiet(&self) -> bool {
+        self.actions.is_empty()
+    }
+
     /// The version of what nodes.conf ought to hold. A command that changed something is safe from a crash
     /// once [`Cluster::durable`] has reached the version read after it.
     pub fn version(&self) -> u64 {

@@ -85,6 +85,11 @@ impl Cluster {
         table.importing.contains_key(&slot) || table.migrating.contains_key(&slot)
     }
 
+    /// Whether a slot is somebody's.
+    pub fn is_served(&self, slot: u16) -> bool {
+        self.nodes.slots.owner(slot).is_some()
+    }
+
     /// Where a command is to be served.
     pub fn route(&self, now: Now, request: &RouteRequest) -> Route {
         let slot = request.slot;

@@ -11,7 +11,7 @@ use super::evict::Pool;
 use super::stats::Stats;
 use super::table::Index;
 use crate::client::{Blocked, Clients, Session, Watches, alert};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, View};
 use crate::config::Config;
 use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
 use crate::journal::Journal;
@@ -376,6 +376,22 @@ impl Parts {
             level,
             text: text.into(),
         });
+    }
+
+    /// What the cluster must know of the rest.
+    pub fn view(&self, now: Now) -> View {
+        let replication = &self.replication;
+        let down_since = replication.link_down_since();
+        View {
+            offset: replication.electable_offset(&self.journal),
+            synced: !replication.following() || replication.has_synced(),
+            data_age_ms: if replication.link_up() {
+                Some(0)
+            } else {
+                down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
+            },
+            writes_paused: self.failover_pause_until_ms.is_some(),
+        }
     }
 
     /// Deletes a key that is not wanted here any more, and journals it.

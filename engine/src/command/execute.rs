@@ -74,6 +74,25 @@ fn wrong_arity(command: &Command) -> CommandError {
 /// session ([`Blocked::Paused`]): then the request is to be kept, and brought again.
 #[inline]
 pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
+    if session.is(alert::ASKING) {
+        return process_asking(parts, session, now, request);
+    }
+    process_one(parts, session, now, request);
+}
+
+/// ASKING holds for one command, or for one transaction.
+#[cold]
+fn process_asking(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
+    process_one(parts, session, now, request);
+    let again = request.command.is_some_and(|(_, c)| c.name == "asking");
+    let kept = session.blocked.as_deref() == Some(&Blocked::Paused);
+    if !session.is(alert::MULTI) && !again && !kept {
+        session.set(alert::ASKING, false);
+    }
+}
+
+#[inline]
+fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
     session.active_ms = now.mono_ms();
     let start = session.out.position();
     let (number, command) = match resolve(parts, request.args, request.command) {
@@ -92,14 +111,19 @@ pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
             return reject(parts, session, start, named, error);
         }
     };
-    match gates::check(parts, session, now, command) {
+    match gates::check(parts, session, now, command, &request) {
         Verdict::Pass => {}
         Verdict::Later => {
             session.blocked = Some(Box::new(Blocked::Paused));
             parts.blocked.push(session.conn);
             return;
         }
-        Verdict::Refuse(error) => {
+        Verdict::Redirect(error) if command.name == "exec" => {
+            parts.stats.commands[number].rejected += 1;
+            discard(parts, session);
+            return reject(parts, session, start, None, error);
+        }
+        Verdict::Redirect(error) | Verdict::Refuse(error) => {
             return reject(parts, session, start, Some((number, command)), error);
         }
     }
@@ -155,6 +179,7 @@ fn queue(
         args,
     });
     multi.flags |= command.flags;
+    multi.lacking |= !command.flags;
     session.out.simple("QUEUED");
 }
 

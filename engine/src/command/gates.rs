@@ -8,6 +8,8 @@ use alloc::string::String;
 use super::context::{Parts, condition};
 use super::error::CommandError;
 use super::evict;
+use super::execute::Request;
+use super::redirect::redirect;
 use super::table::{Command, flag};
 use crate::client::{Session, alert};
 use crate::face::Now;
@@ -19,6 +21,8 @@ pub enum Verdict {
     Pass,
     /// It is kept until a pause is over.
     Later,
+    /// It is for another node of the cluster, or for none; a transaction ends with it.
+    Redirect(CommandError),
     /// It is refused.
     Refuse(CommandError),
 }
@@ -36,11 +40,12 @@ pub fn check(
     session: &mut Session,
     now: Now,
     command: &'static Command,
+    request: &Request<'_>,
 ) -> Verdict {
     if session.alerts == 0 && parts.conditions == 0 {
         return Pass;
     }
-    check_all(parts, session, now, command)
+    check_all(parts, session, now, command, request)
 }
 
 #[cold]
@@ -49,11 +54,18 @@ fn check_all(
     session: &mut Session,
     now: Now,
     command: &'static Command,
+    request: &Request<'_>,
 ) -> Verdict {
     let is = |flags: u32| command.flags & flags != 0;
     let trusted = session.is(alert::TRUSTED);
     if session.is(alert::UNAUTHENTICATED) && !is(flag::NO_AUTH) {
         return refuse("NOAUTH Authentication required.");
+    }
+    if parts.is(condition::CLUSTER)
+        && !trusted
+        && let Some(error) = redirect(parts, session, now, command, request)
+    {
+        return Verdict::Redirect(error);
     }
     if parts.is(condition::MAXMEMORY) && !trusted {
         let fits = evict::make_room(parts, now);
@@ -64,19 +76,40 @@ fn check_all(
             return refuse("OOM command not allowed when used memory > 'maxmemory'.");
         }
     }
-    let writes = is(flag::WRITE | flag::MAY_REPLICATE)
-        || (command.name == "exec" && queued(session) & (flag::WRITE | flag::MAY_REPLICATE) != 0);
-    if writes && !trusted {
-        if parts.is(condition::REPLICA) && parts.config.replica_read_only {
+    let exec = command.name == "exec";
+    let any = |flags: u32| is(flags) || (exec && queued(session) & flags != 0);
+    let lacks = |flags: u32| {
+        !is(flags) || (exec && (session.multi.as_ref()).is_some_and(|m| m.lacking & flags != 0))
+    };
+    let writes = any(flag::WRITE);
+    if !trusted {
+        if parts.is(condition::DISK_ERROR)
+            && (writes || command.name == "ping")
+            && let Some(gate) = parts.persistence.write_gate()
+        {
+            return Refuse(CommandError::text(gate.message()));
+        }
+        if writes && parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(now) {
+            return refuse("NOREPLICAS Not enough good replicas to write.");
+        }
+        if writes && parts.is(condition::REPLICA) && parts.config.replica_read_only {
             return refuse("READONLY You can't write against a read only replica.");
         }
-    }
-    if parts.is(condition::LOADING) && !is(flag::LOADING) && !trusted {
-        return refuse("LOADING Redis is loading the dataset in memory");
+        if parts.is(condition::STALE)
+            && !parts.config.replica_serve_stale_data
+            && lacks(flag::STALE)
+        {
+            return refuse(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            );
+        }
+        if parts.is(condition::LOADING) && lacks(flag::LOADING) {
+            return refuse("LOADING Redis is loading the dataset in memory");
+        }
     }
     if parts.is(condition::PAUSED) && !trusted && !session.is(alert::REPLICA) {
         let all = parts.pause.is_some_and(|p| p.all);
-        if all || writes {
+        if all || any(flag::WRITE | flag::MAY_REPLICATE) {
             return Later;
         }
     }

@@ -1,6 +1,7 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
 mod client;
+mod cluster;
 mod config;
 mod connection;
 pub mod context;
@@ -23,6 +24,7 @@ mod info;
 mod introspection;
 mod object;
 mod persistence;
+mod redirect;
 mod replication;
 mod rows;
 mod scan;

@@ -6,7 +6,7 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
 use super::{
-    client, config, connection, debug, expire, generic, hash, info, introspection, object,
+    client, cluster, config, connection, debug, expire, generic, hash, info, introspection, object,
     persistence, replication, scan, string, transaction,
 };
 
@@ -21,6 +21,7 @@ pub static GROUPS: &[&[Command]] = &[
     PERSISTENCE,
     REPLICATION,
     SERVER,
+    CLUSTER_GROUP,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -183,4 +184,41 @@ static SERVER: &[Command] = &commands! {
     "time" 1 [LOADING STALE FAST] [FAST] [] ["nondeterministic_output"] Server(info::time);
     "debug" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(debug::debug);
     "config" -2 [] [SLOW] [] [] Container => CONFIG;
+};
+
+static CLUSTER_GROUP: &[Command] = &commands! {
+    "cluster" -2 [] [SLOW] [] [] Container => CLUSTER;
+    "asking" 1 [FAST] [FAST CONNECTION] [] [] Server(cluster::asking);
+    "readonly" 1 [FAST LOADING STALE] [FAST CONNECTION] [] [] Server(cluster::readonly);
+    "readwrite" 1 [FAST LOADING STALE] [FAST CONNECTION] [] [] Server(cluster::readwrite);
+};
+
+static CLUSTER: &[Command] = &commands! {
+    "cluster|addslots" -3 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::addslots);
+    "cluster|addslotsrange" -4 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::addslotsrange);
+    "cluster|bumpepoch" 2 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::bumpepoch);
+    "cluster|count-failure-reports" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::count_failure_reports);
+    "cluster|countkeysinslot" 3 [STALE] [SLOW] [] [] Server(cluster::countkeysinslot);
+    "cluster|delslots" -3 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::delslots);
+    "cluster|delslotsrange" -4 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::delslotsrange);
+    "cluster|failover" -2 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::failover);
+    "cluster|flushslots" 2 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::flushslots);
+    "cluster|forget" 3 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::forget);
+    "cluster|getkeysinslot" 4 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::getkeysinslot);
+    "cluster|help" 2 [LOADING STALE] [SLOW] [] [] Server(cluster::help);
+    "cluster|info" 2 [LOADING STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::info);
+    "cluster|keyslot" 3 [STALE] [SLOW] [] [] Server(cluster::keyslot);
+    "cluster|links" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::links);
+    "cluster|meet" -4 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::meet);
+    "cluster|myid" 2 [LOADING STALE] [SLOW] [] [] Server(cluster::myid);
+    "cluster|nodes" 2 [LOADING STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::nodes);
+    "cluster|replicas" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::replicas);
+    "cluster|replicate" 3 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::replicate);
+    "cluster|reset" -2 [ADMIN STALE NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::reset);
+    "cluster|saveconfig" 2 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::saveconfig);
+    "cluster|set-config-epoch" 3 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::set_config_epoch);
+    "cluster|setslot" -4 [NO_ASYNC_LOADING ADMIN STALE MAY_REPLICATE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::setslot);
+    "cluster|shards" 2 [LOADING STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::shards);
+    "cluster|slaves" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::slaves);
+    "cluster|slots" 2 [LOADING STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::slots);
 };

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use super::links::LinkKind;
 use super::{DiskOwner, Engine};
+use crate::client::Blocked;
 use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
-use crate::command::context::Parts;
+use crate::command::context::condition;
 use crate::config::{self, Config};
 use crate::face::{Address, ConnId, Effect, LogLevel, Now};
 use crate::random::Random;
@@ -65,22 +66,6 @@ fn ip(address: &Address) -> String {
     }
 }
 
-/// What the cluster must know of the rest.
-fn view(parts: &Parts, now: Now) -> View {
-    let replication = &parts.replication;
-    let down_since = replication.link_down_since();
-    View {
-        offset: replication.electable_offset(&parts.journal),
-        synced: !replication.following() || replication.has_synced(),
-        data_age_ms: if replication.link_up() {
-            Some(0)
-        } else {
-            down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
-        },
-        writes_paused: parts.failover_pause_until_ms.is_some(),
-    }
-}
-
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
@@ -88,13 +73,20 @@ impl Engine {
         if self.boot.is_some() {
             return;
         }
-        let Some(mut cluster) = self.parts.cluster.take() else {
-            return;
-        };
-        cluster.observe(now, &view(&self.parts, now));
-        event(&mut cluster);
-        self.parts.cluster = Some(cluster);
+        self.hand_to_cluster(now, |cluster, view| {
+            cluster.observe(now, &view);
+            event(cluster);
+        });
+    }
+
+    fn hand_to_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster, View)) {
+        // A command of this turn may have left something to do.
         self.settle_cluster(now);
+        let view = self.parts.view(now);
+        if let Some(cluster) = &mut self.parts.cluster {
+            event(cluster, view);
+            self.settle_cluster(now);
+        }
     }
 
     /// A connection of the bus came in.
@@ -130,14 +122,13 @@ impl Engine {
             .as_ref()
             .is_some_and(|c| c.deadline() <= now.mono_us)
         {
-            let view = view(&self.parts, now);
-            self.with_cluster(now, |cluster| cluster.tick(now, &view));
+            self.hand_to_cluster(now, |cluster, view| cluster.tick(now, &view));
         }
     }
 
     /// Carries out what the cluster wants, until it wants nothing more. True if there was anything.
     pub(super) fn settle_cluster(&mut self, now: Now) -> bool {
-        let mut any = false;
+        let (mut any, mut paused) = (false, false);
         while let Some(action) = self.parts.cluster.as_mut().and_then(|c| c.poll_action()) {
             any = true;
             match action {
@@ -151,8 +142,15 @@ impl Engine {
                 Action::Send { conn, bytes } => self.links.send(conn, bytes),
                 Action::Disk(request) => self.disk(DiskOwner::Cluster, request),
                 Action::Log { level, text } => self.parts.log(level, text),
-                Action::Decision(decision) => self.decide(now, decision),
+                Action::Decision(decision) => {
+                    paused |= matches!(decision, Decision::PauseWrites { .. });
+                    self.decide(now, decision);
+                }
             }
+        }
+        if paused {
+            // Clients wait: the replica shall learn at once at which offset.
+            self.with_cluster(now, |_| {});
         }
         any
     }
@@ -179,7 +177,8 @@ impl Engine {
                 parts.watches.touch_all();
             }
             Decision::DeleteSlotKeys { slots } => self.deleting_slots.extend(slots),
-            Decision::SaveFailed { .. } => {}
+            // What was ordered is done, though a crash would undo it yet: nobody waits for a broken disk.
+            Decision::SaveFailed { message } => self.answer_config_waits(|_| true, Some(&message)),
             Decision::Saved { version } => self.release_config_waits(version),
             // Nobody blocks on keys, or subscribes, yet.
             Decision::StateChanged { .. }
@@ -196,26 +195,41 @@ impl Engine {
         }
     }
 
-    /// Replies that wait for nodes.conf may leave.
+    /// Answers to orders that nodes.conf holds up to `version` may leave.
     fn release_config_waits(&mut self, version: u64) {
-        for (conn, _) in self
-            .parts
-            .config_waits
-            .extract_if(.., |w| w.1 <= version)
-            .collect::<Vec<_>>()
-        {
-            if let Some(session) = self.parts.clients.get_mut(conn) {
-                session.out.ok();
-                self.parts.unblock(conn);
+        self.answer_config_waits(|waits| waits <= version, None);
+    }
+
+    /// Answers orders that wait for nodes.conf; with an error, those to save it.
+    fn answer_config_waits(&mut self, due: impl Fn(u64) -> bool, failed: Option<&str>) {
+        let waits = &mut self.parts.config_waits;
+        let conns: Vec<_> = waits.extract_if(.., |w| due(w.1)).map(|w| w.0).collect();
+        for conn in conns {
+            let Some(session) = self.parts.clients.get_mut(conn) else {
+                continue;
+            };
+            let Some(Blocked::Config { reply, saving }) = session.blocked.as_deref() else {
+                continue;
+            };
+            match failed.filter(|_| *saving) {
+                Some(why) => session.out.error(&alloc::format!(
+                    "ERR error saving the cluster node config: {why}"
+                )),
+                None => session.out.simple(reply),
             }
+            self.parts.unblock(conn);
         }
     }
 
     /// Deletes some keys of slots that went to other nodes; true if there are more.
-    pub(super) fn delete_slot_keys(&mut self, now: Now) -> bool {
+    pub(super) fn delete_slot_keys(&mut self) -> bool {
         let Some(&slot) = self.deleting_slots.first() else {
             return false;
         };
+        // The offset stands still for a failover.
+        if self.parts.is(condition::PAUSED) {
+            return false;
+        }
         let ours = self.parts.cluster.as_ref().is_some_and(|c| {
             let nodes = c.nodes();
             nodes.slots.owner(slot) == Some(nodes.my_key())
@@ -229,7 +243,6 @@ impl Engine {
             self.deleting_slots.remove(0);
             return !self.deleting_slots.is_empty();
         }
-        let _ = now;
         for key in keys {
             self.parts.delete_and_journal(0, &key);
         }

@@ -575,9 +575,8 @@ impl Engine {
         self.parts
             .persistence
             .tick(now, snapshotting, self.parts.changes);
-        let more = self.expire_some(now)
-            | self.delete_slot_keys(now)
-            | !self.parts.store.free_some(STEP * 8);
+        let more =
+            self.expire_some(now) | self.delete_slot_keys() | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
         self.enforce_limits(now);
         let stats = &mut self.parts.stats;
