@@ -266,8 +266,9 @@ impl Engine {
         }
         let now = self.now;
         self.close_doomed(now);
+        let starting = self.starting();
         let replication = &mut self.parts.replication;
-        if replication.deadline().is_some_and(|due| due <= now.mono_us) {
+        if !starting && replication.deadline().is_some_and(|due| due <= now.mono_us) {
             replication.tick(now, &mut self.parts.journal);
         }
         self.cluster_tick(now);
@@ -714,12 +715,29 @@ impl Engine {
             .iter()
             .filter_map(|&conn| self.parts.clients.get(conn)?.blocked_until_us());
         let due = waiting
-            .chain(self.parts.replication.deadline())
+            .chain(
+                self.parts
+                    .replication
+                    .deadline()
+                    .filter(|_| !self.starting()),
+            )
             .chain(self.parts.persistence.deadline())
-            .chain(self.parts.cluster.as_ref().map(|c| c.deadline()))
+            .chain(
+                self.parts
+                    .cluster
+                    .as_ref()
+                    .map(|c| c.deadline())
+                    .filter(|_| self.boot.is_none()),
+            )
             .chain(self.parts.pauses_end_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
+    }
+
+    /// Whether files are still being read or opened. Until then there is no talk with other servers of data: a
+    /// full synchronisation must not come between the files and the log that is continued from them.
+    pub(super) fn starting(&self) -> bool {
+        self.boot.is_some() || self.loader.is_some()
     }
 
     /// Checks everything against itself: O(n). For tests and the simulator.

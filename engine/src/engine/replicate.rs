@@ -60,6 +60,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
 impl Engine {
     /// Carries out what replication wants, until it wants nothing more.
     pub(super) fn settle_replication(&mut self, now: Now) -> bool {
+        if self.starting() {
+            return false;
+        }
         let mut any = false;
         while let Some(action) = self
             .parts
