@@ -468,7 +468,7 @@ impl Persistence {
 
     /// Calls the rewrite off. [`Action::RewriteAborted`] follows.
     pub fn abort_rewrite(&mut self) {
-        self.aof.call_off(&mut self.outbox);
+        self.aof.abort(&mut self.outbox);
     }
 
     /// Before a shutdown: write and sync what there is without delay. Then [`pump`](Persistence::pump) and wait
