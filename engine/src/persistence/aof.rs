@@ -341,6 +341,14 @@ impl Aof {
         snapshotting: bool,
         outbox: &mut Outbox,
     ) {
+        if let Some(appender) = &self.appender {
+            // The journal does not go on where the file ends: reading on would put a hole or another history
+            // into it. Whoever rebases the journal says so first; this is for the day that it is forgotten.
+            let next = appender.written.min(appender.limit);
+            if next < journal.start() || next > journal.sealed() {
+                self.rebase(journal.sealed(), outbox);
+            }
+        }
         self.sealed = journal.sealed();
         if let Some((_, purpose)) = self.retry.take_if(|retry| now.mono_ms() >= retry.0) {
             let steps = manifest_steps(settings, purpose.target());

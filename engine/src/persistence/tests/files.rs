@@ -3,7 +3,7 @@
 use super::disk::{Disk, Fault, Loss};
 use super::world::{World, settings, snapshot, state_after};
 use crate::face::{DiskRequest, LogLevel};
-use crate::persistence::{FlushState, Fsync, SavePoint, Settings};
+use crate::persistence::{Action, FlushState, Fsync, SavePoint, Settings};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -711,11 +711,19 @@ fn a_snapshot_on_its_way_waits_for_a_slow_disk() {
 
 #[test]
 fn a_full_synchronisation_begins_the_files_anew() {
+    for told in [true, false] {
+        full_synchronisation(told);
+    }
+}
+
+fn full_synchronisation(told: bool) {
     let mut world = World::start(settings(Fsync::Always), Disk::default());
     (0..5).for_each(|_| world.operate());
     world.turn();
     // Another history, at another offset.
-    world.persistence.rebase(1_000_000);
+    if told {
+        world.persistence.rebase(1_000_000);
+    }
     world.journal.rebase(1_000_000);
     world.state = state_after(50);
     world.ends.clear();
@@ -731,4 +739,18 @@ fn a_full_synchronisation_begins_the_files_anew() {
     world
         .restart(Loss::All)
         .check_recovered(70, 70, "the new history");
+}
+
+#[test]
+fn a_wish_that_came_to_nothing_is_repeated() {
+    let mut world = World::start(saving(), Disk::default());
+    (0..5).for_each(|_| world.operate());
+    world.advance_ms(2100);
+    for expected in [1, 0, 1] {
+        world.persistence.tick(world.now, false, 5);
+        let actions = core::iter::from_fn(|| world.persistence.poll_action());
+        let wishes = actions.filter(|action| *action == Action::WantSave).count();
+        assert_eq!(wishes, expected);
+        world.advance_ms(600);
+    }
 }
