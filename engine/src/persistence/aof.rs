@@ -152,7 +152,7 @@ struct Rewrite {
     doomed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     /// The old increment takes its last bytes and is synced.
     Drain,
@@ -208,8 +208,6 @@ pub(super) struct Aof {
     sealed: u64,
     durable: u64,
     flush_to: Option<u64>,
-    /// `appendonly no` was said while a chain ran: it is done when the chain ends.
-    disable_wanted: bool,
     limit_minutes: u64,
     limit_until_ms: Option<u64>,
 }
@@ -233,7 +231,6 @@ impl Aof {
             sealed: 0,
             durable: 0,
             flush_to: None,
-            disable_wanted: false,
             limit_minutes: 0,
             limit_until_ms: None,
         }
@@ -344,6 +341,14 @@ impl Aof {
         snapshotting: bool,
         outbox: &mut Outbox,
     ) {
+        if let Some(appender) = &self.appender {
+            // The journal does not go on where the file ends: reading on would put a hole or another history
+            // into it. Whoever rebases the journal says so first; this is for the day that it is forgotten.
+            let next = appender.written.min(appender.limit);
+            if next < journal.start() || next > journal.sealed() {
+                self.rebase(journal.sealed(), outbox);
+            }
+        }
         self.sealed = journal.sealed();
         if let Some((_, purpose)) = self.retry.take_if(|retry| now.mono_ms() >= retry.0) {
             let steps = manifest_steps(settings, purpose.target());
@@ -355,7 +360,7 @@ impl Aof {
         }
         self.step(now, settings, outbox);
         self.finish_closing(settings, outbox);
-        self.release(conditions);
+        self.release(settings, snapshotting);
     }
 
     fn conditions(&self, settings: &Settings, snapshotting: bool) -> Conditions {
@@ -366,15 +371,34 @@ impl Aof {
         Conditions {
             fsync: settings.fsync,
             hold_sync: settings.no_fsync_on_rewrite && (snapshotting || self.rewrite.is_some()),
-            hurry: self.flush_to.is_some() || self.state == State::Closing || draining,
+            hurry: self.flush_to.is_some()
+                || self.state == State::Closing
+                || draining
+                || self.completing(),
             timestamps: settings.aof_timestamps,
             promised: matches!(self.state, State::On | State::Closing),
         }
     }
 
-    fn release(&mut self, conditions: Conditions) {
-        let held =
-            conditions.fsync == Fsync::Always && !conditions.hold_sync && conditions.promised;
+    /// Whether the first base is complete and about to count: then the increment must hold what was
+    /// released, and replies are held already as they will be.
+    fn completing(&self) -> bool {
+        let complete = |rewrite: &Rewrite| rewrite.base.is_none() && rewrite.stage >= Stage::Base;
+        self.state == State::Waiting
+            && (self.switching() || self.rewrite.as_ref().is_some_and(complete))
+    }
+
+    /// Whether a chain runs, or is to be tried again, that makes a new base count.
+    fn switching(&self) -> bool {
+        let running = self.chain.iter().map(|(purpose, _)| purpose);
+        let mut purposes = running.chain(self.retry.iter().map(|(_, purpose)| purpose));
+        purposes.any(|purpose| matches!(purpose, Purpose::Switch { .. }))
+    }
+
+    fn release(&mut self, settings: &Settings, snapshotting: bool) {
+        let conditions = self.conditions(settings, snapshotting);
+        let promised = conditions.promised || self.completing();
+        let held = conditions.fsync == Fsync::Always && !conditions.hold_sync && promised;
         let durable = match &self.appender {
             Some(appender) if held => appender.synced,
             _ => self.sealed,
@@ -498,7 +522,7 @@ impl Aof {
     /// `appendonly yes` at run time: the first rewrite makes the files.
     pub fn enable(&mut self, snapshotting: bool, outbox: &mut Outbox) {
         match self.state {
-            State::On | State::Waiting => self.disable_wanted = false,
+            State::On | State::Waiting => {}
             State::Closing => self.scheduled = true,
             State::Off => {
                 if snapshotting {
@@ -531,11 +555,6 @@ impl Aof {
     pub fn disable(&mut self, sealed: u64, outbox: &mut Outbox) {
         self.sealed = sealed;
         self.scheduled = false;
-        if self.chain.is_some() || self.retry.is_some() {
-            self.disable_wanted = true;
-            return;
-        }
-        self.disable_wanted = false;
         self.call_off(outbox);
         match (self.state, &mut self.appender) {
             (State::On, Some(appender)) => {
@@ -553,18 +572,9 @@ impl Aof {
     /// The journal starts over at `offset` with another history (a full synchronisation): what the files
     /// hold is of no use for it. If on, the append-only file begins anew with a rewrite.
     pub fn rebase(&mut self, offset: u64, outbox: &mut Outbox) {
-        // A switch that is under way names the increment in the manifest: then it must stay.
-        let named = self
-            .chain
-            .iter()
-            .map(|(purpose, _)| purpose)
-            .chain(self.retry.iter().map(|(_, purpose)| purpose));
-        let named = named
-            .into_iter()
-            .any(|purpose| matches!(purpose, Purpose::Switch { .. }));
         self.call_off(outbox);
         (self.sealed, self.durable) = (offset, offset);
-        if self.state == State::Waiting && !named {
+        if self.state == State::Waiting {
             self.drop_waiting_increment(outbox);
         } else {
             self.close_appender(outbox);
@@ -578,9 +588,6 @@ impl Aof {
     }
 
     fn finish_closing(&mut self, settings: &Settings, outbox: &mut Outbox) {
-        if self.disable_wanted && self.chain.is_none() && self.retry.is_none() {
-            self.disable(self.sealed, outbox);
-        }
         if self.state != State::Closing || self.chain.is_some() {
             return;
         }
@@ -781,8 +788,23 @@ impl Aof {
         }
     }
 
-    /// Ends the rewrite at the caller's wish: no failure.
-    pub fn call_off(&mut self, outbox: &mut Outbox) {
+    /// Ends the rewrite at the caller's wish: no failure. While the files are not complete another follows.
+    pub fn abort(&mut self, outbox: &mut Outbox) {
+        if self.rewriting() {
+            self.call_off(outbox);
+            self.wait_anew(outbox);
+        }
+    }
+
+    /// Without a base under way, what was collected since its start is of no use.
+    fn wait_anew(&mut self, outbox: &mut Outbox) {
+        if self.state == State::Waiting {
+            self.drop_waiting_increment(outbox);
+            self.scheduled = true;
+        }
+    }
+
+    fn call_off(&mut self, outbox: &mut Outbox) {
         if let Some(mut rewrite) = self.rewrite.take() {
             if let Some(base) = rewrite.base.take() {
                 base.abort(outbox);
@@ -810,10 +832,7 @@ impl Aof {
         self.figures.last_rewrite_failed = true;
         self.figures.last_rewrite_ms = Some(now.mono_ms() - started_ms);
         outbox.warn("Background AOF rewrite terminated with error".into());
-        if self.state == State::Waiting {
-            self.drop_waiting_increment(outbox);
-            self.scheduled = true;
-        }
+        self.wait_anew(outbox);
     }
 
     /// Goes on with the rewrite as far as it can without the disk's answer.
@@ -839,15 +858,14 @@ impl Aof {
             }
             Stage::Base if rewrite.base.is_none() => {
                 // Until now a crash would have lost the increment as a whole; from the switch on it counts.
-                if let Some(appender) = self
-                    .appender
-                    .as_mut()
-                    .filter(|_| self.state == State::Waiting)
-                {
+                let (waiting, durable) = (self.state == State::Waiting, self.durable);
+                if let Some(appender) = self.appender.as_mut().filter(|_| waiting) {
                     if appender.write_error.is_some() || appender.sync_error.is_some() {
                         return self.fail_rewrite(now, outbox);
                     }
-                    if appender.busy() || appender.sync_rest(now, outbox) {
+                    let held = settings.fsync == Fsync::Always && !settings.no_fsync_on_rewrite;
+                    let behind = held && appender.synced < durable;
+                    if behind || appender.busy() || appender.sync_rest(now, outbox) {
                         return;
                     }
                 }
@@ -984,7 +1002,7 @@ impl Aof {
         }
         self.step(now, settings, outbox);
         self.finish_closing(settings, outbox);
-        self.release(conditions);
+        self.release(settings, snapshotting);
     }
 
     fn on_base(
@@ -1282,11 +1300,12 @@ fn open(file: FileId, path: &str, mode: OpenMode) -> DiskRequest {
     }
 }
 
-/// Makes an empty increment and opens it for append. A file of that name may be left from a crash: it is
-/// emptied. Writing goes by append mode, so that it follows a truncation.
-fn create_increment(file: FileId, path: &str) -> [(Step, DiskRequest); 3] {
+/// Makes an empty increment and opens it for append, so that writing follows a truncation. A file of that
+/// name may be left from a crash: it is emptied, durably, or its old content could come back.
+fn create_increment(file: FileId, path: &str) -> [(Step, DiskRequest); 4] {
     [
         (Step::OpenIncrement, open(file, path, OpenMode::Create)),
+        (Step::OpenIncrement, DiskRequest::Sync { file }),
         (Step::OpenIncrement, DiskRequest::Close { file }),
         (Step::OpenIncrement, open(file, path, OpenMode::Append)),
     ]

@@ -61,6 +61,9 @@ mod file {
     pub const INCREMENT_B: FileId = FileId(6);
 }
 
+/// A wish that came to nothing (someone else's snapshot was under way) is repeated after this time.
+const WISH_AGAIN_MS: u64 = 1000;
+
 /// When the append-only file is synced (`appendfsync`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
@@ -214,8 +217,8 @@ pub struct Persistence {
     replication: LoadedReplication,
     /// A snapshot is being written by someone: ours, or one for replicas.
     snapshotting: bool,
-    wanted_save: bool,
-    wanted_rewrite: bool,
+    /// When a wish was sent of which nothing has come yet.
+    wished_ms: Option<u64>,
 }
 
 impl Persistence {
@@ -229,8 +232,7 @@ impl Persistence {
             last_load: load::Figures::default(),
             replication: LoadedReplication::default(),
             snapshotting: false,
-            wanted_save: false,
-            wanted_rewrite: false,
+            wished_ms: None,
             settings,
         }
     }
@@ -386,17 +388,20 @@ impl Persistence {
         if snapshotting || self.aof.rewriting() || self.save.running() || self.loading() {
             return;
         }
-        if !self.wanted_save
-            && self
-                .save
-                .due(now, changes, &self.settings, &mut self.outbox)
-        {
-            self.wanted_save = true;
-            self.outbox.push(Action::WantSave);
-        } else if !self.wanted_rewrite && self.aof.due(now, &self.settings, &mut self.outbox) {
-            self.wanted_rewrite = true;
-            self.outbox.push(Action::WantRewrite);
+        let ms = now.mono_ms();
+        if self.wished_ms.is_some_and(|at| ms < at + WISH_AGAIN_MS) {
+            return;
         }
+        let (settings, outbox) = (&self.settings, &mut self.outbox);
+        let wish = if self.save.due(now, changes, settings, outbox) {
+            Action::WantSave
+        } else if self.aof.due(now, settings, outbox) {
+            Action::WantRewrite
+        } else {
+            return;
+        };
+        self.wished_ms = Some(ms);
+        outbox.push(wish);
     }
 
     /// Why writing commands must be refused, if they must.
@@ -441,7 +446,7 @@ impl Persistence {
     /// Begins a rewrite whose base is the snapshot as of this journal offset, the present sealed end; the
     /// journal must forget its selected database there. False, and scheduled for later, if it cannot begin now.
     pub fn begin_rewrite(&mut self, now: Now, at: u64) -> bool {
-        self.wanted_rewrite = false;
+        self.wished_ms = None;
         let begun = self
             .aof
             .begin_rewrite(now, at, &self.settings, &mut self.outbox);
@@ -468,7 +473,7 @@ impl Persistence {
 
     /// Calls the rewrite off. [`Action::RewriteAborted`] follows.
     pub fn abort_rewrite(&mut self) {
-        self.aof.call_off(&mut self.outbox);
+        self.aof.abort(&mut self.outbox);
     }
 
     /// Before a shutdown: write and sync what there is without delay. Then [`pump`](Persistence::pump) and wait
@@ -502,7 +507,7 @@ impl Persistence {
     /// Begins the snapshot file. `background`: BGSAVE or a save point, not SAVE or SHUTDOWN. `changes`: the
     /// count of all changes, which the snapshot holds. False if one is being written.
     pub fn begin_save(&mut self, now: Now, background: bool, changes: u64) -> bool {
-        self.wanted_save = false;
+        self.wished_ms = None;
         self.save
             .begin(now, background, changes, &self.settings, &mut self.outbox)
     }

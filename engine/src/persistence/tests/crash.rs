@@ -153,6 +153,96 @@ fn switching_on_and_off_while_running_is_safe_at_any_operation() {
     }
 }
 
+/// Everything that can be asked of persistence, in any order, over a disk that answers late and fills up.
+fn chaos(seed: u64) {
+    let mut word = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut below = |limit: u64| {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word % limit
+    };
+    let fsync = [Fsync::Always, Fsync::EverySec, Fsync::No][below(3) as usize];
+    let settings = Settings {
+        append_only: below(2) == 0,
+        no_fsync_on_rewrite: below(4) == 0,
+        aof_timestamps: below(3) == 0,
+        aof_rewrite_min_size: 500 + below(5000),
+        ..settings(fsync)
+    };
+    let mut world = World::start(settings.clone(), Disk::default());
+    // Whether anything but the policy's promise weakens what must survive.
+    let (mut rebased, mut promised_released) = (false, 0);
+    for _ in 0..80 + below(200) {
+        match below(40) {
+            0 => {
+                world.begin_rewrite();
+            }
+            1 | 11 => world
+                .persistence
+                .set_append_only(true, world.journal.sealed()),
+            2 | 10 => {
+                world
+                    .persistence
+                    .set_append_only(false, world.journal.sealed());
+            }
+            3 => world.persistence.abort_rewrite(),
+            4 => (world.hold, world.pace) = (true, 1 + below(4) as usize),
+            5 if world.held().is_empty() => world.hold = false,
+            6 if fsync != Fsync::Always => {
+                let from = world.disk.operations + below(10);
+                world.disk.faults = (from..from + 1 + below(3))
+                    .map(|at| (at, Fault::Full))
+                    .collect();
+            }
+            7 if below(4) == 0 => {
+                let offset = world.journal.end() + 1000;
+                world.persistence.rebase(offset);
+                world.journal.rebase(offset);
+                world.state = super::world::state_after(world.executed() + 5);
+                world.ends.clear();
+                rebased = true;
+                promised_released = 0;
+            }
+            8 => world.advance_ms(below(3000)),
+            9 if !world.persistence.saving() => world.begin_save(),
+            _ => world.operate(),
+        }
+        world.advance_ms(below(200));
+        world.turn();
+        assert!(!world.failed, "{seed}: {:?}", world.log);
+        if world.exited {
+            break;
+        }
+        // Hold back no syncs, and be complete: else nothing is promised.
+        let promised = world.persistence.synced_offset().is_some() && !settings.no_fsync_on_rewrite;
+        promised_released = if promised { world.released } else { 0 };
+    }
+    let must = if fsync == Fsync::Always && !rebased {
+        promised_released
+    } else {
+        0
+    };
+    let executed = world.executed();
+    let mut disk = world.disk;
+    disk.faults.clear();
+    disk.crash(LOSSES[below(8) as usize]);
+    let on = Settings {
+        append_only: true,
+        ..settings
+    };
+    World::start(on, disk).check_recovered(
+        must,
+        executed,
+        &format!("seed {seed}: {:?}", world.log),
+    );
+}
+
+#[test]
+fn any_order_of_wishes_over_a_slow_disk_ends_well() {
+    (0..4000).for_each(chaos);
+}
+
 #[test]
 fn a_fault_at_any_operation_is_survived_or_ends_the_process() {
     for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {

@@ -26,7 +26,7 @@ pub fn state_after(count: u64) -> State {
 
 fn execute(state: &mut State, i: u64) {
     state.insert("n".into(), i);
-    if i % 3 == 0 {
+    if i.is_multiple_of(3) {
         state.insert(format!("k{}", i % 7), i);
     }
 }
@@ -78,6 +78,8 @@ pub struct World {
     pub saves_aborted: u64,
     /// Answers held back, as by a slow disk.
     pub hold: bool,
+    /// If answers are held back, so many are given each turn.
+    pub pace: usize,
     held: VecDeque<DiskRequest>,
     /// Stop carrying out requests after this many operations: the crash comes.
     pub crash_at: Option<u64>,
@@ -108,6 +110,7 @@ impl World {
             saves_done: 0,
             saves_aborted: 0,
             hold: false,
+            pace: 0,
             held: VecDeque::new(),
             crash_at: None,
         }
@@ -144,7 +147,7 @@ impl World {
         execute(&mut self.state, i);
         let text = format!("{i}");
         self.journal.select(0);
-        if i % 3 == 0 {
+        if i.is_multiple_of(3) {
             let key = format!("k{}", i % 7);
             self.journal.append_command(&[b"MULTI"]);
             self.journal
@@ -209,6 +212,7 @@ impl World {
                 .tick(self.now, snapshotting, self.executed());
         }
         self.settle();
+        self.answer_held(self.pace);
     }
 
     pub fn settle(&mut self) {
@@ -242,8 +246,8 @@ impl World {
             };
             let result = self.disk.perform(&request);
             self.persistence.on_disk(self.now, result);
+            self.settle();
         }
-        self.settle();
     }
 
     pub fn held(&self) -> Vec<&DiskRequest> {
@@ -328,7 +332,7 @@ impl World {
     pub fn check_recovered(&self, at_least: u64, at_most: u64, context: &str) {
         assert!(
             !self.failed && self.ready,
-            "{context}: refused to start: {:?} {:?}",
+            "refused to start: {:?} {:?} {context}",
             self.log,
             self.disk.paths()
         );
