@@ -26,6 +26,8 @@ mod persistence;
 mod replication;
 mod rows;
 mod scan;
+#[cfg(test)]
+mod server_tests;
 pub mod stats;
 mod string;
 pub mod table;
