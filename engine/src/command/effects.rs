@@ -18,8 +18,6 @@ pub struct Effects {
     /// Commands in RESP with their databases.
     list: Vec<(usize, Vec<u8>)>,
     replaced: bool,
-    /// Whether MULTI has been journalled for the running transaction.
-    in_transaction: bool,
     /// Whether EXEC (or another command that holds several) is running.
     nested: bool,
 }
@@ -52,18 +50,32 @@ impl Effects {
         self.replaced = true;
     }
 
-    /// Commands from here to [`Effects::close`] are one transaction.
+    /// Commands from here to [`Effects::close`] are one transaction: their effects are kept until then.
     pub fn open(&mut self) {
         self.nested = true;
-        self.in_transaction = false;
     }
 
-    /// The transaction ends.
+    /// The transaction ends: journals what its commands left.
     pub fn close(&mut self, journal: &mut Journal) {
-        if core::mem::take(&mut self.in_transaction) {
+        self.nested = false;
+        let wrap = self.list.len() > 1;
+        self.write_list(journal, wrap);
+        if wrap {
             journal.append_command(&[b"EXEC"]);
         }
-        self.nested = false;
+    }
+
+    fn write_list(&mut self, journal: &mut Journal, wrap: bool) {
+        if wrap {
+            if let Some((db, _)) = self.list.first() {
+                journal.select(*db as u32);
+            }
+            journal.append_command(&[b"MULTI"]);
+        }
+        for (db, bytes) in self.list.drain(..) {
+            journal.select(db as u32);
+            journal.append_raw(&bytes);
+        }
     }
 
     /// The command ended: journals what it left. `write` says whether the command itself may be an
@@ -81,20 +93,22 @@ impl Effects {
             return;
         }
         let verbatim = write && self.dirty > 0 && !self.replaced;
-        let count = self.list.len() + usize::from(verbatim);
-        if count == 0 {
+        if self.nested {
+            if verbatim {
+                let mut bytes = Vec::new();
+                match raw {
+                    Some(raw) => bytes.extend_from_slice(raw),
+                    None => encode(&mut bytes, args),
+                }
+                self.list.push((db, bytes));
+            }
             return;
         }
-        let wrap = count > 1 && !self.nested;
-        if (wrap || self.nested) && !self.in_transaction {
-            journal.select(self.list.first().map_or(db, |e| e.0) as u32);
-            journal.append_command(&[b"MULTI"]);
-            self.in_transaction = self.nested;
+        if self.list.is_empty() && !verbatim {
+            return;
         }
-        for (db, bytes) in self.list.drain(..) {
-            journal.select(db as u32);
-            journal.append_raw(&bytes);
-        }
+        let wrap = self.list.len() + usize::from(verbatim) > 1;
+        self.write_list(journal, wrap);
         if verbatim {
             journal.select(db as u32);
             match raw {
@@ -161,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_begins_with_its_first_effect() {
+    fn a_transaction_of_several_effects_is_one() {
         let mut journal = Journal::new(0);
         let mut effects = Effects {
             wanted: true,
@@ -178,8 +192,16 @@ mod tests {
             text(&mut journal),
             "*2 $6 SELECT $1 0 *1 $5 MULTI *1 $3 SET *1 $3 SET *1 $4 EXEC "
         );
+        let mut journal = Journal::new(0);
+        effects.open();
+        effects.begin();
+        effects.dirty = 1;
+        effects.end(&mut journal, 0, true, &[b"SET"], None);
+        effects.close(&mut journal);
+        assert_eq!(text(&mut journal), "*2 $6 SELECT $1 0 *1 $3 SET ");
+        let end = journal.end();
         effects.open();
         effects.close(&mut journal);
-        assert_eq!(journal.end(), journal.sealed());
+        assert_eq!(journal.end(), end);
     }
 }

@@ -28,6 +28,8 @@ mod redirect;
 mod replication;
 mod rows;
 mod scan;
+#[cfg(test)]
+mod server_tests;
 pub mod stats;
 mod string;
 pub mod table;

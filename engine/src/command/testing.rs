@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use super::effects::encode;
-use crate::config::Config;
+use crate::config::{Config, ProtectedAction};
 use crate::face::{
     Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener,
     Now, OpenMode,
@@ -174,7 +174,10 @@ fn without_times(text: &str) -> String {
 /// Carries out the commands of a recorded file, and compares replies and journalled effects with those
 /// of the real Redis. The file's lines are described in `golden/record.py`.
 pub fn compare(recorded: &str) {
-    let mut engine = engine();
+    let mut engine = engine_with(Config {
+        enable_debug_command: ProtectedAction::Yes,
+        ..Config::default()
+    });
     let mut now = NOW;
     let (mut expected, mut actual) = (String::new(), String::new());
     for line in recorded.lines().filter(|line| !line.is_empty()) {

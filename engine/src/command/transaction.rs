@@ -63,7 +63,11 @@ pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         };
         execute::call(s.parts, s.session, s.now, number, command, &request);
     }
+    let before = s.parts.journal.end();
     s.parts.effects.close(&mut s.parts.journal);
+    if s.parts.journal.end() > before {
+        s.session.write_offset = s.parts.journal.end();
+    }
     // EXEC itself has changed nothing.
     s.parts.effects.begin();
     execute::discard(s.parts, s.session);

@@ -1,0 +1,347 @@
+//! The commands on the server and on connections against answers recorded from Redis, and what no recording
+//! can hold: several connections, time, the disk.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::effects::encode;
+use super::testing::*;
+use crate::config::{Config, ProtectedAction};
+use crate::face::{
+    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener, Now,
+};
+use crate::{Engine, resp};
+
+#[test]
+fn replies_and_effects_are_those_of_redis() {
+    compare(include_str!("golden/server.txt"));
+}
+
+fn after_ms(ms: u64) -> Now {
+    Now {
+        mono_us: NOW.mono_us + ms * 1000,
+        unix_us: NOW.unix_us + ms * 1000,
+    }
+}
+
+/// Another client.
+fn join(engine: &mut Engine, n: u32) -> ConnId {
+    let conn = ConnId::accepted(n, 0);
+    let ip = |port| Address::Ip(([127, 0, 0, 1], port).into());
+    engine.handle(
+        NOW,
+        Input::Accepted {
+            conn,
+            listener: Listener::Tcp,
+            peer: ip(50_000 + n as u16),
+            local: ip(6379),
+        },
+    );
+    conn
+}
+
+/// Sends a command; says what comes back at once. Disk requests go to `disk`.
+fn send(engine: &mut Engine, conn: ConnId, now: Now, command: &str) -> String {
+    let words = resp::split_words(command.as_bytes()).unwrap();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let mut request = Vec::new();
+    encode(&mut request, &words);
+    let reads = [(conn, &request[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(now) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
+/// Lets time pass; says what comes back.
+fn wait(engine: &mut Engine, conn: ConnId, now: Now) -> String {
+    engine.handle(now, Input::Tick);
+    let mut turn = engine.receive(&[]);
+    while turn.step(now) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
+fn collect(engine: &mut Engine, conn: ConnId) -> String {
+    while engine.poll_effect().is_some() {}
+    while engine.poll_output().is_some() {}
+    let reply: Vec<u8> = engine.output(conn).flatten().copied().collect();
+    engine.sent(conn, reply.len());
+    shown(&reply)
+}
+
+/// The connections that the engine closes.
+fn closed(engine: &mut Engine) -> Vec<ConnId> {
+    let mut closed = Vec::new();
+    while let Some(effect) = engine.poll_effect() {
+        if let Effect::Close { conn } = effect {
+            closed.push(conn);
+        }
+    }
+    closed
+}
+
+#[test]
+fn a_pause_keeps_requests_and_their_order() {
+    let mut engine = engine();
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    assert_eq!(send(&mut engine, a, NOW, "CLIENT PAUSE 1000 WRITE"), "+OK");
+    assert_eq!(send(&mut engine, b, NOW, "GET k"), "$-1");
+    assert_eq!(send(&mut engine, b, NOW, "SET k 1"), "");
+    assert_eq!(send(&mut engine, b, NOW, "GET k"), "");
+    assert_eq!(wait(&mut engine, b, after_ms(999)), "");
+    assert_eq!(wait(&mut engine, b, after_ms(1000)), "+OK $1 1");
+    // A transaction waits as a whole; reads wait only for a pause of all.
+    assert_eq!(send(&mut engine, a, NOW, "CLIENT PAUSE 5000 WRITE"), "+OK");
+    for command in ["MULTI", "INCR k"] {
+        send(&mut engine, b, NOW, command);
+    }
+    assert_eq!(send(&mut engine, b, NOW, "EXEC"), "");
+    assert_eq!(send(&mut engine, a, NOW, "CLIENT UNPAUSE"), "+OK");
+    assert_eq!(wait(&mut engine, b, NOW), "*1 :2");
+    assert_eq!(send(&mut engine, a, NOW, "CLIENT PAUSE 100"), "+OK");
+    assert_eq!(send(&mut engine, b, NOW, "GET k"), "");
+    assert_eq!(wait(&mut engine, b, after_ms(100)), "$1 2");
+}
+
+#[test]
+fn watched_keys_are_watched_across_connections() {
+    let mut engine = engine();
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    for (changes, reply) in [("SET k 1", "*-1"), ("SET other 1", "*1 +PONG")] {
+        for command in ["WATCH k", "MULTI", "PING"] {
+            send(&mut engine, a, NOW, command);
+        }
+        send(&mut engine, b, NOW, changes);
+        assert_eq!(send(&mut engine, a, NOW, "EXEC"), reply, "{changes}");
+    }
+    // Another database's key of the same name is another key.
+    for command in ["WATCH k", "MULTI", "PING"] {
+        send(&mut engine, a, NOW, command);
+    }
+    send(&mut engine, b, NOW, "SELECT 1");
+    send(&mut engine, b, NOW, "SET k 2");
+    assert_eq!(send(&mut engine, a, NOW, "EXEC"), "*1 +PONG");
+}
+
+#[test]
+fn killed_clients_are_closed_and_get_nothing_done() {
+    let mut engine = engine();
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    let kill = "CLIENT KILL ADDR 127.0.0.1:50002";
+    let mut request = Vec::new();
+    encode(
+        &mut request,
+        &kill.split(' ').map(str::as_bytes).collect::<Vec<_>>(),
+    );
+    let mut late = Vec::new();
+    encode(&mut late, &[b"SET", b"k", b"late"]);
+    let reads = [(a, &request[..]), (b, &late[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    assert_eq!(closed(&mut engine), [b]);
+    assert_eq!(collect(&mut engine, a), ":1");
+    assert_eq!(send(&mut engine, a, NOW, "GET k"), "$-1");
+    // The one that kills itself gets its answer first.
+    assert_eq!(
+        send(&mut engine, a, NOW, "CLIENT KILL TYPE normal SKIPME no"),
+        ":2"
+    );
+    assert!(closed(&mut engine).contains(&a));
+}
+
+#[test]
+fn replies_can_be_switched_off() {
+    let mut engine = engine();
+    let conn = conn();
+    assert_eq!(send(&mut engine, conn, NOW, "CLIENT REPLY SKIP"), "");
+    assert_eq!(send(&mut engine, conn, NOW, "PING"), "");
+    assert_eq!(send(&mut engine, conn, NOW, "PING"), "+PONG");
+    assert_eq!(send(&mut engine, conn, NOW, "CLIENT REPLY OFF"), "");
+    assert_eq!(send(&mut engine, conn, NOW, "SET k 1"), "");
+    assert_eq!(send(&mut engine, conn, NOW, "CLIENT REPLY ON"), "+OK");
+    assert_eq!(send(&mut engine, conn, NOW, "GET k"), "$1 1");
+    // Without a word to say, a connection that quits is closed all the same.
+    send(&mut engine, conn, NOW, "CLIENT REPLY OFF");
+    let mut quit = Vec::new();
+    encode(&mut quit, &[b"QUIT"]);
+    let reads = [(conn, &quit[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    assert_eq!(closed(&mut engine), [conn]);
+}
+
+#[test]
+fn passwords_are_asked_for() {
+    let mut engine = engine_with(Config {
+        requirepass: b"secret".to_vec(),
+        ..Config::default()
+    });
+    let a = join(&mut engine, 1);
+    let mut ask = |command: &str| send(&mut engine, a, NOW, command);
+    let no_auth = "-NOAUTH Authentication required.";
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(ask("GET k"), no_auth);
+    assert_eq!(ask("NOSUCH"), no_auth);
+    assert!(ask("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    assert_eq!(ask("AUTH secre"), wrong);
+    assert_eq!(ask("AUTH secrett"), wrong);
+    assert_eq!(ask("AUTH other secret"), wrong);
+    assert_eq!(ask("AUTH secret"), "+OK");
+    assert_eq!(ask("GET k"), "$-1");
+    assert_eq!(ask("RESET"), "+RESET");
+    assert_eq!(ask("GET k"), no_auth);
+    assert!(ask("HELLO 2 AUTH default secret SETNAME me").contains("redis"));
+    assert_eq!(ask("CLIENT GETNAME"), "$2 me");
+}
+
+#[test]
+fn nobody_gets_anything_while_all_sleep() {
+    let mut engine = engine_with(Config {
+        enable_debug_command: ProtectedAction::Local,
+        ..Config::default()
+    });
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    assert_eq!(send(&mut engine, a, NOW, "DEBUG SLEEP 0.5"), "");
+    assert_eq!(send(&mut engine, b, NOW, "PING"), "");
+    assert_eq!(send(&mut engine, a, NOW, "PING"), "");
+    assert_eq!(
+        engine.deadline().map(|due| due <= NOW.mono_us + 500_000),
+        Some(true)
+    );
+    assert_eq!(wait(&mut engine, b, after_ms(499)), "");
+    assert_eq!(wait(&mut engine, b, after_ms(500)), "+PONG");
+    assert_eq!(collect(&mut engine, a), "+OK +PONG");
+}
+
+#[test]
+fn the_configuration_file_is_replaced_whole() {
+    let config = Config {
+        config_file: "/etc/redis/redis.conf".into(),
+        ..Config::default()
+    };
+    for failing in [None, Some(0), Some(1), Some(3), Some(4), Some(6)] {
+        let mut engine = engine_with(config.clone());
+        assert_eq!(run(&mut engine, "CONFIG SET maxclients 77"), "+OK");
+        let mut request = Vec::new();
+        encode(&mut request, &[b"CONFIG", b"REWRITE"]);
+        let reads = [(conn(), &request[..])];
+        let mut turn = engine.receive(&reads);
+        while turn.step(NOW) {}
+        drop(turn);
+        let (mut steps, mut requests) = (0, Vec::new());
+        let mut written = Vec::new();
+        while let Some(effect) = engine.poll_effect() {
+            let Effect::Disk { op, request } = effect else {
+                continue;
+            };
+            let mut result = Ok(match &request {
+                DiskRequest::Open { .. } => DiskReply::Opened { len: 14 },
+                DiskRequest::Read { .. } => DiskReply::Data(b"# mine\nport 1\n".to_vec()),
+                _ => DiskReply::Done,
+            });
+            if let DiskRequest::Write { data, .. } = &request {
+                written = data.concat();
+            }
+            if failing == Some(steps) {
+                result = Err(DiskError {
+                    kind: DiskErrorKind::NoSpace,
+                    written: 0,
+                    message: "No space left on device".into(),
+                });
+            }
+            steps += 1;
+            requests.push(request);
+            engine.handle(NOW, Input::Disk { op, result });
+        }
+        let reply = collect(&mut engine, conn());
+        let renamed = DiskRequest::Rename {
+            from: "/etc/redis/redis.conf.rewrite.tmp".into(),
+            to: "/etc/redis/redis.conf".into(),
+        };
+        if failing.is_none() {
+            assert_eq!(reply, "+OK");
+            let text = String::from_utf8(written).unwrap();
+            assert!(text.starts_with("# mine\nport 6379\n"), "{text}");
+            assert!(text.contains("\nmaxclients 77\n"), "{text}");
+            let synced = requests
+                .iter()
+                .position(|r| matches!(r, DiskRequest::Sync { .. }));
+            assert!(synced < requests.iter().position(|r| *r == renamed));
+            let dir = DiskRequest::SyncDir {
+                path: "/etc/redis".into(),
+            };
+            assert_eq!(requests.last(), Some(&dir));
+        } else {
+            assert_eq!(
+                reply, "-ERR Rewriting config file: No space left on device",
+                "{failing:?}"
+            );
+            assert!(!requests.contains(&renamed), "{failing:?}");
+        }
+        assert_eq!(run(&mut engine, "PING"), "+PONG");
+    }
+}
+
+#[test]
+fn refused_connections_are_told_why_and_closed() {
+    let mut engine = engine_with(Config {
+        maxclients: 1,
+        ..Config::default()
+    });
+    let conn = join(&mut engine, 1);
+    assert_eq!(
+        collect(&mut engine, conn),
+        "-ERR max number of clients reached"
+    );
+    assert_eq!(closed(&mut engine), [conn]);
+    assert!(run(&mut engine, "INFO stats").contains("rejected_connections:1"));
+}
+
+#[test]
+fn endless_requests_and_browsers_are_cut_off() {
+    let mut engine = engine_with(Config {
+        client_query_buffer_limit: 1 << 20,
+        ..Config::default()
+    });
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    let start = b"*2\r\n$4\r\nECHO\r\n$9000000\r\n".to_vec();
+    let more = [b'x'; 300_000];
+    let mut pieces: Vec<&[u8]> = Vec::from([&start[..]]);
+    pieces.extend([&more[..]; 4]);
+    for piece in pieces {
+        assert!(closed(&mut engine).is_empty());
+        drop(engine.receive(&[(a, piece)]));
+    }
+    assert_eq!(closed(&mut engine), [a]);
+    let reads = [(b, &b"POST / HTTP/1.1\r\nHost: here\r\nSET k 1\r\n"[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    assert_eq!(closed(&mut engine), [b]);
+    assert_eq!(run(&mut engine, "GET k"), "$-1");
+}
+
+#[test]
+fn the_time_that_commands_take_is_theirs() {
+    let mut engine = engine();
+    let mut two = Vec::new();
+    encode(&mut two, &[b"SET", b"k", b"1"]);
+    encode(&mut two, &[b"GET", b"k"]);
+    let reads = [(conn(), &two[..])];
+    let mut turn = engine.receive(&reads);
+    let mut now = NOW;
+    while turn.step(now) {
+        now.mono_us += 7;
+    }
+    drop(turn);
+    let info = collect(&mut engine, conn());
+    assert_eq!(info, "+OK $1 1");
+    let info = run(&mut engine, "INFO commandstats");
+    for name in ["set", "get"] {
+        let line = alloc::format!("cmdstat_{name}:calls=1,usec=7,usec_per_call=7.00");
+        assert!(info.contains(&line), "{info}");
+    }
+}
