@@ -10,12 +10,13 @@ use super::error::CommandError;
 use super::object::type_name;
 use super::string::integer;
 use super::table::Outcome;
+use crate::store::POSITION_ZEROS;
 use crate::store::Place;
 use crate::value::glob::glob_match;
 
-/// The low bits of a position, always zero, are no part of the cursor: so it stays below 2⁴⁸, and
+/// The low bits of a position, always zero, are no part of the cursor: so it stays below 2⁵⁴, and
 /// clients may keep it in doubles and signed integers.
-const CURSOR_SHIFT: u32 = 16;
+const CURSOR_SHIFT: u32 = POSITION_ZEROS;
 
 /// Steps for each element asked for, at most: where the table is nearly empty, a call ends early
 /// rather than look for long.

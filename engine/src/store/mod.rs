@@ -8,4 +8,4 @@ mod table;
 pub use database::{Database, Deadline, Hasher, Key, Store};
 pub use entry::{Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef};
 pub use snapshot::{DatabaseSize, SnapshotItem};
-pub use table::{Place, Table};
+pub use table::{POSITION_ZEROS, Place, Table};
