@@ -23,6 +23,8 @@ pub struct Standing {
     pub link_up: bool,
     /// What it executes moves its offset: somebody reads the journal.
     pub journalling: bool,
+    /// How often a primary's snapshot has replaced its data, since it started.
+    pub full_syncs: u64,
 }
 
 /// One key.
@@ -68,6 +70,7 @@ impl Engine {
             offset: self.parts.journal.end(),
             link_up: replication.link_up(),
             journalling: self.parts.effects.wanted,
+            full_syncs: self.full_copies,
         }
     }
 

@@ -554,7 +554,7 @@ fn engine_standing(engine: &Engine) -> Standing {
         offset: standing.offset,
         link_up: standing.link_up,
         journalling: standing.journalling,
-        full_syncs: 0,
+        full_syncs: standing.full_syncs,
     }
 }
 

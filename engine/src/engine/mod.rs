@@ -104,6 +104,8 @@ pub struct Engine {
     link: Option<PrimaryLink>,
     /// A primary's snapshot that is being loaded.
     incoming: Option<Incoming>,
+    /// How often a primary's snapshot has replaced our data.
+    pub(crate) full_copies: u64,
     /// The snapshot under way.
     job: Option<Job>,
     /// The snapshot's reader is behind.
@@ -189,6 +191,7 @@ impl Engine {
             deleting_slots: Vec::new(),
             link: None,
             incoming: None,
+            full_copies: 0,
             job: None,
             job_waits: false,
             save_wanted: false,

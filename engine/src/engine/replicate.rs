@@ -241,6 +241,7 @@ impl Engine {
         }
         // A snapshot of what is replaced is nobody's use.
         self.job = None;
+        self.full_copies += 1;
         let parts = &mut self.parts;
         parts.store.replace(incoming.store);
         parts.watches.touch_all();

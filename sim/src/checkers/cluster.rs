@@ -15,17 +15,31 @@ pub struct Cluster {
     streams: BTreeMap<EndRef, Vec<u8>>,
     /// For each voter and epoch: who got its vote.
     votes: BTreeMap<(u16, u64), Host>,
-    /// The newest epoch that each node has named, over all its lives.
-    epochs: BTreeMap<u16, u64>,
+    /// What each node has bound itself to, over all its lives.
+    bound: BTreeMap<u16, Bound>,
     /// Who claimed a slot as primary with a config epoch.
     claims: BTreeMap<(u64, u16), String>,
+}
+
+/// The newest epochs that a node has bound itself to. An epoch that it only heard of may be forgotten in a crash; one
+/// in which it stood for election, voted, or owned its slots, may not (C4).
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    /// Named as the current epoch in a request for votes or a vote.
+    current: u64,
+    /// Named as its own config epoch while a primary.
+    config: u64,
 }
 
 /// Offsets in the bus message header (`clusterMsg`).
 const LENGTH: usize = 4;
 const TYPE: usize = 12;
 const CURRENT_EPOCH: usize = 16;
+const CONFIG_EPOCH: usize = 24;
+const FLAGS: usize = 2250;
 const SHORTEST: usize = 2256;
+const PRIMARY: u16 = 2;
+const REQUEST: u16 = 5;
 const VOTE: u16 = 6;
 
 impl Cluster {
@@ -55,7 +69,7 @@ impl Cluster {
                 break;
             }
             let message: Vec<u8> = stream.drain(..length).collect();
-            let checked = judge(&mut self.votes, &mut self.epochs, node, peer, at, &message);
+            let checked = judge(&mut self.votes, &mut self.bound, node, peer, at, &message);
             found = found.or(checked);
         }
         found
@@ -118,28 +132,48 @@ impl Cluster {
 
 fn judge(
     votes: &mut BTreeMap<(u16, u64), Host>,
-    epochs: &mut BTreeMap<u16, u64>,
+    bound: &mut BTreeMap<u16, Bound>,
     node: u16,
     peer: Host,
     at: Micros,
     message: &[u8],
 ) -> Option<Violation> {
-    let kind = u16::from_be_bytes(message.get(TYPE..TYPE + 2)?.try_into().ok()?);
-    let epoch = u64::from_be_bytes(
-        message
-            .get(CURRENT_EPOCH..CURRENT_EPOCH + 8)?
-            .try_into()
-            .ok()?,
-    );
     if message.len() < SHORTEST {
         return None; // The light header carries no epoch.
     }
-    let newest = epochs.entry(node).or_default();
-    if epoch < *newest {
-        let text = format!("node {node} names epoch {epoch} after it had named {newest}");
+    let short = |offset: usize| {
+        Some(u16::from_be_bytes(
+            message.get(offset..offset + 2)?.try_into().ok()?,
+        ))
+    };
+    let long = |offset: usize| {
+        Some(u64::from_be_bytes(
+            message.get(offset..offset + 8)?.try_into().ok()?,
+        ))
+    };
+    let (kind, flags) = (short(TYPE)?, short(FLAGS)?);
+    let (epoch, config) = (long(CURRENT_EPOCH)?, long(CONFIG_EPOCH)?);
+    let bound = bound.entry(node).or_default();
+    if epoch < bound.current {
+        let text = format!(
+            "node {node} names epoch {epoch} after an election of {}",
+            bound.current
+        );
         return Some(Violation::safety("C4", at, text));
     }
-    *newest = epoch;
+    if matches!(kind, REQUEST | VOTE) {
+        bound.current = epoch;
+    }
+    if flags & PRIMARY != 0 {
+        if config < bound.config {
+            let text = format!(
+                "node {node} is a primary of epoch {config} after one of {}",
+                bound.config
+            );
+            return Some(Violation::safety("C4", at, text));
+        }
+        bound.config = config;
+    }
     if kind != VOTE {
         return None;
     }
@@ -163,12 +197,17 @@ mod tests {
         Network::new(2, NetSettings::default(), Rng::from_state(0)).connect(0, 0, 1, 1)
     }
 
+    const PONG: u16 = 1;
+
     fn message(kind: u16, epoch: u64) -> Vec<u8> {
         let mut bytes = vec![0; SHORTEST];
         bytes[..4].copy_from_slice(b"RCmb");
         bytes[LENGTH..LENGTH + 4].copy_from_slice(&(SHORTEST as u32).to_be_bytes());
         bytes[TYPE..TYPE + 2].copy_from_slice(&kind.to_be_bytes());
         bytes[CURRENT_EPOCH..CURRENT_EPOCH + 8].copy_from_slice(&epoch.to_be_bytes());
+        bytes[CONFIG_EPOCH..CONFIG_EPOCH + 8].copy_from_slice(&epoch.to_be_bytes());
+        bytes[FLAGS..FLAGS + 2]
+            .copy_from_slice(&if kind == PONG { PRIMARY } else { 0 }.to_be_bytes());
         bytes
     }
 
@@ -196,7 +235,9 @@ mod tests {
             None
         );
         assert_eq!(found(&[(1, VOTE, 5), (2, VOTE, 5)]), Some("C3"));
-        assert_eq!(found(&[(1, 0, 5), (2, 0, 4)]), Some("C4"));
+        assert_eq!(found(&[(1, REQUEST, 5), (2, 0, 4)]), Some("C4"));
+        assert_eq!(found(&[(1, PONG, 5), (2, PONG, 4)]), Some("C4"));
+        assert_eq!(found(&[(1, 0, 5), (2, 0, 4)]), None);
     }
 
     fn view(id: &str, epoch: u64, slots: &[(u16, u16, &str)]) -> ClusterProbe {
