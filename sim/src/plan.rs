@@ -5,6 +5,7 @@ use crate::disk::DiskSettings;
 use crate::faults::Fault;
 use crate::network::NetSettings;
 use crate::node::Program;
+use crate::planted::Bug;
 use crate::time::Micros;
 use crate::workload::Planned;
 
@@ -107,6 +108,8 @@ pub struct Plan {
     pub chaos_until: Micros,
     /// How long the world may take after that until everything answers.
     pub recovery_us: u64,
+    /// A bug planted in the engines, to see whether it is found.
+    pub planted: Option<Bug>,
     /// How far clocks may make expiry early or late; `u64::MAX` if without bounds.
     pub clock_slack_us: u64,
 }
@@ -125,6 +128,11 @@ impl Plan {
             self.faults.len(),
             self.chaos_until as f64 / 1e6,
         )
+    }
+
+    /// The command that runs this seed again.
+    pub fn replay(&self) -> String {
+        format!("cargo run -p reprise-sim -- --kind {} --seed {} --verbose", self.kind.name(), self.seed)
     }
 
     /// Everything that was drawn, for the record at the head of a story.

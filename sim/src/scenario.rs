@@ -138,6 +138,7 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         faults: menu.schedule(&mut faults, warm_until, chaos_until),
         chaos_until,
         recovery_us: 100 * SEC,
+        planted: None,
         clock_slack_us,
     }
 }

@@ -1,50 +1,95 @@
-//! The simulator's command line.
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let kind = reprise_sim::plan::Kind::of_name(&args[1]).unwrap();
-    let from: u64 = args[2].parse().unwrap();
-    let count: u64 = args[3].parse().unwrap();
-    let story = args.len() > 4;
-    for seed in from..from + count {
-        let plan = reprise_sim::scenario::plan(seed, kind);
-        let options = reprise_sim::world::Options { story, logs: story };
-        let t = std::time::Instant::now();
-        let outcome = reprise_sim::world::run(&plan, options);
-        if story {
-            println!("{}", plan.describe());
-            for l in &outcome.story {
-                println!("{l}");
-            }
-        }
-        println!(
-            "{} -> {:?} lasted {:.1}s events {} fates {:?} decided {:?} reigns {} faults {} rec {:?} trace {:x} in {:?}",
-            plan.summary(),
-            outcome
-                .violations
-                .iter()
-                .map(|v| v.invariant)
-                .collect::<Vec<_>>(),
-            outcome.lasted as f64 / 1e6,
-            outcome.events,
-            outcome.fates,
-            outcome.decided,
-            outcome.reigns,
-            outcome.faults,
-            outcome.recovered_in,
-            outcome.trace,
-            t.elapsed()
-        );
-        for v in &outcome.violations {
-            println!(
-                "  {} at {}: {}",
-                v.invariant,
-                v.at,
-                v.text
-                    .lines()
-                    .take(if story { 200 } else { 6 })
-                    .collect::<Vec<_>>()
-                    .join("\n   ")
-            );
-        }
+//! `reprise-sim`: runs seeded worlds and tells their story.
+//!
+//! Exit codes: 0 all promises kept, 1 wrong usage, 10 an engine panicked, 11 a safety promise broken, 12 a liveness
+//! promise broken, 13 a run did not repeat itself.
+
+use clap::Parser;
+use reprise_sim::checkers::Kind as Breach;
+use reprise_sim::plan::Kind;
+use reprise_sim::world::{self, Options, Outcome};
+use reprise_sim::{fleet, panics, scenario, shrink};
+use std::process::ExitCode;
+
+/// Runs seeded worlds of Reprise servers: network, disks, clocks, crashes, clients, checkers.
+#[derive(Parser)]
+struct Arguments {
+    /// The first seed; a commit hash is one, too.
+    #[arg(long, default_value = "1")]
+    seed: String,
+    /// always, everysec, nosync, snapshots, replicated, cluster or toy.
+    #[arg(long, default_value = "always")]
+    kind: String,
+    /// How many seeds, one after the other; more than one prints figures and failures only.
+    #[arg(long, default_value_t = 1)]
+    runs: u64,
+    /// Print what happened: faults, operations, phases.
+    #[arg(long)]
+    story: bool,
+    /// Print the servers' logs and the whole plan, too.
+    #[arg(long)]
+    verbose: bool,
+    /// Cut a failing world down and print it as a test; with at most so many runs.
+    #[arg(long, num_args = 0..=1, default_missing_value = "2000")]
+    shrink: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Some(kind) = Kind::of_name(&arguments.kind) else {
+        eprintln!("no such kind: {} (there are: {})", arguments.kind, Kind::ALL.map(Kind::name).join(", "));
+        return ExitCode::from(1);
+    };
+    let seed = seed_of(&arguments.seed);
+    if arguments.runs > 1 {
+        let report = fleet::run(kind, seed..seed.saturating_add(arguments.runs), |_| {});
+        println!("{}: {}", kind.name(), report.figures());
+        print!("{}", report.complain());
+        return ExitCode::from(if report.failures.is_empty() { 0 } else { 11 });
     }
+    let plan = scenario::plan(seed, kind);
+    println!("{}", if arguments.verbose { plan.describe() } else { plan.summary() });
+    let options = Options { story: arguments.story || arguments.verbose, logs: arguments.verbose };
+    let outcome = panics::quietly(|| world::run(&plan, options));
+    outcome.story.iter().for_each(|line| println!("{line}"));
+    for violation in &outcome.violations {
+        println!("{} at {} us: {}", violation.invariant, violation.at, violation.text);
+    }
+    println!(
+        "{:.3} s, {} events, answered {} refused {} unknown {}, {} reigns, {} faults, trace {:016x}",
+        outcome.lasted as f64 / 1e6,
+        outcome.events,
+        outcome.fates[0],
+        outcome.fates[1],
+        outcome.fates[2],
+        outcome.reigns,
+        outcome.faults,
+        outcome.trace
+    );
+    if let (Some(budget), Some(violation)) = (arguments.shrink, outcome.violations.first()) {
+        let small = panics::quietly(|| shrink::shrink(&plan, violation.invariant, budget));
+        println!("{}", small.describe());
+        println!("{}", shrink::as_test(&small, violation.invariant));
+    }
+    let again = panics::quietly(|| world::run(&plan, Options::default()));
+    if again.trace != outcome.trace {
+        println!("X1: two runs of one plan differ: {:016x} and {:016x}", outcome.trace, again.trace);
+        return ExitCode::from(13);
+    }
+    ExitCode::from(code(&outcome))
+}
+
+fn code(outcome: &Outcome) -> u8 {
+    match outcome.violations.first().map(|violation| violation.kind) {
+        None => 0,
+        Some(Breach::Crash) => 10,
+        Some(Breach::Safety) => 11,
+        Some(Breach::Liveness) => 12,
+    }
+}
+
+/// A number as it is; any other word, such as a commit's hash, by its digest.
+fn seed_of(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| {
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    })
 }
