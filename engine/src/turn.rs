@@ -176,6 +176,11 @@ impl<'a> Turn<'a> {
             source.done = usize::MAX;
             return;
         };
+        // Somebody else's command may have condemned it.
+        if session.is(alert::CLOSING) {
+            source.halted = true;
+            return parts.clients.put(session);
+        }
         let bytes = match source.read {
             Some(read) => self.reads[read as usize].1,
             None => &source.kept[..],

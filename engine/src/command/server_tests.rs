@@ -91,14 +91,14 @@ fn a_pause_keeps_requests_and_their_order() {
     assert_eq!(send(&mut engine, b, NOW, "GET k"), "");
     assert_eq!(wait(&mut engine, b, after_ms(999)), "");
     assert_eq!(wait(&mut engine, b, after_ms(1000)), "+OK $1 1");
-    // A transaction waits as a whole; reads wait only for a pause of all.
+    // Writes wait before they are queued, too; reads wait only for a pause of all.
     assert_eq!(send(&mut engine, a, NOW, "CLIENT PAUSE 5000 WRITE"), "+OK");
-    for command in ["MULTI", "INCR k"] {
-        send(&mut engine, b, NOW, command);
-    }
+    assert_eq!(send(&mut engine, b, NOW, "MULTI"), "+OK");
+    assert_eq!(send(&mut engine, b, NOW, "PING"), "+QUEUED");
+    assert_eq!(send(&mut engine, b, NOW, "INCR k"), "");
     assert_eq!(send(&mut engine, b, NOW, "EXEC"), "");
     assert_eq!(send(&mut engine, a, NOW, "CLIENT UNPAUSE"), "+OK");
-    assert_eq!(wait(&mut engine, b, NOW), "*1 :2");
+    assert_eq!(wait(&mut engine, b, NOW), "+QUEUED *2 +PONG :2");
     assert_eq!(send(&mut engine, a, NOW, "CLIENT PAUSE 100"), "+OK");
     assert_eq!(send(&mut engine, b, NOW, "GET k"), "");
     assert_eq!(wait(&mut engine, b, after_ms(100)), "$1 2");
