@@ -3,6 +3,8 @@
 mod client;
 mod cluster;
 mod config;
+#[cfg(test)]
+mod cluster_tests;
 mod connection;
 pub mod context;
 #[cfg(test)]
