@@ -2,9 +2,9 @@
 
 mod client;
 mod cluster;
-mod config;
 #[cfg(test)]
 mod cluster_tests;
+mod config;
 mod connection;
 pub mod context;
 #[cfg(test)]
