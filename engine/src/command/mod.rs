@@ -2,6 +2,8 @@
 
 mod client;
 mod cluster;
+#[cfg(test)]
+mod cluster_tests;
 mod config;
 mod connection;
 pub mod context;

@@ -162,6 +162,8 @@ impl Engine {
                 parts
                     .replication
                     .set_primary(now, &mut parts.journal, &host, port);
+                // From the next command on, which may come in the same turn.
+                parts.set(condition::REPLICA, true);
             }
             Decision::Promote => parts.replication.unset_primary(now, &mut parts.journal),
             Decision::PauseWrites { until_ms } => {

@@ -10,7 +10,8 @@ Lines of the file:
   ! words      a command in the append-only file
   @ advance N  N milliseconds pass
   @ protocol N, @ select N, @ flush   HELLO and SELECT, which the tests do by hand; everything is emptied
-Numbers of 13 digits that begin with 1 are times, and shown as T.
+Numbers of 13 digits that begin with 1 are times, and shown as T; the cluster's node names are shown as NAME.
+A file with cluster in its name is recorded in cluster mode.
 """
 import codecs, os, re, socket, subprocess, sys, tempfile, time
 
@@ -25,7 +26,8 @@ def words(line):
 def shown(raw):
     named = {9: "\\t", 10: "\\n", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
     text = "".join(named.get(b) or (chr(b) if 32 <= b < 127 else "\\x%02x" % b) for b in raw)
-    return re.sub(r"(?<!\d)1\d{12}(?!\d)", "T", text.replace("\\r\\n", " ").strip())
+    text = re.sub(r"\b[0-9a-f]{40}\b", "NAME", text.replace("\\r\\n", " ").strip())
+    return re.sub(r"(?<!\d)1\d{12}(?!\d)", "T", text)
 
 
 class Connection:
@@ -63,7 +65,8 @@ def main(path):
     with tempfile.TemporaryDirectory() as work:
         server = subprocess.Popen(
             ["redis-server", "--port", str(PORT), "--dir", work, "--save", "", "--appendonly", "yes",
-             "--appendfsync", "always", "--enable-debug-command", "yes"], stdout=subprocess.DEVNULL)
+             "--appendfsync", "always", "--enable-debug-command", "yes", "--cluster-enabled",
+             "yes" if "cluster" in path else "no"], stdout=subprocess.DEVNULL)
         try:
             time.sleep(0.7)
             c = Connection()

@@ -1,0 +1,347 @@
+//! CLUSTER and the gates, against answers recorded from Redis; and when orders are answered.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+
+use super::effects::encode;
+use super::testing::{NOW, conn, shown};
+use crate::config::Config;
+use crate::face::{
+    Address, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener, Now, OpId,
+    OpenMode,
+};
+use crate::{Engine, resp};
+
+/// What the disk does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// It does all, and forgets it.
+    Works,
+    /// It answers nothing.
+    Hangs,
+    /// It writes nothing.
+    Full,
+}
+
+/// An engine with one client and a disk.
+struct Server {
+    engine: Engine,
+    now: Now,
+    disk: Disk,
+    asked: Vec<(OpId, DiskRequest)>,
+}
+
+impl Server {
+    fn new(config: Config) -> Server {
+        let mut engine = Engine::new(config, [7; 32], NOW);
+        let ip = || Address::Ip(([127, 0, 0, 1], 6379).into());
+        let (conn, listener) = (conn(), Listener::Tcp);
+        let (peer, local) = (ip(), ip());
+        let client = Input::Accepted {
+            conn,
+            listener,
+            peer,
+            local,
+        };
+        engine.handle(NOW, client);
+        let mut server = Server {
+            engine,
+            now: NOW,
+            disk: Disk::Works,
+            asked: Vec::new(),
+        };
+        server.settle();
+        server
+    }
+
+    fn cluster() -> Server {
+        Server::new(Config {
+            cluster_enabled: true,
+            port: 21790,
+            ..Config::default()
+        })
+    }
+
+    /// Takes the engine's effects, and answers for the disk.
+    fn settle(&mut self) {
+        loop {
+            while let Some(effect) = self.engine.poll_effect() {
+                if let Effect::Disk { op, request } = effect {
+                    self.asked.push((op, request));
+                }
+            }
+            if self.asked.is_empty() || self.disk == Disk::Hangs {
+                return;
+            }
+            let (op, request) = self.asked.remove(0);
+            let result = self.answer(&request);
+            self.engine.handle(self.now, Input::Disk { op, result });
+        }
+    }
+
+    fn answer(&self, request: &DiskRequest) -> Result<DiskReply, DiskError> {
+        let error = |kind, message: &str| DiskError {
+            kind,
+            written: 0,
+            message: message.into(),
+        };
+        match request {
+            DiskRequest::Open {
+                mode: OpenMode::Read,
+                ..
+            } => Err(error(DiskErrorKind::NotFound, "No such file or directory")),
+            DiskRequest::Write { .. } if self.disk == Disk::Full => {
+                Err(error(DiskErrorKind::NoSpace, "No space left on device"))
+            }
+            DiskRequest::Open { .. } => Ok(DiskReply::Opened { len: 0 }),
+            DiskRequest::List { .. } => Ok(DiskReply::Names(Vec::new())),
+            DiskRequest::Read { .. } => Ok(DiskReply::Data(Vec::new())),
+            _ => Ok(DiskReply::Done),
+        }
+    }
+
+    /// Time passes.
+    fn advance(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(100) {
+            self.now.mono_us += 100_000;
+            self.now.unix_us += 100_000;
+            self.engine.handle(self.now, Input::Tick);
+            self.settle();
+        }
+    }
+
+    /// Sends commands in one piece, and shows what comes back.
+    fn pipeline(&mut self, commands: &[&str]) -> String {
+        let mut bytes = Vec::new();
+        for command in commands {
+            let words = resp::split_words(command.as_bytes()).unwrap();
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            encode(&mut bytes, &words);
+        }
+        let reads = [(conn(), &bytes[..])];
+        let mut turn = self.engine.receive(&reads);
+        while turn.step(self.now) {}
+        drop(turn);
+        self.settle();
+        self.replies()
+    }
+
+    /// What the engine has to say.
+    fn replies(&mut self) -> String {
+        while self.engine.poll_output().is_some() {}
+        let reply: Vec<u8> = self.engine.output(conn()).flatten().copied().collect();
+        self.engine.sent(conn(), reply.len());
+        shown(&reply)
+    }
+
+    fn run(&mut self, command: &str) -> String {
+        self.pipeline(&[command])
+    }
+
+    fn ask(&mut self, what: &str) -> Vec<String> {
+        what.lines().map(|line| self.run(line.trim())).collect()
+    }
+}
+
+/// Names of nodes, which are 40 hexadecimal digits, as NAME.
+fn without_names(text: &str) -> String {
+    let mut out = String::new();
+    for part in text
+        .as_bytes()
+        .chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric())
+    {
+        let part = core::str::from_utf8(part).unwrap();
+        out += if part.len() == 40 { "NAME" } else { part };
+    }
+    out
+}
+
+#[test]
+fn replies_are_those_of_redis() {
+    let mut server = Server::cluster();
+    let mut recorded = include_str!("golden/cluster.txt").lines().peekable();
+    while let Some(line) = recorded.next() {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (kind, rest.split_once(' ')) {
+            (">", _) => {
+                let expected = recorded.next_if(|l| l.starts_with('<')).unwrap_or_default();
+                // A write's effect is replication's business.
+                while recorded.next_if(|l| l.starts_with('!')).is_some() {}
+                let reply = format!("< {}", without_names(&server.run(rest)));
+                assert_eq!(reply.trim(), expected.trim(), "{rest}");
+            }
+            ("@", Some(("advance", ms))) => server.advance(ms.parse().unwrap()),
+            ("@", Some(("protocol", n))) => {
+                server
+                    .engine
+                    .parts
+                    .clients
+                    .get_mut(conn())
+                    .unwrap()
+                    .out
+                    .resp3 = n == "3";
+            }
+            _ => assert!(line.starts_with('#') || line.is_empty(), "{line}"),
+        }
+    }
+    let cluster = server.engine.parts.cluster.as_ref().unwrap();
+    cluster.invariants();
+}
+
+#[test]
+fn without_cluster_mode_there_is_no_cluster() {
+    let mut server = Server::new(Config::default());
+    for command in [
+        "CLUSTER INFO",
+        "CLUSTER HELP",
+        "CLUSTER RESET",
+        "ASKING",
+        "READONLY",
+    ] {
+        let reply = server.run(command);
+        assert_eq!(reply, "-ERR This instance has cluster support disabled");
+    }
+}
+
+#[test]
+fn orders_are_answered_when_the_disk_holds_them() {
+    let mut server = Server::cluster();
+    server.disk = Disk::Hangs;
+    assert_eq!(server.pipeline(&["CLUSTER ADDSLOTS 1", "ECHO x"]), "");
+    assert_eq!(server.run("CLUSTER BUMPEPOCH"), "");
+    server.disk = Disk::Works;
+    server.settle();
+    // What was sent meanwhile is carried out in the next turn.
+    assert_eq!(server.replies(), "+OK");
+    assert_eq!(server.pipeline(&[]), "$1 x +BUMPED 1");
+}
+
+#[test]
+fn a_transaction_waits_for_no_disk() {
+    let mut server = Server::cluster();
+    server.disk = Disk::Hangs;
+    let commands = [
+        "MULTI",
+        "CLUSTER ADDSLOTS 1",
+        "CLUSTER SAVECONFIG",
+        "EXEC",
+        "ECHO x",
+    ];
+    let reply = server.pipeline(&commands);
+    assert_eq!(reply, "+OK +QUEUED +QUEUED *2 +OK +OK $1 x");
+}
+
+#[test]
+fn a_broken_disk_keeps_nobody_waiting() {
+    let mut server = Server::cluster();
+    server.disk = Disk::Full;
+    assert_eq!(server.run("CLUSTER ADDSLOTS 1"), "+OK");
+    // The next attempt comes after a second.
+    assert_eq!(server.run("CLUSTER SAVECONFIG"), "");
+    server.advance(1100);
+    assert_eq!(
+        server.replies(),
+        "-ERR error saving the cluster node config: No space left on device"
+    );
+    server.disk = Disk::Works;
+    server.run("CLUSTER DELSLOTS 1");
+    server.advance(1100);
+    assert_eq!(server.replies(), "+OK");
+    assert_eq!(server.run("CLUSTER SAVECONFIG"), "+OK");
+}
+
+#[test]
+fn asking_holds_for_one_command() {
+    let mut server = Server::cluster();
+    let asking = |server: &Server| {
+        let session = server.engine.parts.clients.get(conn()).unwrap();
+        session.is(crate::client::alert::ASKING)
+    };
+    for (command, holds) in [
+        ("ASKING", true),
+        ("ASKING", true),
+        ("GET a", false),
+        ("ASKING", true),
+        ("NOSUCH", false),
+        ("ASKING", true),
+        ("MULTI", true),
+        ("ECHO x", true),
+        ("EXEC", false),
+    ] {
+        server.run(command);
+        assert_eq!(asking(&server), holds, "after {command}");
+    }
+}
+
+#[test]
+fn redirections_are_counted_as_errors() {
+    let mut server = Server::cluster();
+    server.run("GET a");
+    server.run("MGET a b");
+    let errors = &server.engine.parts.stats;
+    let mut text = String::new();
+    write!(text, "{errors:?}").unwrap();
+    assert!(text.contains("CLUSTERDOWN"), "{text}");
+}
+
+// The expectations below are a real Redis 7.0.15's answers.
+
+#[test]
+fn a_stale_replica_refuses_what_needs_data() {
+    const DOWN: &str =
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \\'no\\'.";
+    const READONLY: &str = "-READONLY You can\\'t write against a read only replica.";
+    const ABORT: &str = "-EXECABORT Transaction discarded because of previous errors.";
+    let mut server = Server::new(Config {
+        replica_serve_stale_data: false,
+        ..Config::default()
+    });
+    // Also for what comes in the same piece.
+    assert_eq!(
+        server.pipeline(&["REPLICAOF 127.0.0.1 1", "SET a 1"]),
+        format!("+OK {READONLY}")
+    );
+    let replies =
+        server.ask("GET a\nPING\nECHO a\nSET a 1\nMULTI\nGET a\nECHO a\nEXEC\nMULTI\nECHO a\nEXEC");
+    let expected = [
+        DOWN, DOWN, "$1 a", READONLY, "+OK", DOWN, "+QUEUED", ABORT, "+OK", "+QUEUED", "*1 $1 a",
+    ];
+    assert_eq!(replies, expected);
+}
+
+#[test]
+fn too_few_replicas_refuse_writes() {
+    const FEW: &str = "-NOREPLICAS Not enough good replicas to write.";
+    let mut server = Server::new(Config {
+        min_replicas_to_write: 1,
+        ..Config::default()
+    });
+    let replies = server.ask("SET a 1\nGET a\nMULTI\nSET a 1\nEXEC\nMULTI\nGET a\nEXEC");
+    let abort = "-EXECABORT Transaction discarded because of previous errors.";
+    let expected = [FEW, "$-1", "+OK", FEW, abort, "+OK", "+QUEUED", "*1 $-1"];
+    assert_eq!(replies, expected);
+}
+
+#[test]
+fn a_failed_save_refuses_writes_and_pings() {
+    const MISCONF: &str = "-MISCONF Redis is configured to save RDB snapshots, but it\\'s currently unable to \
+                           persist to disk.";
+    let mut server = Server::new(Config::default());
+    assert_eq!(server.run("SET a 1"), "+OK");
+    server.disk = Disk::Full;
+    server.run("BGSAVE");
+    server.advance(300);
+    server.replies();
+    for command in ["SET a 1", "PING", "PING x", "DEL a"] {
+        let reply = server.run(command);
+        assert!(reply.starts_with(MISCONF), "{command}: {reply}");
+    }
+    assert_eq!(server.run("GET a"), "$1 1");
+    server.disk = Disk::Works;
+    server.run("BGSAVE");
+    server.advance(300);
+    server.replies();
+    assert_eq!(server.run("SET a 1"), "+OK");
+}
