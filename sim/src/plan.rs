@@ -132,7 +132,11 @@ impl Plan {
 
     /// The command that runs this seed again.
     pub fn replay(&self) -> String {
-        format!("cargo run -p reprise-sim -- --kind {} --seed {} --verbose", self.kind.name(), self.seed)
+        format!(
+            "cargo run -p reprise-sim -- --kind {} --seed {} --verbose",
+            self.kind.name(),
+            self.seed
+        )
     }
 
     /// Everything that was drawn, for the record at the head of a story.

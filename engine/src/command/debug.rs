@@ -67,7 +67,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         (b"protocol", [kind]) => return protocol(&mut s.session.out, kind),
         (b"quicklist-packed-threshold", [size]) => {
             // There are no lists whose nodes could be packed or not.
-            if !parse_memory(size).is_some_and(|n| n <= 1 << 32) {
+            if parse_memory(size).is_none_or(|n| n > 1 << 32) {
                 return Err(CommandError::fixed(
                     "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
                 ));
@@ -217,7 +217,7 @@ fn protocol(out: &mut Output, kind: &[u8]) -> Outcome {
     match kind.to_ascii_lowercase().as_slice() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double(f64::from(3141) / 1000.0),
         b"null" => out.null(),
         b"array" => {
             out.array(3);

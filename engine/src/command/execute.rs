@@ -225,10 +225,11 @@ pub fn unwatch(parts: &mut Parts, session: &mut Session) -> bool {
     if session.watched.is_empty() {
         return true;
     }
-    let unchanged = session
-        .watched
-        .drain(..)
-        .fold(true, |all, watched| parts.watches.unwatch(&watched) && all);
+    let mut unchanged = true;
+    for watched in session.watched.drain(..) {
+        // Each must be given up, also after one that changed.
+        unchanged &= parts.watches.unwatch(&watched);
+    }
     parts.watches.count_watcher(false);
     unchanged
 }

@@ -134,7 +134,7 @@ fn server(s: &Server<'_>, out: &mut String) -> Result {
         up_s / 86_400,
         config.hz,
         config.hz,
-        s.now.unix_us / 1_000_000 & 0xFF_FFFF,
+        (s.now.unix_us / 1_000_000) & 0xFF_FFFF,
         config.config_file,
         env!("CARGO_PKG_VERSION"),
     )

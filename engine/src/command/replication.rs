@@ -121,7 +121,7 @@ pub(super) fn role(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
             for replica in replicas {
                 out.array(3);
                 out.bulk(replica.ip.as_bytes());
-                out.bulk_int(i64::from(replica.port));
+                out.bulk_int(replica.port);
                 out.bulk_int(replica.offset as i64);
             }
         }

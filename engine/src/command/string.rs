@@ -354,7 +354,7 @@ pub(super) fn msetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 }
 
 fn pairs(args: &[&[u8]], command: &str) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::text(format!(
             "ERR wrong number of arguments for '{command}' command"
         )));

@@ -210,17 +210,17 @@ fn number_line(
     too_long: ProtocolError,
 ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
     // One or two digits and the line end: nearly every line there is.
-    if let Some(&[a, b, c]) = buf.get(at..at + 3).and_then(|s| s.first_chunk::<3>()) {
-        if a.is_ascii_digit() {
-            if b == b'\r' {
-                return Ok(Some((Some(i64::from(a - b'0')), at + 3)));
-            }
-            if a != b'0' && b.is_ascii_digit() && c == b'\r' && buf.len() > at + 3 {
-                return Ok(Some((
-                    Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
-                    at + 4,
-                )));
-            }
+    if let Some(&[a, b, c]) = buf.get(at..at + 3).and_then(|s| s.first_chunk::<3>())
+        && a.is_ascii_digit()
+    {
+        if b == b'\r' {
+            return Ok(Some((Some(i64::from(a - b'0')), at + 3)));
+        }
+        if a != b'0' && b.is_ascii_digit() && c == b'\r' && buf.len() > at + 3 {
+            return Ok(Some((
+                Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+                at + 4,
+            )));
         }
     }
     let rest = &buf[at..];

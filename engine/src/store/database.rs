@@ -121,7 +121,7 @@ impl Database {
             .fold((0, 0), |(sum, n), &(at, _)| {
                 (sum + at.saturating_sub(now_ms), n + 1)
             });
-        if n == 0 { 0 } else { sum / n }
+        sum.checked_div(n).unwrap_or(0)
     }
 
     /// The hash table, to look at.
@@ -279,13 +279,11 @@ impl Store {
             Deadline::Clear => None,
             Deadline::At(at) => Some(at),
         };
-        if old.is_some() == new.is_some() {
-            if entry.overwrite(&value) {
-                entry.overwrite_deadline(new);
-                entry.touch(access);
-                self.index(db, key.hash, old, new);
-                return place;
-            }
+        if old.is_some() == new.is_some() && entry.overwrite(&value) {
+            entry.overwrite_deadline(new);
+            entry.touch(access);
+            self.index(db, key.hash, old, new);
+            return place;
         }
         let marked = entry.marked();
         let mut fresh = Entry::new(key.bytes, value, new, access);
@@ -386,11 +384,11 @@ impl Store {
     }
 
     fn discard(&mut self, entry: Entry) {
-        if let ValueRef::Object(object) = entry.view().value() {
-            if object.memory() > LARGE_VALUE {
-                // The garbage's reference outlives the entry's, so the entry frees nothing large.
-                self.garbage.push_back(Garbage::Value(object.clone()));
-            }
+        if let ValueRef::Object(object) = entry.view().value()
+            && object.memory() > LARGE_VALUE
+        {
+            // The garbage's reference outlives the entry's, so the entry frees nothing large.
+            self.garbage.push_back(Garbage::Value(object.clone()));
         }
     }
 

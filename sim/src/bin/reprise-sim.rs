@@ -36,7 +36,11 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Some(kind) = Kind::of_name(&arguments.kind) else {
-        eprintln!("no such kind: {} (there are: {})", arguments.kind, Kind::ALL.map(Kind::name).join(", "));
+        eprintln!(
+            "no such kind: {} (there are: {})",
+            arguments.kind,
+            Kind::ALL.map(Kind::name).join(", ")
+        );
         return ExitCode::from(1);
     };
     let seed = seed_of(&arguments.seed);
@@ -47,12 +51,25 @@ fn main() -> ExitCode {
         return ExitCode::from(if report.failures.is_empty() { 0 } else { 11 });
     }
     let plan = scenario::plan(seed, kind);
-    println!("{}", if arguments.verbose { plan.describe() } else { plan.summary() });
-    let options = Options { story: arguments.story || arguments.verbose, logs: arguments.verbose };
+    println!(
+        "{}",
+        if arguments.verbose {
+            plan.describe()
+        } else {
+            plan.summary()
+        }
+    );
+    let options = Options {
+        story: arguments.story || arguments.verbose,
+        logs: arguments.verbose,
+    };
     let outcome = panics::quietly(|| world::run(&plan, options));
     outcome.story.iter().for_each(|line| println!("{line}"));
     for violation in &outcome.violations {
-        println!("{} at {} us: {}", violation.invariant, violation.at, violation.text);
+        println!(
+            "{} at {} us: {}",
+            violation.invariant, violation.at, violation.text
+        );
     }
     println!(
         "{:.3} s, {} events, answered {} refused {} unknown {}, {} reigns, {} faults, trace {:016x}",
@@ -72,7 +89,10 @@ fn main() -> ExitCode {
     }
     let again = panics::quietly(|| world::run(&plan, Options::default()));
     if again.trace != outcome.trace {
-        println!("X1: two runs of one plan differ: {:016x} and {:016x}", outcome.trace, again.trace);
+        println!(
+            "X1: two runs of one plan differ: {:016x} and {:016x}",
+            outcome.trace, again.trace
+        );
         return ExitCode::from(13);
     }
     ExitCode::from(code(&outcome))
@@ -90,6 +110,8 @@ fn code(outcome: &Outcome) -> u8 {
 /// A number as it is; any other word, such as a commit's hash, by its digest.
 fn seed_of(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| {
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
     })
 }
