@@ -180,9 +180,13 @@ fn cursor_at(name: &str) -> usize {
     if name == "scan" { 1 } else { 2 }
 }
 
-/// CONFIG GET of everything: the servers' ports and directories differ.
+/// CONFIG GET of everything, where ports and directories differ; COMMAND INFO of all commands.
 fn shows_everything(name: &str, args: &[Vec<u8>]) -> bool {
-    name == "config|get" && args.iter().any(|arg| arg.starts_with(b"*"))
+    match name {
+        "command|info" => args.len() == 2,
+        "config|get" => args.iter().any(|arg| arg.starts_with(b"*")),
+        _ => false,
+    }
 }
 
 /// `get`, `config|set`: what a command is called in the tables.
