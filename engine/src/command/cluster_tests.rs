@@ -31,10 +31,21 @@ struct Server {
     now: Now,
     disk: Disk,
     asked: Vec<(OpId, DiskRequest)>,
+    /// What nodes.conf holds at the start.
+    conf: &'static str,
+    /// All that was written to files.
+    written: String,
 }
 
 impl Server {
     fn new(config: Config) -> Server {
+        let mut server = Server::with_conf(config, "");
+        server.settle();
+        server
+    }
+
+    /// Its disk is not asked yet.
+    fn with_conf(config: Config, conf: &'static str) -> Server {
         let mut engine = Engine::new(config, [7; 32], NOW);
         let ip = || Address::Ip(([127, 0, 0, 1], 6379).into());
         let (conn, listener) = (conn(), Listener::Tcp);
@@ -46,14 +57,14 @@ impl Server {
             local,
         };
         engine.handle(NOW, client);
-        let mut server = Server {
+        Server {
             engine,
             now: NOW,
             disk: Disk::Works,
             asked: Vec::new(),
-        };
-        server.settle();
-        server
+            conf,
+            written: String::new(),
+        }
     }
 
     fn cluster() -> Server {
@@ -81,13 +92,20 @@ impl Server {
         }
     }
 
-    fn answer(&self, request: &DiskRequest) -> Result<DiskReply, DiskError> {
+    fn answer(&mut self, request: &DiskRequest) -> Result<DiskReply, DiskError> {
         let error = |kind, message: &str| DiskError {
             kind,
             written: 0,
             message: message.into(),
         };
         match request {
+            DiskRequest::Open { path, mode, .. }
+                if path == "nodes.conf" && *mode == OpenMode::Read && !self.conf.is_empty() =>
+            {
+                Ok(DiskReply::Opened {
+                    len: self.conf.len() as u64,
+                })
+            }
             DiskRequest::Open {
                 mode: OpenMode::Read,
                 ..
@@ -97,7 +115,13 @@ impl Server {
             }
             DiskRequest::Open { .. } => Ok(DiskReply::Opened { len: 0 }),
             DiskRequest::List { .. } => Ok(DiskReply::Names(Vec::new())),
-            DiskRequest::Read { .. } => Ok(DiskReply::Data(Vec::new())),
+            DiskRequest::Read { .. } => Ok(DiskReply::Data(self.conf.into())),
+            DiskRequest::Write { data, .. } => {
+                for piece in data {
+                    self.written += &String::from_utf8_lossy(piece);
+                }
+                Ok(DiskReply::Done)
+            }
             _ => Ok(DiskReply::Done),
         }
     }
@@ -203,6 +227,47 @@ fn without_cluster_mode_there_is_no_cluster() {
         let reply = server.run(command);
         assert_eq!(reply, "-ERR This instance has cluster support disabled");
     }
+}
+
+/// The nodes.conf of a replica whose primary does not answer.
+const REPLICA: &str = "\
+    1111111111111111111111111111111111111111 127.0.0.1:1@10001 master - 0 0 1 connected 0-16383\n\
+    2222222222222222222222222222222222222222 127.0.0.1:21790@31790 myself,slave \
+    1111111111111111111111111111111111111111 0 0 1 connected\n\
+    vars currentEpoch 1 lastVoteEpoch 0\n";
+
+fn replica() -> Server {
+    let config = Config {
+        cluster_enabled: true,
+        port: 21790,
+        appendonly: true,
+        ..Config::default()
+    };
+    Server::with_conf(config, REPLICA)
+}
+
+#[test]
+fn nothing_is_written_before_nodes_conf_was_read() {
+    let mut server = replica();
+    server.disk = Disk::Hangs;
+    server.advance(1000);
+    assert_eq!(server.asked.len(), 1, "{:?}", server.asked);
+    server.disk = Disk::Works;
+    server.advance(1000);
+    let name = "$40 2222222222222222222222222222222222222222";
+    assert_eq!(server.run("CLUSTER MYID"), name);
+    assert_eq!(server.run("GET a"), "-MOVED 15495 127.0.0.1:1");
+}
+
+#[test]
+fn a_replica_that_is_reset_forgets_its_data_for_good() {
+    let mut server = replica();
+    server.advance(1000);
+    assert!(!server.written.contains("FLUSHALL"));
+    assert_eq!(server.run("CLUSTER RESET"), "+OK");
+    server.advance(1000);
+    assert!(server.written.contains("FLUSHALL"), "{}", server.written);
+    assert!(server.run("ROLE").starts_with("*3 $6 master"));
 }
 
 #[test]

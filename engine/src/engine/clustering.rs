@@ -177,6 +177,11 @@ impl Engine {
                     parts.store.flush(db);
                 }
                 parts.watches.touch_all();
+                // A replica journals nothing of its own; this one has just ceased to be one.
+                parts.effects.wanted = true;
+                parts.effects.begin();
+                parts.effects.also(0, &[b"FLUSHALL"]);
+                (parts.effects).end(&mut parts.journal, 0, false, &[], None);
             }
             Decision::DeleteSlotKeys { slots } => self.deleting_slots.extend(slots),
             // What was ordered is done, though a crash would undo it yet: nobody waits for a broken disk.
