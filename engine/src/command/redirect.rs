@@ -41,12 +41,12 @@ pub(super) fn redirect(
         flags |= multi.flags & flag::WRITE;
         for queued in &multi.queue {
             let command = *parts.index.all().get(usize::from(queued.number))?;
-            keys.add(command, queued.args.len(), |i| {
-                queued.args[i].of(&queued.request)
-            });
+            let word = |i: usize| queued.args[i].of(&queued.request);
+            keys.add(command, queued.args.len(), word, None);
         }
     } else {
-        keys.add(command, request.args.len(), |i| request.args[i]);
+        let word = |i: usize| request.args[i];
+        keys.add(command, request.args.len(), word, request.first_hash);
     }
     let (slot, _) = keys.slot?;
     // That nobody has the slot is said before anything else.
@@ -85,13 +85,21 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Adds the keys of a command of `words` words.
-    fn add(&mut self, command: &Command, words: usize, word: impl Fn(usize) -> &'a [u8]) {
+    /// Adds the keys of a command of `words` words; the first one's hash may be known.
+    fn add(
+        &mut self,
+        command: &Command,
+        words: usize,
+        word: impl Fn(usize) -> &'a [u8],
+        first_hash: Option<u64>,
+    ) {
         for (i, _) in command.key_indexes(words) {
             let key = word(i);
             match self.slot {
                 None => {
-                    let slot = slot_of(key);
+                    // In cluster mode a hash begins with the slot.
+                    let slot = first_hash.map_or_else(|| slot_of(key), |hash| (hash >> 50) as u16);
+                    debug_assert_eq!(slot, slot_of(key));
                     self.slot = Some((slot, key));
                     self.open = self.cluster.is_open(slot);
                 }
