@@ -118,6 +118,8 @@ struct World<'p> {
 
 /// Runs a plan.
 pub fn run(plan: &Plan, options: Options) -> Outcome {
+    #[cfg(feature = "planted")]
+    reprise_engine::planted::plant(plan.planted);
     let mut world = World::new(plan, options);
     world.run();
     world.judge()

@@ -512,6 +512,7 @@ fn set(bits: &mut Bits, index: usize) {
 mod tests {
     use super::*;
     use crate::history::{Reign, Stamp};
+    use crate::network::ConnRef;
 
     fn argv(line: &str) -> Vec<Vec<u8>> {
         line.split(' ').map(|arg| arg.as_bytes().to_vec()).collect()
@@ -575,6 +576,12 @@ mod tests {
         for &(reign, line) in lines {
             let (reign, mut op) = op(reign, line);
             let offset = op.ended.unwrap_or(0);
+            // A connection lives as long as the process that it leads to.
+            let conn = ConnRef::for_test(reign);
+            op.conn = Some(conn);
+            if let Some(end) = history.reigns[reign as usize].end {
+                history.deaf.insert(conn, end);
+            }
             op.stamp = history.stamp(Stamp {
                 node: 0,
                 reign,
