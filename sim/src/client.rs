@@ -63,6 +63,8 @@ struct Link {
     opened: Micros,
     out: Vec<u8>,
     sent: VecDeque<Sent>,
+    /// Read and not parsed yet.
+    read: Vec<u8>,
     next_read: Micros,
 }
 
@@ -359,6 +361,7 @@ impl Client {
                 connected: false,
                 opened: now,
                 out: Vec::new(),
+                read: Vec::new(),
                 sent,
                 next_read: 0,
             };
@@ -390,26 +393,31 @@ impl Client {
             link.next_read = env.now + every;
             limit = bytes;
         }
-        // A slow reader takes whole replies, but no more than its share of bytes (or one reply).
-        let mut taken = 0;
-        while taken < limit {
-            let Some(end) = self.links.get(&node).map(|link| link.end) else {
-                return;
-            };
-            match resp::parse(env.net.readable(end)) {
-                Ok(None) => return,
+        let Some(link) = self.links.get_mut(&node) else { return };
+        let bytes = env.net.readable(link.end);
+        let taken = bytes.len().min(limit);
+        link.read.extend_from_slice(&bytes[..taken]);
+        let (end, stamp) = (link.end, env.net.stamp(link.end));
+        env.net.consume(end, taken);
+        let mut unread = std::mem::take(&mut link.read);
+        let mut at = 0;
+        while let Some(link) = self.links.get_mut(&node) {
+            match resp::parse(&unread[at..]) {
+                Ok(None) => {
+                    unread.drain(..at);
+                    link.read = unread;
+                    return;
+                }
                 Ok(Some((reply, len))) => {
-                    let stamp = env.net.stamp(end);
-                    env.net.consume(end, len);
-                    taken += len;
+                    at += len;
                     self.on_reply(env, node, reply, stamp);
                 }
                 Err(resp::Malformed) => {
-                    let bytes = env.net.readable(end);
+                    let rest = &unread[at..];
                     let text = format!(
                         "client {}: node {node} sent what is no reply: {:?}",
                         self.id,
-                        String::from_utf8_lossy(&bytes[..bytes.len().min(200)])
+                        String::from_utf8_lossy(&rest[..rest.len().min(200)])
                     );
                     env.violations.push(Violation::safety("P1", env.now, text));
                     self.lose(env, node);
