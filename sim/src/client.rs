@@ -393,7 +393,9 @@ impl Client {
             link.next_read = env.now + every;
             limit = bytes;
         }
-        let Some(link) = self.links.get_mut(&node) else { return };
+        let Some(link) = self.links.get_mut(&node) else {
+            return;
+        };
         let bytes = env.net.readable(link.end);
         let taken = bytes.len().min(limit);
         link.read.extend_from_slice(&bytes[..taken]);

@@ -69,10 +69,6 @@ fn ip(address: &Address) -> String {
 impl Engine {
     /// Hands an event to the cluster, if there is one, after telling it how things are.
     pub(super) fn with_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster)) {
-        // Until its file was read the cluster is nobody: it would write another name over ours.
-        if self.boot.is_some() {
-            return;
-        }
         self.hand_to_cluster(now, |cluster, view| {
             cluster.observe(now, &view);
             event(cluster);
@@ -80,6 +76,10 @@ impl Engine {
     }
 
     fn hand_to_cluster(&mut self, now: Now, event: impl FnOnce(&mut Cluster, View)) {
+        // Until its file was read the cluster is nobody: it would write another name over ours.
+        if self.boot.is_some() {
+            return;
+        }
         // A command of this turn may have left something to do.
         self.settle_cluster(now);
         let view = self.parts.view(now);
