@@ -106,6 +106,8 @@ pub struct Reign {
 pub enum Fork {
     /// Any: the disk was emptied or replaced by an older image, or the policy promises nothing.
     Anything,
+    /// All: it keeps no files.
+    Everything,
     /// None.
     Nothing,
     /// Those answered when the parent's offset was beyond this.
@@ -118,7 +120,7 @@ impl Fork {
     /// Whether an operation with this end and this stamp may be missing.
     pub fn may_lose(self, ended: Micros, stamp: Stamp) -> bool {
         match self {
-            Fork::Anything => true,
+            Fork::Anything | Fork::Everything => true,
             Fork::Nothing => false,
             Fork::Offset(offset) => stamp.offset > offset,
             Fork::Time(moment) => ended > moment,

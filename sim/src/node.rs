@@ -137,6 +137,24 @@ impl Node {
         }
     }
 
+    /// Whether it keeps its data in files.
+    pub fn persists(&self) -> bool {
+        match &self.program {
+            Program::Engine(directives) => {
+                let mut saves = false;
+                for (name, value) in directives {
+                    match (*name, value.as_str()) {
+                        ("appendonly", "yes") => return true,
+                        ("save", points) => saves = points != "\"\"",
+                        _ => {}
+                    }
+                }
+                saves
+            }
+            Program::Toy(_) => true,
+        }
+    }
+
     /// Whether a process runs.
     pub fn running(&self) -> bool {
         self.brain.is_some()

@@ -489,6 +489,9 @@ impl<'p> World<'p> {
 
     /// What a sudden death may take from a node.
     fn fork_at_death(&mut self, id: u16) -> Fork {
+        if !self.nodes[usize::from(id)].persists() {
+            return Fork::Everything;
+        }
         let delay = self.nodes[usize::from(id)].disk.recent_delay(self.now);
         match self.plan.promise {
             Promise::All => Fork::Nothing,
@@ -509,7 +512,7 @@ impl<'p> World<'p> {
             .unwrap_or_default();
         self.tell(|| format!("n{id} exits with {code}: {last}"));
         let orderly = self.nodes[usize::from(id)].asked && code == 0;
-        let persists = self.plan.promise != Promise::Nothing || self.plan.kind == Kind::Snapshots;
+        let persists = self.nodes[usize::from(id)].persists();
         let fork = if orderly && persists {
             Fork::Nothing
         } else {
