@@ -468,6 +468,7 @@ impl<'p> World<'p> {
         let node = &mut self.nodes[usize::from(id)];
         self.reigns.gone(&mut self.history, id, now, fork);
         self.replication.gone(id);
+        self.cluster.gone(id);
         self.leaving.remove(&id);
         self.returning.remove(&id);
         node.stop();
@@ -489,8 +490,15 @@ impl<'p> World<'p> {
 
     /// What a sudden death may take from a node.
     fn fork_at_death(&mut self, id: u16) -> Fork {
-        if !self.nodes[usize::from(id)].persists() {
-            return Fork::Everything;
+        let node = &self.nodes[usize::from(id)];
+        if !node.persists() {
+            // An operator may have had it save all the same.
+            let saved = node.disk.has("dump.rdb");
+            return if saved {
+                Fork::Anything
+            } else {
+                Fork::Everything
+            };
         }
         let delay = self.nodes[usize::from(id)].disk.recent_delay(self.now);
         match self.plan.promise {

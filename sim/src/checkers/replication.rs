@@ -47,10 +47,11 @@ impl Replication {
             return None;
         }
         if standing.primary {
-            // A promotion, or a primary that took a new id: it goes on from what it has.
+            // A promotion, or a primary that took a new id: it goes on from what it has. What it applied in the very
+            // turn of its promotion was not seen before: up to where it is now, its history may be the old one.
             self.parents
                 .entry(standing.replid)
-                .or_insert((last.replid, last.offset));
+                .or_insert((last.replid, standing.offset));
             return None;
         }
         let mut id = standing.replid;

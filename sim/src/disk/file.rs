@@ -238,6 +238,10 @@ impl Files {
             .collect()
     }
 
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.names.contains_key(path) || self.durable_names.contains_key(path)
+    }
+
     pub(super) fn inode(&mut self, inode: usize) -> &mut Inode {
         &mut self.inodes[inode]
     }

@@ -118,6 +118,11 @@ impl Disk {
         self.files.visible_image()
     }
 
+    /// Whether there is a file of this name, or was one that a power failure may bring back.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.has(path)
+    }
+
     /// The faults in force, to be changed.
     pub fn faults(&mut self) -> &mut DiskFaults {
         &mut self.faults
