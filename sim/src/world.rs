@@ -109,6 +109,8 @@ struct World<'p> {
     wakes: u64,
     faults: usize,
     recovered_in: Option<Micros>,
+    /// The node that is to be the primary (replicated worlds).
+    chosen: u16,
     /// Nodes that were asked to end, with their data at that moment.
     leaving: BTreeMap<u16, Option<Vec<DumpedKey>>>,
     /// Nodes that came back from an orderly end: what they must hold once loaded.
@@ -199,6 +201,7 @@ impl<'p> World<'p> {
             wakes: 0,
             faults: 0,
             recovered_in: None,
+            chosen: 0,
             leaving: BTreeMap::new(),
             returning: BTreeMap::new(),
             story: Vec::new(),
@@ -654,11 +657,8 @@ impl<'p> World<'p> {
             }
             Fault::Command { node, line } => self.operate(node, line.to_owned()),
             Fault::Promote { node } => {
-                self.operate(node, "REPLICAOF NO ONE".into());
-                for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
-                    let line = format!("REPLICAOF {} {}", crate::node::ip(node), crate::node::PORT);
-                    self.operate(other, line);
-                }
+                self.chosen = node;
+                self.promote(node);
             }
         }
     }
@@ -723,6 +723,14 @@ impl<'p> World<'p> {
         }
     }
 
+    fn promote(&mut self, node: u16) {
+        self.operate(node, "REPLICAOF NO ONE".into());
+        for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
+            let line = format!("REPLICAOF {} {}", crate::node::ip(node), crate::node::PORT);
+            self.operate(other, line);
+        }
+    }
+
     fn operate(&mut self, node: u16, line: String) {
         if self.operator.add(node, line) {
             self.queue.push(self.now, Event::Operator);
@@ -748,6 +756,11 @@ impl<'p> World<'p> {
         }
         for client in &mut self.clients {
             client.stop();
+        }
+        if self.plan.kind == Kind::Replicated {
+            // Orders that crossed or were lost may have left servers that follow each other in a circle.
+            self.operator.forget();
+            self.promote(self.chosen);
         }
         self.queue.push(now + SEC, Event::Look);
     }
