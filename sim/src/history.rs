@@ -161,13 +161,7 @@ impl History {
 
     /// The reigns in which an operation may have been executed.
     pub fn reigns_of<'a>(&'a self, op: &'a Op) -> impl Iterator<Item = usize> + 'a {
-        let answered = match op.outcome {
-            Outcome::Done(_) => self
-                .stamps
-                .get(op.stamp as usize)
-                .map(|stamp| stamp.reign as usize),
-            _ => None,
-        };
+        let answered = self.answered_in(op);
         let due = self.due(op);
         let overlaps = move |reign: &Reign| {
             reign.node == op.node
