@@ -507,9 +507,13 @@ impl<'p> World<'p> {
         match self.plan.promise {
             Promise::All => Fork::Nothing,
             Promise::Nothing => Fork::Anything,
-            // A second of timer, a second in flight, and what the network took to bring the answer is in the client's
-            // favour: it only makes operations look younger.
-            Promise::TwoSeconds => Fork::Time(self.now.saturating_sub(2 * SEC + 200 * MS + delay)),
+            // A second of timer, a second in flight. (What the network took to bring the answer only makes operations
+            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails.
+            Promise::TwoSeconds => {
+                let failed = self.nodes[usize::from(id)].disk.first_failure;
+                let sound_until = failed.map_or(self.now, |at| at.min(self.now));
+                Fork::Time(sound_until.saturating_sub(2 * SEC + 200 * MS + delay))
+            }
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Disk {
     pub failed_syncs: u64,
     /// How many requests have failed so far, for other reasons than that a file is missing.
     pub failures: u64,
+    /// When a request first failed for the process that runs now.
+    pub first_failure: Option<Micros>,
 }
 
 /// What a power failure did.
@@ -98,6 +100,7 @@ impl Disk {
             delays: VecDeque::new(),
             failed_syncs: 0,
             failures: 0,
+            first_failure: None,
         }
     }
 
@@ -149,7 +152,10 @@ impl Disk {
         let (op, request, since) = self.queue.pop_front()?;
         let result = self.perform(request);
         let failed = |error: &DiskError| error.kind != DiskErrorKind::NotFound;
-        self.failures += u64::from(result.as_ref().is_err_and(failed));
+        if result.as_ref().is_err_and(failed) {
+            self.failures += 1;
+            self.first_failure.get_or_insert(now);
+        }
         let took = now.saturating_sub(since);
         if took > 50 * MS {
             self.delays.push_back((now, took));
@@ -207,6 +213,7 @@ impl Disk {
     }
 
     fn half_done(&mut self) {
+        self.first_failure = None;
         let head = self.queue.pop_front();
         self.queue.clear();
         match head {
