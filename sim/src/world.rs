@@ -475,17 +475,20 @@ impl<'p> World<'p> {
         self.leaving.remove(&id);
         self.returning.remove(&id);
         node.stop();
-        if power {
-            let report = node.disk.power_failed();
-            for (path, len) in report.damaged {
-                // Holes in a log's un-synced part cannot be told from data: the operator's repair cuts there.
-                if path.ends_with(".aof") {
-                    node.disk.repair(&path, len);
-                }
+        let damaged = if power {
+            node.disk.power_failed().damaged
+        } else {
+            node.disk.process_died()
+        };
+        for (path, len) in damaged {
+            // Holes in a log's un-synced part cannot be told from data: the operator's repair cuts there.
+            if path.ends_with(".aof") {
+                node.disk.repair(&path, len);
             }
+        }
+        if power {
             self.net.machine_died(now, id);
         } else {
-            node.disk.process_died();
             self.net.process_died(now, id);
         }
         self.note(4, u64::from(id) << 1 | u64::from(power));

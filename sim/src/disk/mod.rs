@@ -190,12 +190,12 @@ impl Disk {
         self.queue.len()
     }
 
-    /// The process was killed. The request in progress may be half done; the system's memory stays.
-    pub fn process_died(&mut self) {
+    /// The process was killed. The request in progress may be half done; the system's memory stays, but for what a
+    /// failed sync left behind: the files whose clean pages came back old, as in [`CrashReport::damaged`].
+    pub fn process_died(&mut self) -> Vec<(String, u64)> {
         self.half_done();
         self.open.clear();
-        // The system may drop clean pages at any time: what a failed sync left behind comes back old.
-        self.files.evict_clean();
+        self.files.evict_clean()
     }
 
     /// Power failed: the platter stays, with a part of what was not synced.
