@@ -54,6 +54,7 @@ pub struct Client {
     pub wake_at: Option<Micros>,
     /// Groups that still have to be audited, in the last phase.
     audits: VecDeque<u16>,
+    auditor: bool,
 }
 
 #[derive(Debug)]
@@ -119,12 +120,30 @@ impl Client {
             exclusive: false,
             wake_at: Some(0),
             audits: VecDeque::new(),
+            auditor: false,
         }
     }
 
     /// Whether everything is done and answered.
     pub fn idle(&self) -> bool {
         self.plan.is_empty() && self.audits.is_empty() && self.in_flight == 0
+    }
+
+    /// What it waits for, for a report.
+    pub fn describe(&self) -> String {
+        let waits = self
+            .links
+            .values()
+            .map(|link| link.sent.len())
+            .sum::<usize>();
+        format!(
+            "c{}: {} planned, {} audits, {} in flight, {waits} answers awaited, wakes at {:?}",
+            self.id,
+            self.plan.len(),
+            self.audits.len(),
+            self.in_flight,
+            self.wake_at,
+        )
     }
 
     /// Whether all audits are done.
@@ -135,6 +154,8 @@ impl Client {
     /// Drops what is left of the plan and reads all of these groups until each has answered once.
     pub fn audit(&mut self, now: Micros, groups: impl IntoIterator<Item = u16>) {
         self.plan.clear();
+        self.auditor = true;
+        self.settings.slow = None;
         self.settings.timeout_us = self.settings.timeout_us.max(5 * SEC);
         self.audits.extend(groups);
         self.next_issue = now;
@@ -577,7 +598,7 @@ impl Client {
             self.exclusive = false;
         }
         let answered = matches!(entry.outcome, Outcome::Done(_));
-        let auditing = self.plan.is_empty() && entry.cmds == workload::audit(entry.group);
+        let auditing = self.auditor && entry.cmds == workload::audit(entry.group);
         if auditing && !answered {
             self.audits.push_back(entry.group);
         }

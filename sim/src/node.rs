@@ -56,6 +56,8 @@ pub struct Node {
     pub slowness: u32,
     /// Nothing runs before this moment.
     pub paused_until: Micros,
+    /// When it last ran.
+    pub last_ran: Micros,
     /// When the next wake-up is scheduled.
     pub wake_at: Option<Micros>,
     /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
@@ -118,6 +120,7 @@ impl Node {
             boots: 0,
             slowness: 1,
             paused_until: 0,
+            last_ran: 0,
             wake_at: None,
             dies_after: None,
             asked: false,
@@ -268,6 +271,7 @@ impl Node {
 
     /// Runs one turn of its loop.
     pub fn wake(&mut self, machine: &mut Machine<'_>) -> Turned {
+        self.last_ran = machine.now;
         let Some(mut brain) = self.brain.take() else {
             return Turned::Alive;
         };

@@ -514,7 +514,9 @@ impl<'p> World<'p> {
             // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails.
             Promise::TwoSeconds => {
                 let failed = self.nodes[usize::from(id)].disk.first_failure;
-                let sound_until = failed.map_or(self.now, |at| at.min(self.now));
+                // A process that stands still cannot sync either.
+                let ran = self.nodes[usize::from(id)].last_ran;
+                let sound_until = failed.map_or(ran, |at| at.min(ran));
                 Fork::Time(sound_until.saturating_sub(2 * SEC + 200 * MS + delay))
             }
         }
@@ -881,6 +883,9 @@ impl<'p> World<'p> {
             .find(|op| matches!(op.outcome, Fate::Refused(_)))
         {
             text.push_str(&format!("\n  last refused: {}", op.describe()));
+        }
+        for client in self.clients.iter().filter(|client| !client.idle()) {
+            text.push_str(&format!("\n  {}", client.describe()));
         }
         for node in &self.nodes {
             text.push_str(&format!("\n  n{} {:?}", node.id, node.standing()));

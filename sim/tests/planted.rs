@@ -12,15 +12,15 @@ use reprise_sim::plan::Kind;
 fn planted_bugs_are_found_and_harmless_changes_are_not() {
     let bugs = [
         (Bug::AcknowledgesBeforeSync, Kind::Always, 60),
-        (Bug::ContinuesAnything, Kind::Replicated, 120),
+        (Bug::ContinuesAnything, Kind::Replicated, 1500),
         (Bug::DeadlinesAsSpans, Kind::Always, 60),
         (Bug::ExpiresInSilence, Kind::Replicated, 60),
         (Bug::ForgetsDeletions, Kind::Always, 40),
         (Bug::ForgetsSync, Kind::Always, 40),
         (Bug::ForgetsSyncDir, Kind::Always, 60),
         (Bug::SplitsTransactions, Kind::Always, 150),
-        (Bug::VotesTwice, Kind::Cluster, 150),
-        (Bug::WatchesNothing, Kind::Always, 60),
+        (Bug::VotesTwice, Kind::Cluster, 500),
+        (Bug::WatchesNothing, Kind::Always, 600),
     ];
     let mut missed = Vec::new();
     for (bug, kind, worlds) in bugs {
