@@ -434,8 +434,10 @@ impl Node {
     /// Whether there is something to do at once, and otherwise when.
     pub fn next_wake(&self, now: Micros) -> Option<Micros> {
         let brain = self.brain.as_ref()?;
-        let at_once =
-            !self.inbox.is_empty() || !self.readable.is_empty() || !self.closed.is_empty();
+        let at_once = !self.writers.is_empty()
+            || !self.inbox.is_empty()
+            || !self.readable.is_empty()
+            || !self.closed.is_empty();
         let due = match brain.deadline() {
             _ if at_once => now,
             Some(due) => self.clock.world_at(due),

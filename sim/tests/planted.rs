@@ -18,9 +18,9 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (Bug::ForgetsDeletions, Kind::Always, 40),
         (Bug::ForgetsSync, Kind::Always, 40),
         (Bug::ForgetsSyncDir, Kind::Always, 60),
-        (Bug::SplitsTransactions, Kind::Always, 150),
-        (Bug::VotesTwice, Kind::Cluster, 500),
-        (Bug::WatchesNothing, Kind::Always, 600),
+        (Bug::SplitsTransactions, Kind::Always, 400),
+        (Bug::VotesTwice, Kind::Cluster, 800),
+        (Bug::WatchesNothing, Kind::Always, 120),
     ];
     let mut missed = Vec::new();
     for (bug, kind, worlds) in bugs {

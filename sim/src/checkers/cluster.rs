@@ -234,7 +234,7 @@ mod tests {
         };
         bytes
             .iter()
-            .find_map(|sent| sniff(sent))
+            .find_map(&mut sniff)
             .map(|violation| violation.invariant)
     }
 

@@ -29,9 +29,7 @@ impl Replication {
         if standing.loading {
             return None;
         }
-        let Some(last) = self.last.insert(node, *standing) else {
-            return None;
-        };
+        let last = self.last.insert(node, *standing)?;
         let copied = last.full_syncs != standing.full_syncs;
         if last.replid == standing.replid {
             let back = standing.offset < last.offset && !copied;
