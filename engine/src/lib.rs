@@ -36,6 +36,7 @@ mod face;
 pub mod fuzz;
 pub mod journal;
 pub mod persistence;
+pub mod planted;
 #[cfg(feature = "verify")]
 pub mod probe;
 mod random;

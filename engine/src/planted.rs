@@ -1,7 +1,7 @@
 //! Planted bugs: known wrong behaviour that the simulator must find, and harmless changes that it must not complain of.
 //!
 //! A simulator that cannot find a planted bug is worthless. The places are `if planted::is(Bug::…)`; without the
-//! feature `planted`, which no server build has, the test is the constant `false`.
+//! feature `planted`, which no server build has, that is the constant `false`.
 
 /// What can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,26 +9,28 @@
 pub enum Bug {
     /// Under `appendfsync always`, replies do not wait for the disk.
     AcknowledgesBeforeSync = 1,
-    /// A replica's request to continue is granted however much it has of another history.
+    /// A replica's request to continue is granted whatever its history.
     ContinuesAnything,
-    /// `DEL` of an expired key is not journalled: replicas and files keep it.
+    /// Deadlines are journalled as spans.
+    DeadlinesAsSpans,
+    /// Keys that expire are deleted without being journalled.
     ExpiresInSilence,
-    /// The last command of a transaction is left out of the journal.
-    ForgetsEndOfTransaction,
-    /// The append-only file's new base is named in the manifest before its directory entry is durable.
+    /// DEL is not journalled.
+    ForgetsDeletions,
+    /// Files of persistence are never synced.
+    ForgetsSync,
+    /// Directories are never synced.
     ForgetsSyncDir,
+    /// Harmless: housekeeping comes ten times as often.
+    KeepsHouseOften,
     /// Harmless: keys that are due are deleted when they are touched, not before.
     LazyExpiryOnly,
-    /// After a full synchronisation the replica keeps a key that the primary does not have.
-    KeepsAKey,
-    /// Commands that came over a connection that is closed by now are still carried out, twice.
-    RepeatsAfterClose,
-    /// Harmless: every reply leaves in two pieces.
-    SendsInPieces,
+    /// The effects of a transaction are journalled one by one.
+    SplitsTransactions,
     /// A voter forgets in which epoch it has voted.
     VotesTwice,
-    /// WATCH does not notice that a key was deleted.
-    WatchMissesDeletion,
+    /// WATCH never sees a change.
+    WatchesNothing,
 }
 
 #[cfg(feature = "planted")]
@@ -37,7 +39,10 @@ static PLANTED: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new
 /// Plants a bug in all engines of the process, or takes it out again.
 #[cfg(feature = "planted")]
 pub fn plant(bug: Option<Bug>) {
-    PLANTED.store(bug.map_or(0, |bug| bug as u8), core::sync::atomic::Ordering::SeqCst);
+    PLANTED.store(
+        bug.map_or(0, |bug| bug as u8),
+        core::sync::atomic::Ordering::SeqCst,
+    );
 }
 
 /// Whether this bug is planted.

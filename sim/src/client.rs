@@ -54,6 +54,7 @@ pub struct Client {
     pub wake_at: Option<Micros>,
     /// Groups that still have to be audited, in the last phase.
     audits: VecDeque<u16>,
+    auditor: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +64,8 @@ struct Link {
     opened: Micros,
     out: Vec<u8>,
     sent: VecDeque<Sent>,
+    /// Read and not parsed yet.
+    read: Vec<u8>,
     next_read: Micros,
 }
 
@@ -117,12 +120,30 @@ impl Client {
             exclusive: false,
             wake_at: Some(0),
             audits: VecDeque::new(),
+            auditor: false,
         }
     }
 
     /// Whether everything is done and answered.
     pub fn idle(&self) -> bool {
         self.plan.is_empty() && self.audits.is_empty() && self.in_flight == 0
+    }
+
+    /// What it waits for, for a report.
+    pub fn describe(&self) -> String {
+        let waits = self
+            .links
+            .values()
+            .map(|link| link.sent.len())
+            .sum::<usize>();
+        format!(
+            "c{}: {} planned, {} audits, {} in flight, {waits} answers awaited, wakes at {:?}",
+            self.id,
+            self.plan.len(),
+            self.audits.len(),
+            self.in_flight,
+            self.wake_at,
+        )
     }
 
     /// Whether all audits are done.
@@ -133,6 +154,8 @@ impl Client {
     /// Drops what is left of the plan and reads all of these groups until each has answered once.
     pub fn audit(&mut self, now: Micros, groups: impl IntoIterator<Item = u16>) {
         self.plan.clear();
+        self.auditor = true;
+        self.settings.slow = None;
         self.settings.timeout_us = self.settings.timeout_us.max(5 * SEC);
         self.audits.extend(groups);
         self.next_issue = now;
@@ -359,6 +382,7 @@ impl Client {
                 connected: false,
                 opened: now,
                 out: Vec::new(),
+                read: Vec::new(),
                 sent,
                 next_read: 0,
             };
@@ -390,26 +414,33 @@ impl Client {
             link.next_read = env.now + every;
             limit = bytes;
         }
-        // A slow reader takes whole replies, but no more than its share of bytes (or one reply).
-        let mut taken = 0;
-        while taken < limit {
-            let Some(end) = self.links.get(&node).map(|link| link.end) else {
-                return;
-            };
-            match resp::parse(env.net.readable(end)) {
-                Ok(None) => return,
+        let Some(link) = self.links.get_mut(&node) else {
+            return;
+        };
+        let bytes = env.net.readable(link.end);
+        let taken = bytes.len().min(limit);
+        link.read.extend_from_slice(&bytes[..taken]);
+        let (end, stamp) = (link.end, env.net.stamp(link.end));
+        env.net.consume(end, taken);
+        let mut unread = std::mem::take(&mut link.read);
+        let mut at = 0;
+        while let Some(link) = self.links.get_mut(&node) {
+            match resp::parse(&unread[at..]) {
+                Ok(None) => {
+                    unread.drain(..at);
+                    link.read = unread;
+                    return;
+                }
                 Ok(Some((reply, len))) => {
-                    let stamp = env.net.stamp(end);
-                    env.net.consume(end, len);
-                    taken += len;
+                    at += len;
                     self.on_reply(env, node, reply, stamp);
                 }
                 Err(resp::Malformed) => {
-                    let bytes = env.net.readable(end);
+                    let rest = &unread[at..];
                     let text = format!(
                         "client {}: node {node} sent what is no reply: {:?}",
                         self.id,
-                        String::from_utf8_lossy(&bytes[..bytes.len().min(200)])
+                        String::from_utf8_lossy(&rest[..rest.len().min(200)])
                     );
                     env.violations.push(Violation::safety("P1", env.now, text));
                     self.lose(env, node);
@@ -567,7 +598,7 @@ impl Client {
             self.exclusive = false;
         }
         let answered = matches!(entry.outcome, Outcome::Done(_));
-        let auditing = self.plan.is_empty() && entry.cmds == workload::audit(entry.group);
+        let auditing = self.auditor && entry.cmds == workload::audit(entry.group);
         if auditing && !answered {
             self.audits.push_back(entry.group);
         }

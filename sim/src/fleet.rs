@@ -49,14 +49,17 @@ pub fn run(kind: Kind, seeds: Range<u64>, adjust: impl Fn(&mut Plan) + Sync) -> 
                 panics::quietly(|| {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds.end || report.lock().is_ok_and(|report| report.failures.len() >= 3) {
+                        if seed >= seeds.end
+                            || report.lock().is_ok_and(|report| report.failures.len() >= 3)
+                        {
                             return;
                         }
                         let mut plan = scenario::plan(seed, kind);
                         adjust(&mut plan);
                         let outcome = world::run(&plan, Options::default());
                         let twice = seed % 100 == 7;
-                        let differs = twice && world::run(&plan, Options::default()).trace != outcome.trace;
+                        let differs =
+                            twice && world::run(&plan, Options::default()).trace != outcome.trace;
                         if let Ok(mut report) = report.lock() {
                             report.add(plan, outcome, differs);
                         }
@@ -81,11 +84,22 @@ impl Report {
         self.recoveries.extend(outcome.recovered_in);
         let first = outcome.violations.first();
         if let Some(violation) = first {
-            let text = format!("{} at {} us: {}", violation.invariant, violation.at, violation.text);
-            self.failures.push(Failure { plan, text, invariant: violation.invariant });
+            let text = format!(
+                "{} at {} us: {}",
+                violation.invariant, violation.at, violation.text
+            );
+            self.failures.push(Failure {
+                plan,
+                text,
+                invariant: violation.invariant,
+            });
         } else if differs {
             let text = "two runs of one plan differ".to_owned();
-            self.failures.push(Failure { plan, text, invariant: "X1" });
+            self.failures.push(Failure {
+                plan,
+                text,
+                invariant: "X1",
+            });
         }
     }
 
@@ -93,7 +107,11 @@ impl Report {
     pub fn complain(&self) -> String {
         let line = |failure: &Failure| {
             let text: String = failure.text.chars().take(3000).collect();
-            format!("{}\n    {}\n{text}\n", failure.plan.summary(), failure.plan.replay())
+            format!(
+                "{}\n    {}\n{text}\n",
+                failure.plan.summary(),
+                failure.plan.replay()
+            )
         };
         self.failures.iter().map(line).collect()
     }
@@ -102,7 +120,11 @@ impl Report {
     pub fn figures(&self) -> String {
         let mut recoveries = self.recoveries.clone();
         recoveries.sort_unstable();
-        let at = |per_cent: usize| recoveries.get(recoveries.len() * per_cent / 100).map_or(0.0, |us| *us as f64 / 1e6);
+        let at = |per_cent: usize| {
+            recoveries
+                .get(recoveries.len() * per_cent / 100)
+                .map_or(0.0, |us| *us as f64 / 1e6)
+        };
         format!(
             "{} worlds, {:.0} simulated s, {} answers, {} faults, {}/{} searches given up, recovered in {:.1} s (p50) {:.1} s (p99)",
             self.worlds,

@@ -106,6 +106,8 @@ pub struct Reign {
 pub enum Fork {
     /// Any: the disk was emptied or replaced by an older image, or the policy promises nothing.
     Anything,
+    /// All: it keeps no files.
+    Everything,
     /// None.
     Nothing,
     /// Those answered when the parent's offset was beyond this.
@@ -118,7 +120,7 @@ impl Fork {
     /// Whether an operation with this end and this stamp may be missing.
     pub fn may_lose(self, ended: Micros, stamp: Stamp) -> bool {
         match self {
-            Fork::Anything => true,
+            Fork::Anything | Fork::Everything => true,
             Fork::Nothing => false,
             Fork::Offset(offset) => stamp.offset > offset,
             Fork::Time(moment) => ended > moment,
@@ -159,13 +161,7 @@ impl History {
 
     /// The reigns in which an operation may have been executed.
     pub fn reigns_of<'a>(&'a self, op: &'a Op) -> impl Iterator<Item = usize> + 'a {
-        let answered = match op.outcome {
-            Outcome::Done(_) => self
-                .stamps
-                .get(op.stamp as usize)
-                .map(|stamp| stamp.reign as usize),
-            _ => None,
-        };
+        let answered = self.answered_in(op);
         let due = self.due(op);
         let overlaps = move |reign: &Reign| {
             reign.node == op.node

@@ -56,6 +56,8 @@ pub struct Node {
     pub slowness: u32,
     /// Nothing runs before this moment.
     pub paused_until: Micros,
+    /// When it last ran.
+    pub last_ran: Micros,
     /// When the next wake-up is scheduled.
     pub wake_at: Option<Micros>,
     /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
@@ -118,6 +120,7 @@ impl Node {
             boots: 0,
             slowness: 1,
             paused_until: 0,
+            last_ran: 0,
             wake_at: None,
             dies_after: None,
             asked: false,
@@ -134,6 +137,24 @@ impl Node {
             slots: 0,
             serial: 0,
             busy_until: 0,
+        }
+    }
+
+    /// Whether it keeps its data in files.
+    pub fn persists(&self) -> bool {
+        match &self.program {
+            Program::Engine(directives) => {
+                let mut saves = false;
+                for (name, value) in directives {
+                    match (*name, value.as_str()) {
+                        ("appendonly", "yes") => return true,
+                        ("save", points) => saves = points != "\"\"",
+                        _ => {}
+                    }
+                }
+                saves
+            }
+            Program::Toy(_) => true,
         }
     }
 
@@ -250,6 +271,7 @@ impl Node {
 
     /// Runs one turn of its loop.
     pub fn wake(&mut self, machine: &mut Machine<'_>) -> Turned {
+        self.last_ran = machine.now;
         let Some(mut brain) = self.brain.take() else {
             return Turned::Alive;
         };
@@ -412,8 +434,10 @@ impl Node {
     /// Whether there is something to do at once, and otherwise when.
     pub fn next_wake(&self, now: Micros) -> Option<Micros> {
         let brain = self.brain.as_ref()?;
-        let at_once =
-            !self.inbox.is_empty() || !self.readable.is_empty() || !self.closed.is_empty();
+        let at_once = !self.writers.is_empty()
+            || !self.inbox.is_empty()
+            || !self.readable.is_empty()
+            || !self.closed.is_empty();
         let due = match brain.deadline() {
             _ if at_once => now,
             Some(due) => self.clock.world_at(due),

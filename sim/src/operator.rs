@@ -42,6 +42,11 @@ impl Operator {
         self.jobs.len() == 1
     }
 
+    /// Drops all orders that are not carried out yet. (What is on its way may still arrive.)
+    pub fn forget(&mut self) {
+        self.jobs.clear();
+    }
+
     /// Opens the connections that are due; when to call again.
     pub fn tick(&mut self, now: Micros, net: &mut Network) -> Option<Micros> {
         for job in self.jobs.iter_mut().filter(|job| job.due <= now) {

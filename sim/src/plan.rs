@@ -5,9 +5,9 @@ use crate::disk::DiskSettings;
 use crate::faults::Fault;
 use crate::network::NetSettings;
 use crate::node::Program;
-use crate::planted::Bug;
 use crate::time::Micros;
 use crate::workload::Planned;
+use reprise_engine::planted::Bug;
 
 /// Kinds of worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,8 @@
 //! Replies as a client sees them: a small RESP2/RESP3 parser and request encoder, written independently of the
 //! engine's so that neither can hide the other's mistakes.
 
+use crate::model::Argv;
+
 /// One reply. RESP3's maps, sets and numbers are brought to their RESP2 form, so that both protocols compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reply {
@@ -161,7 +163,7 @@ pub fn encode_request<A: AsRef<[u8]>>(out: &mut Vec<u8>, argv: &[A]) {
 }
 
 /// Parses one request (an array of bulk strings): its arguments and length.
-pub fn parse_request(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, Malformed> {
+pub fn parse_request(bytes: &[u8]) -> Result<Option<(Argv, usize)>, Malformed> {
     match parse(bytes)? {
         Some((Reply::Array(items), len)) => {
             let argv = items.into_iter().map(|item| match item {

@@ -205,7 +205,8 @@ fn network(rng: &mut Rng) -> NetSettings {
 }
 
 fn program(kind: Kind, node: u16, rng: &mut Rng) -> Program {
-    let mut directives: Vec<(&'static str, String)> = vec![("save", "\"\"".into())];
+    let mut directives: Vec<(&'static str, String)> =
+        vec![("save", "\"\"".into()), ("protected-mode", "no".into())];
     let mut say = |name: &'static str, value: &str| directives.push((name, value.into()));
     match kind {
         Kind::Toy => return Program::Toy(None),

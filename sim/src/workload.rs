@@ -306,6 +306,7 @@ mod tests {
             expiry: true,
             large: 0,
             think_us: 1000,
+            known: |_| true,
         }
     }
 

@@ -109,6 +109,8 @@ struct World<'p> {
     wakes: u64,
     faults: usize,
     recovered_in: Option<Micros>,
+    /// The node that is to be the primary (replicated worlds).
+    chosen: u16,
     /// Nodes that were asked to end, with their data at that moment.
     leaving: BTreeMap<u16, Option<Vec<DumpedKey>>>,
     /// Nodes that came back from an orderly end: what they must hold once loaded.
@@ -118,6 +120,8 @@ struct World<'p> {
 
 /// Runs a plan.
 pub fn run(plan: &Plan, options: Options) -> Outcome {
+    #[cfg(feature = "planted")]
+    reprise_engine::planted::plant(plan.planted);
     let mut world = World::new(plan, options);
     world.run();
     world.judge()
@@ -197,6 +201,7 @@ impl<'p> World<'p> {
             wakes: 0,
             faults: 0,
             recovered_in: None,
+            chosen: 0,
             leaving: BTreeMap::new(),
             returning: BTreeMap::new(),
             story: Vec::new(),
@@ -466,20 +471,24 @@ impl<'p> World<'p> {
         let node = &mut self.nodes[usize::from(id)];
         self.reigns.gone(&mut self.history, id, now, fork);
         self.replication.gone(id);
+        self.cluster.gone(id);
         self.leaving.remove(&id);
         self.returning.remove(&id);
         node.stop();
-        if power {
-            let report = node.disk.power_failed();
-            for (path, len) in report.damaged {
-                // Holes in a log's un-synced part cannot be told from data: the operator's repair cuts there.
-                if path.ends_with(".aof") {
-                    node.disk.repair(&path, len);
-                }
+        let damaged = if power {
+            node.disk.power_failed().damaged
+        } else {
+            node.disk.process_died()
+        };
+        for (path, len) in damaged {
+            // Holes in a log's un-synced part cannot be told from data: the operator's repair cuts there.
+            if path.ends_with(".aof") {
+                node.disk.repair(&path, len);
             }
+        }
+        if power {
             self.net.machine_died(now, id);
         } else {
-            node.disk.process_died();
             self.net.process_died(now, id);
         }
         self.note(4, u64::from(id) << 1 | u64::from(power));
@@ -487,13 +496,29 @@ impl<'p> World<'p> {
 
     /// What a sudden death may take from a node.
     fn fork_at_death(&mut self, id: u16) -> Fork {
+        let node = &self.nodes[usize::from(id)];
+        if !node.persists() {
+            // An operator may have had it save all the same.
+            let saved = node.disk.has("dump.rdb");
+            return if saved {
+                Fork::Anything
+            } else {
+                Fork::Everything
+            };
+        }
         let delay = self.nodes[usize::from(id)].disk.recent_delay(self.now);
         match self.plan.promise {
             Promise::All => Fork::Nothing,
             Promise::Nothing => Fork::Anything,
-            // A second of timer, a second in flight, and what the network took to bring the answer is in the client's
-            // favour: it only makes operations look younger.
-            Promise::TwoSeconds => Fork::Time(self.now.saturating_sub(2 * SEC + 200 * MS + delay)),
+            // A second of timer, a second in flight. (What the network took to bring the answer only makes operations
+            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails.
+            Promise::TwoSeconds => {
+                let failed = self.nodes[usize::from(id)].disk.first_failure;
+                // A process that stands still cannot sync either.
+                let ran = self.nodes[usize::from(id)].last_ran;
+                let sound_until = failed.map_or(ran, |at| at.min(ran));
+                Fork::Time(sound_until.saturating_sub(2 * SEC + 200 * MS + delay))
+            }
         }
     }
 
@@ -507,7 +532,7 @@ impl<'p> World<'p> {
             .unwrap_or_default();
         self.tell(|| format!("n{id} exits with {code}: {last}"));
         let orderly = self.nodes[usize::from(id)].asked && code == 0;
-        let persists = self.plan.promise != Promise::Nothing || self.plan.kind == Kind::Snapshots;
+        let persists = self.nodes[usize::from(id)].persists();
         let fork = if orderly && persists {
             Fork::Nothing
         } else {
@@ -641,11 +666,8 @@ impl<'p> World<'p> {
             }
             Fault::Command { node, line } => self.operate(node, line.to_owned()),
             Fault::Promote { node } => {
-                self.operate(node, "REPLICAOF NO ONE".into());
-                for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
-                    let line = format!("REPLICAOF {} {}", crate::node::ip(node), crate::node::PORT);
-                    self.operate(other, line);
-                }
+                self.chosen = node;
+                self.promote(node);
             }
         }
     }
@@ -710,6 +732,14 @@ impl<'p> World<'p> {
         }
     }
 
+    fn promote(&mut self, node: u16) {
+        self.operate(node, "REPLICAOF NO ONE".into());
+        for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
+            let line = format!("REPLICAOF {} {}", crate::node::ip(node), crate::node::PORT);
+            self.operate(other, line);
+        }
+    }
+
     fn operate(&mut self, node: u16, line: String) {
         if self.operator.add(node, line) {
             self.queue.push(self.now, Event::Operator);
@@ -736,6 +766,11 @@ impl<'p> World<'p> {
         for client in &mut self.clients {
             client.stop();
         }
+        if self.plan.kind == Kind::Replicated {
+            // Orders that crossed or were lost may have left servers that follow each other in a circle.
+            self.operator.forget();
+            self.promote(self.chosen);
+        }
         self.queue.push(now + SEC, Event::Look);
     }
 
@@ -755,6 +790,13 @@ impl<'p> World<'p> {
         {
             self.recovered_in = Some(now - self.phase_since);
             self.enter(Phase::Converge);
+        }
+        if self.phase == Phase::Converge
+            && self.plan.kind == Kind::Replicated
+            && (now - self.phase_since) % (10 * SEC) >= 10 * SEC - 100 * MS
+        {
+            // A server that was late to restart follows whom its file names: that may close a circle.
+            self.promote(self.chosen);
         }
         if self.phase == Phase::Converge && self.converged() {
             self.enter(Phase::Restart);
@@ -841,6 +883,9 @@ impl<'p> World<'p> {
             .find(|op| matches!(op.outcome, Fate::Refused(_)))
         {
             text.push_str(&format!("\n  last refused: {}", op.describe()));
+        }
+        for client in self.clients.iter().filter(|client| !client.idle()) {
+            text.push_str(&format!("\n  {}", client.describe()));
         }
         for node in &self.nodes {
             text.push_str(&format!("\n  n{} {:?}", node.id, node.standing()));

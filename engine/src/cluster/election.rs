@@ -11,6 +11,7 @@ use super::held::Held;
 use super::node::{NodeKey, Vote};
 use super::slots::bit;
 use super::{Cluster, NodeId, View};
+use crate::planted::{self, Bug};
 use crate::value::slot::SLOTS;
 use crate::{LogLevel, Now};
 use alloc::collections::BTreeSet;
@@ -338,7 +339,9 @@ impl Cluster {
 
     fn vote(&mut self, now: Now, candidate: NodeKey, id: NodeId) {
         let epoch = self.current_epoch;
-        self.last_vote_epoch = epoch;
+        if !planted::is(Bug::VotesTwice) {
+            self.last_vote_epoch = epoch;
+        }
         if let Some(primary) = self.nodes.node(candidate).primary {
             self.nodes.node_mut(primary).voted = Some(Vote {
                 at: now.mono_ms(),

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::journal::Journal;
+use crate::planted::{self, Bug};
 
 /// The effects of the running command.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl Effects {
     /// The transaction ends: journals what its commands left.
     pub fn close(&mut self, journal: &mut Journal) {
         self.nested = false;
-        let wrap = self.list.len() > 1;
+        let wrap = self.list.len() > 1 && !planted::is(Bug::SplitsTransactions);
         self.write_list(journal, wrap);
         if wrap {
             journal.append_command(&[b"EXEC"]);
@@ -92,7 +93,11 @@ impl Effects {
         if !self.wanted {
             return;
         }
-        let verbatim = write && self.dirty > 0 && !self.replaced;
+        let forgotten = planted::is(Bug::ForgetsDeletions)
+            && args
+                .first()
+                .is_some_and(|name| name.eq_ignore_ascii_case(b"del"));
+        let verbatim = write && self.dirty > 0 && !self.replaced && !forgotten;
         if self.nested {
             if verbatim {
                 let mut bytes = Vec::new();

@@ -10,6 +10,7 @@ use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::Now;
+use crate::planted::{self, Bug};
 use crate::resp::Arg;
 
 /// A request, decoded.
@@ -294,7 +295,8 @@ fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
     if session.is(alert::MUTED) {
         mute(session, start);
     }
-    if parts.is(condition::STRICT) && !session.is(alert::TRUSTED) {
+    let gated = parts.is(condition::STRICT) && !session.is(alert::TRUSTED);
+    if gated && !planted::is(Bug::AcknowledgesBeforeSync) {
         let offset = parts.journal.end();
         session.out.hold(start, offset);
         parts.clients.hold(session.conn, offset);

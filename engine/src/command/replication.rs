@@ -23,8 +23,9 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if parts.replication.following() {
             parts.replication.unset_primary(s.now, &mut parts.journal);
-            // The commands behind this one in the pipeline are a primary's already.
+            // The commands behind this one in the turn are a primary's already: replicas must hear of them.
             parts.set(condition::REPLICA, false);
+            parts.effects.wanted = true;
             let client = super::describe(s.parts, s.session, s.now);
             s.parts.log(
                 LogLevel::Notice,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::context::{Data, Text};
 use super::error::CommandError;
 use super::table::Outcome;
+use crate::planted::{self, Bug};
 use crate::store::{Deadline, INLINE_MAX, Key, Object, Place, Value, ValueRef};
 use crate::value::longdouble::LongDouble;
 use crate::value::number::{ItoaBuffer, parse_i64};
@@ -180,16 +181,13 @@ pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     }
     put(d, key, args[2], deadline);
     if let Deadline::At(at) = deadline {
-        d.effects.instead(
-            d.db,
-            &[
-                b"SET",
-                args[1],
-                args[2],
-                b"PXAT",
-                &ItoaBuffer::new(at as i64),
-            ],
-        );
+        let (unit, at): (&[u8], u64) = if planted::is(Bug::DeadlinesAsSpans) {
+            (b"PX", at.saturating_sub(d.now.unix_ms()).max(1))
+        } else {
+            (b"PXAT", at)
+        };
+        let words: [&[u8]; 5] = [b"SET", args[1], args[2], unit, &ItoaBuffer::new(at as i64)];
+        d.effects.instead(d.db, &words);
     } else if o.get {
         let mut words = args[..3].to_vec();
         words.extend(args[3..].iter().filter(|a| !a.eq_ignore_ascii_case(b"get")));

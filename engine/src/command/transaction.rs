@@ -6,6 +6,7 @@ use super::execute::{self, Request};
 use super::table::Outcome;
 use crate::client::{Session, Watched, alert};
 use crate::face::Now;
+use crate::planted::{self, Bug};
 
 /// `MULTI`. <https://redis.io/commands/multi/>
 pub(super) fn multi(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
@@ -34,7 +35,7 @@ pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
     let multi = s.session.multi.take().unwrap_or_default();
-    let changed = watched_changed(s.parts, s.session, s.now);
+    let changed = watched_changed(s.parts, s.session, s.now) && !planted::is(Bug::WatchesNothing);
     // Watching ends here: what the transaction itself changes is nobody's concern.
     execute::unwatch(s.parts, s.session);
     if multi.aborted || changed {

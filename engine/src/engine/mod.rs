@@ -28,6 +28,7 @@ use crate::face::{
 use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode};
 use crate::journal::Journal;
 use crate::persistence::Persistence;
+use crate::planted::{self, Bug};
 use crate::random::Random;
 use crate::replication::Replication;
 use crate::store::{Hasher, Store};
@@ -381,6 +382,19 @@ impl Engine {
 
     /// Asks the disk for something.
     fn disk(&mut self, owner: DiskOwner, request: DiskRequest) {
+        let forgotten = match &request {
+            DiskRequest::Sync { .. } => {
+                owner == DiskOwner::Persistence && planted::is(Bug::ForgetsSync)
+            }
+            DiskRequest::SyncDir { .. } => planted::is(Bug::ForgetsSyncDir),
+            _ => false,
+        };
+        // (Making a directory that is there does nothing, successfully.)
+        let request = if forgotten {
+            DiskRequest::MakeDir { path: ".".into() }
+        } else {
+            request
+        };
         self.last_op += 1;
         self.disk_owners.push_back(owner);
         self.parts.outbox.push_back(Effect::Disk {
@@ -581,7 +595,12 @@ impl Engine {
             .tick(now, snapshotting, self.parts.changes);
         let more =
             self.expire_some(now) | self.delete_slot_keys() | !self.parts.store.free_some(STEP * 8);
-        self.next_round_us = now.mono_us + if more { 1000 } else { ROUND_US };
+        self.next_round_us = now.mono_us
+            + if more || planted::is(Bug::KeepsHouseOften) {
+                1000
+            } else {
+                ROUND_US
+            };
         self.enforce_limits(now);
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
@@ -621,6 +640,7 @@ impl Engine {
     /// Deletes some of the keys that are due; true if there are more.
     fn expire_some(&mut self, now: Now) -> bool {
         if !self.parts.active_expire
+            || planted::is(Bug::LazyExpiryOnly)
             || self.parts.conditions & (condition::REPLICA | condition::LOADING | condition::PAUSED)
                 != 0
         {
@@ -645,7 +665,9 @@ impl Engine {
                 } else {
                     b"DEL"
                 };
-                parts.effects.also(db, &[verb, key.bytes]);
+                if !planted::is(Bug::ExpiresInSilence) {
+                    parts.effects.also(db, &[verb, key.bytes]);
+                }
                 parts.effects.end(&mut parts.journal, db, false, &[], None);
             }
         }

@@ -71,16 +71,17 @@ impl Engine {
                     self.parts.persistence.abort_save();
                     return self.flush();
                 }
-                self.parts.log(
-                    LogLevel::Notice,
-                    "Saving the final RDB snapshot before exiting.",
-                );
-                // A snapshot that is under way is older than the last writes.
-                self.parts.persistence.abort_save();
-                if self.parts.store.walking() {
+                // A snapshot that is under way is older than the last writes. Its end is waited for: it must not
+                // be taken for the end of the final one.
+                if self.parts.persistence.saving() || self.parts.store.walking() {
+                    self.parts.persistence.abort_save();
                     return;
                 }
                 if self.begin_save(now, false) {
+                    self.parts.log(
+                        LogLevel::Notice,
+                        "Saving the final RDB snapshot before exiting.",
+                    );
                     self.go_on(Stage::Saving);
                 }
             }
@@ -91,6 +92,10 @@ impl Engine {
                     .cluster
                     .as_ref()
                     .is_none_or(|c| c.durable() >= c.version());
+                if !conf {
+                    // Something changed after the last save began.
+                    self.with_cluster(now, |cluster| cluster.flush(now));
+                }
                 match self.parts.persistence.flush_state() {
                     FlushState::Pending => {}
                     FlushState::Done if !conf => {}

@@ -1204,7 +1204,9 @@ impl Aof {
                 Ticket::Nobody,
             );
         }
-        if step == Step::SyncDir {
+        // Once the manifest was renamed the files that it names must stay, also when a later attempt to make it durable
+        // fails at an earlier step.
+        if step == Step::SyncDir || self.dir_error.is_some() {
             if settings.fsync == Fsync::Always && self.state == State::On {
                 return Verdict::Fatal;
             }

@@ -15,8 +15,8 @@ pub struct Cluster {
     streams: BTreeMap<EndRef, Vec<u8>>,
     /// For each voter and epoch: who got its vote.
     votes: BTreeMap<(u16, u64), Host>,
-    /// What each node has bound itself to, over all its lives.
-    bound: BTreeMap<u16, Bound>,
+    /// What each node has bound itself to in this life, and in earlier ones.
+    bound: BTreeMap<u16, [Bound; 2]>,
     /// Who claimed a slot as primary with a config epoch.
     claims: BTreeMap<(u64, u16), String>,
 }
@@ -43,6 +43,14 @@ const REQUEST: u16 = 5;
 const VOTE: u16 = 6;
 
 impl Cluster {
+    /// A process is gone: what it bound itself to binds its successors.
+    pub fn gone(&mut self, node: u16) {
+        let [now, before] = self.bound.entry(node).or_default();
+        before.current = before.current.max(now.current);
+        before.config = before.config.max(now.config);
+        *now = Bound::default();
+    }
+
     /// A node sent bytes to a peer on a connection. Those that are no bus traffic are passed over.
     pub fn sniff(
         &mut self,
@@ -132,7 +140,7 @@ impl Cluster {
 
 fn judge(
     votes: &mut BTreeMap<(u16, u64), Host>,
-    bound: &mut BTreeMap<u16, Bound>,
+    bound: &mut BTreeMap<u16, [Bound; 2]>,
     node: u16,
     peer: Host,
     at: Micros,
@@ -153,26 +161,27 @@ fn judge(
     };
     let (kind, flags) = (short(TYPE)?, short(FLAGS)?);
     let (epoch, config) = (long(CURRENT_EPOCH)?, long(CONFIG_EPOCH)?);
-    let bound = bound.entry(node).or_default();
-    if epoch < bound.current {
+    // Within a life, messages of several connections may leave in another order than they were made.
+    let [now, before] = bound.entry(node).or_default();
+    if epoch < before.current {
         let text = format!(
             "node {node} names epoch {epoch} after an election of {}",
-            bound.current
+            before.current
         );
         return Some(Violation::safety("C4", at, text));
     }
     if matches!(kind, REQUEST | VOTE) {
-        bound.current = epoch;
+        now.current = now.current.max(epoch);
     }
     if flags & PRIMARY != 0 {
-        if config < bound.config {
+        if config < before.config {
             let text = format!(
                 "node {node} is a primary of epoch {config} after one of {}",
-                bound.config
+                before.config
             );
             return Some(Violation::safety("C4", at, text));
         }
-        bound.config = config;
+        now.config = now.config.max(config);
     }
     if kind != VOTE {
         return None;
@@ -218,13 +227,14 @@ mod tests {
             .map(|&(peer, kind, epoch)| (peer, message(kind, epoch)))
             .collect();
         let mut sniff = |(peer, bytes): &(Host, Vec<u8>)| {
+            cluster.gone(0);
             // In two pieces, as the network might have it.
             let first = cluster.sniff(0, *peer, 1, end(), &bytes[..100]);
             first.or(cluster.sniff(0, *peer, 1, end(), &bytes[100..]))
         };
         bytes
             .iter()
-            .find_map(|sent| sniff(sent))
+            .find_map(&mut sniff)
             .map(|violation| violation.invariant)
     }
 

@@ -81,6 +81,10 @@ fn check_group(
     // All states that a reign and its ancestors passed through: where nothing is promised, a crash may go back to any,
     // for what one process found in the system's memory may be lost to the next.
     let mut passed: BTreeMap<usize, BTreeSet<Keyspace>> = BTreeMap::new();
+    let anything = history
+        .reigns
+        .iter()
+        .any(|reign| matches!(reign.parent, Some((_, Fork::Anything))));
     for (index, reign) in history.reigns.iter().enumerate() {
         if reign.parent.is_none() {
             starts.insert(index, Some(BTreeSet::from([Keyspace::default()])));
@@ -95,7 +99,10 @@ fn check_group(
             })
             .collect();
         let ops = reigns.get(&index).map_or(&[][..], Vec::as_slice);
-        let forks: Vec<Fork> = children.iter().map(|&(_, fork)| fork).collect();
+        let mut forks: Vec<Fork> = children.iter().map(|&(_, fork)| fork).collect();
+        if anything {
+            forks.push(Fork::Anything);
+        }
         let mut search = Search::new(history, limits, ops, &forks);
         let explained = initial
             .iter()
@@ -115,17 +122,15 @@ fn check_group(
         let mut all = history.reigns[index]
             .parent
             .and_then(|(parent, _)| passed.get(&(parent as usize)).cloned())
-            .unwrap_or_default();
-        for (&(_, fork), states) in children.iter().zip(&search.fork_states) {
-            if fork == Fork::Anything {
-                all.extend(states.iter().cloned());
-            }
+            .unwrap_or_else(|| BTreeSet::from([Keyspace::default()]));
+        if anything && let Some(states) = search.fork_states.pop() {
+            all.extend(states);
         }
         for ((child, fork), states) in children.into_iter().zip(search.fork_states) {
-            let states = if fork == Fork::Anything {
-                all.clone()
-            } else {
-                states
+            let states = match fork {
+                Fork::Anything => all.clone(),
+                Fork::Everything => BTreeSet::from([Keyspace::default()]),
+                _ => states,
             };
             // Too many beginnings make every ending possible, and take long to say so.
             if states.len() <= 200 {
@@ -512,6 +517,7 @@ fn set(bits: &mut Bits, index: usize) {
 mod tests {
     use super::*;
     use crate::history::{Reign, Stamp};
+    use crate::network::ConnRef;
 
     fn argv(line: &str) -> Vec<Vec<u8>> {
         line.split(' ').map(|arg| arg.as_bytes().to_vec()).collect()
@@ -575,6 +581,12 @@ mod tests {
         for &(reign, line) in lines {
             let (reign, mut op) = op(reign, line);
             let offset = op.ended.unwrap_or(0);
+            // A connection lives as long as the process that it leads to.
+            let conn = ConnRef::for_test(reign);
+            op.conn = Some(conn);
+            if let Some(end) = history.reigns[reign as usize].end {
+                history.deaf.insert(conn, end);
+            }
             op.stamp = history.stamp(Stamp {
                 node: 0,
                 reign,

@@ -82,7 +82,7 @@ impl Reigns {
         }
         if let Some((_, had)) = &mut state.data {
             // A replica's own files promise nothing beyond what it had; how much of that they keep is not followed.
-            *had = if ruled.is_some() || fork == Fork::Anything {
+            *had = if ruled.is_some() || matches!(fork, Fork::Anything | Fork::Everything) {
                 fork
             } else {
                 Fork::Anything

@@ -29,9 +29,7 @@ impl Replication {
         if standing.loading {
             return None;
         }
-        let Some(last) = self.last.insert(node, *standing) else {
-            return None;
-        };
+        let last = self.last.insert(node, *standing)?;
         let copied = last.full_syncs != standing.full_syncs;
         if last.replid == standing.replid {
             let back = standing.offset < last.offset && !copied;
@@ -47,10 +45,11 @@ impl Replication {
             return None;
         }
         if standing.primary {
-            // A promotion, or a primary that took a new id: it goes on from what it has.
+            // A promotion, or a primary that took a new id: it goes on from what it has. What it applied in the very
+            // turn of its promotion was not seen before: up to where it is now, its history may be the old one.
             self.parents
                 .entry(standing.replid)
-                .or_insert((last.replid, last.offset));
+                .or_insert((last.replid, standing.offset));
             return None;
         }
         let mut id = standing.replid;

@@ -114,17 +114,22 @@ impl Inode {
         self.dirty.clear();
     }
 
-    /// Clean pages are read again from the platter.
-    fn evict_clean(&mut self) {
+    /// Clean pages are read again from the platter. Returns where the first byte is that was never written so.
+    fn evict_clean(&mut self) -> Option<u64> {
         if !self.poisoned {
-            return;
+            return None;
         }
         let mut fresh = self.platter.clone();
         fresh.resize(self.cache.len(), 0);
         for range in &self.dirty {
             fresh[range.clone()].copy_from_slice(&self.cache[range.clone()]);
         }
+        let damaged = fresh
+            .iter()
+            .zip(&self.cache)
+            .position(|(now, then)| now != then);
         self.cache = fresh;
+        damaged.map(|at| at as u64)
     }
 
     /// Makes of the file what a power failure leaves. Returns how many un-synced bytes vanished, and where the
@@ -238,6 +243,10 @@ impl Files {
             .collect()
     }
 
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.names.contains_key(path) || self.durable_names.contains_key(path)
+    }
+
     pub(super) fn inode(&mut self, inode: usize) -> &mut Inode {
         &mut self.inodes[inode]
     }
@@ -311,8 +320,13 @@ impl Files {
         now.into_iter().for_each(|op| self.make_durable(op));
     }
 
-    pub(super) fn evict_clean(&mut self) {
-        self.inodes.iter_mut().for_each(Inode::evict_clean);
+    pub(super) fn evict_clean(&mut self) -> Vec<(String, u64)> {
+        let mut damaged = Vec::new();
+        for (path, &inode) in &self.names {
+            let found = self.inodes[inode].evict_clean();
+            damaged.extend(found.map(|at| (path.clone(), at)));
+        }
+        damaged
     }
 
     pub(super) fn repair(&mut self, path: &str, len: usize) {

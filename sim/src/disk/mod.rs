@@ -73,6 +73,8 @@ pub struct Disk {
     pub failed_syncs: u64,
     /// How many requests have failed so far, for other reasons than that a file is missing.
     pub failures: u64,
+    /// When a request first failed for the process that runs now.
+    pub first_failure: Option<Micros>,
 }
 
 /// What a power failure did.
@@ -98,6 +100,7 @@ impl Disk {
             delays: VecDeque::new(),
             failed_syncs: 0,
             failures: 0,
+            first_failure: None,
         }
     }
 
@@ -116,6 +119,11 @@ impl Disk {
     /// What a process would read now.
     pub fn visible_image(&self) -> BTreeMap<String, Vec<u8>> {
         self.files.visible_image()
+    }
+
+    /// Whether there is a file of this name, or was one that a power failure may bring back.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.has(path)
     }
 
     /// The faults in force, to be changed.
@@ -144,7 +152,10 @@ impl Disk {
         let (op, request, since) = self.queue.pop_front()?;
         let result = self.perform(request);
         let failed = |error: &DiskError| error.kind != DiskErrorKind::NotFound;
-        self.failures += u64::from(result.as_ref().is_err_and(failed));
+        if result.as_ref().is_err_and(failed) {
+            self.failures += 1;
+            self.first_failure.get_or_insert(now);
+        }
         let took = now.saturating_sub(since);
         if took > 50 * MS {
             self.delays.push_back((now, took));
@@ -179,12 +190,12 @@ impl Disk {
         self.queue.len()
     }
 
-    /// The process was killed. The request in progress may be half done; the system's memory stays.
-    pub fn process_died(&mut self) {
+    /// The process was killed. The request in progress may be half done; the system's memory stays, but for what a
+    /// failed sync left behind: the files whose clean pages came back old, as in [`CrashReport::damaged`].
+    pub fn process_died(&mut self) -> Vec<(String, u64)> {
         self.half_done();
         self.open.clear();
-        // The system may drop clean pages at any time: what a failed sync left behind comes back old.
-        self.files.evict_clean();
+        self.files.evict_clean()
     }
 
     /// Power failed: the platter stays, with a part of what was not synced.
@@ -202,6 +213,7 @@ impl Disk {
     }
 
     fn half_done(&mut self) {
+        self.first_failure = None;
         let head = self.queue.pop_front();
         self.queue.clear();
         match head {

@@ -26,6 +26,14 @@ pub struct ConnRef {
     serial: u32,
 }
 
+#[cfg(test)]
+impl ConnRef {
+    /// A name for tests that have no network.
+    pub fn for_test(index: u32) -> ConnRef {
+        ConnRef { index, serial: 0 }
+    }
+}
+
 /// One end of a connection: side 0 opened it, side 1 accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndRef {
