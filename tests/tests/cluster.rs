@@ -170,31 +170,6 @@ fn nodes_of_both_kinds_share_a_cluster() {
 }
 
 #[test]
-fn slots_move_with_their_keys() {
-    if oracle().is_none() {
-        return;
-    }
-    let cluster = Cluster::create(nodes(3, subject), 0);
-    let mut client = cluster.client();
-    write_all(&mut client, "v");
-    let (from, to) = (id(&cluster.nodes[0]), id(&cluster.nodes[1]));
-    let report = cluster.cli(&format!(
-        "reshard HERE --cluster-from {from} --cluster-to {to} --cluster-slots 1000 --cluster-yes"
-    ));
-    assert!(!report.contains("ERR"), "{report}");
-    until(SOON, "all agree", || {
-        cluster
-            .cli("check HERE")
-            .contains("[OK] All nodes agree about slots configuration")
-    });
-    read_all(&mut client, "v");
-    write_all(&mut client, "w");
-    read_all(&mut cluster.client(), "w");
-    let counts = cluster.cli("check HERE");
-    assert!(counts.contains("[OK] All 16384 slots covered"), "{counts}");
-}
-
-#[test]
 fn a_slot_on_the_move_asks() {
     if oracle().is_none() {
         return;

@@ -304,31 +304,6 @@ fn too_few_good_replicas_stop_writes() {
 }
 
 #[test]
-fn failover_exchanges_the_roles() {
-    let (primary, replica) = (subject().start(), subject().start());
-    fill(&mut primary.conn(), 1);
-    follow(&replica, &primary);
-    same(&primary, &replica);
-    assert_eq!(
-        primary.run("FAILOVER ABORT"),
-        Value::error("ERR No failover in progress.")
-    );
-    assert!(
-        primary
-            .run(&format!("FAILOVER TO 127.0.0.1 {}", replica.port()))
-            .is_ok()
-    );
-    until(SOON, "the replica leads", || {
-        replica.conn().info("replication", "role") == "master"
-    });
-    until(SOON, "the primary follows", || {
-        primary.conn().info("replication", "role") == "slave"
-    });
-    change(&mut replica.conn(), 9);
-    same(&replica, &primary);
-}
-
-#[test]
 fn a_password_is_asked_for_and_given() {
     let primary = subject().set("requirepass", "secret").start();
     let replica = subject().start();

@@ -278,44 +278,6 @@ fn the_log_says_what_the_suites_wait_for() {
 }
 
 #[test]
-fn monitor_shows_what_is_run() {
-    let server = subject().start();
-    let mut monitor = server.conn();
-    assert!(monitor.run("MONITOR").is_ok());
-    let mut conn = server.conn();
-    conn.cmd(&["SET", "key", "a \"quoted\"\nvalue"]);
-    let line = monitor.reply().text();
-    assert!(
-        line.ends_with(r#"] "SET" "key" "a \"quoted\"\nvalue""#),
-        "{line}"
-    );
-    assert!(line.contains(" [0 127.0.0.1:"), "{line}");
-}
-
-#[test]
-fn slow_commands_are_logged() {
-    let server = subject()
-        .set("slowlog-log-slower-than", "0")
-        .set("slowlog-max-len", "3")
-        .start();
-    let mut conn = server.conn();
-    conn.ok("SET key v");
-    conn.ok("GET key");
-    let entries = conn.ok("SLOWLOG GET -1").items();
-    let newest = entries[0].items();
-    assert_eq!(
-        newest[3],
-        Value::Array(vec![Value::bulk("GET"), Value::bulk("key")])
-    );
-    assert_eq!(newest.len(), 6);
-    (0..5).for_each(|_| drop(conn.ok("PING")));
-    assert_eq!(conn.ok("SLOWLOG LEN"), Value::Int(3));
-    conn.ok("CONFIG SET slowlog-log-slower-than -1");
-    assert!(conn.run("SLOWLOG RESET").is_ok());
-    assert_eq!(conn.ok("SLOWLOG LEN"), Value::Int(0));
-}
-
-#[test]
 fn clients_are_listed_named_and_killed() {
     let server = subject().start();
     let (mut one, mut two) = (server.conn(), server.conn());

@@ -128,6 +128,8 @@ pub fn unknown_command(args: &[&[u8]]) -> CommandError {
             break;
         }
         let room = 128 - shown.len();
+        // As C prints strings: a NUL byte ends one.
+        let arg = arg.split(|&b| b == 0).next().unwrap_or_default();
         shown += &format!(
             "'{}' ",
             String::from_utf8_lossy(&arg[..arg.len().min(room)])

@@ -147,7 +147,7 @@ fn sessions<'a>(s: &'a Server<'_>) -> impl Iterator<Item = &'a Session> {
 
 fn clients(s: &Server<'_>, out: &mut String) -> Result {
     let ours = || sessions(s).filter(|c| !c.is(alert::REPLICA));
-    let blocked = || ours().filter(|c| c.blocked.as_deref().is_some_and(|b| *b != Blocked::Paused));
+    let blocked = || ours().filter(|c| c.blocked.is_some());
     write!(
         out,
         "connected_clients:{}\r\n\

@@ -101,7 +101,9 @@ impl Config {
         for pattern in patterns {
             if !pattern.iter().any(|b| b"*?[".contains(b)) {
                 if let Some(directive) = Directive::find(pattern)
-                    && !found.iter().any(|(name, _)| name == pattern)
+                    && !found
+                        .iter()
+                        .any(|(name, _)| name.eq_ignore_ascii_case(pattern))
                 {
                     found.push((pattern.to_vec(), directive.value(self)));
                 }
@@ -110,7 +112,8 @@ impl Config {
             for directive in DIRECTIVES.iter().filter(|d| !d.has(HIDDEN | LATER)) {
                 for name in [directive.name, directive.alias] {
                     let name = name.as_bytes();
-                    let fresh = !name.is_empty() && !found.iter().any(|(n, _)| n == name);
+                    let fresh = !name.is_empty()
+                        && !found.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
                     if fresh && glob::glob_match(pattern, name, true) {
                         found.push((name.to_vec(), directive.value(self)));
                     }
