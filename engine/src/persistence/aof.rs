@@ -61,6 +61,8 @@ pub(super) enum Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Off,
+    /// On, but the data is still being loaded: nothing is open, nothing to be written.
+    Starting,
     /// Switched on, but the files do not hold the data set yet: the first rewrite is to come or under way.
     Waiting,
     On,
@@ -155,7 +157,7 @@ pub(super) struct Aof {
 impl Aof {
     pub fn new(enabled: bool) -> Aof {
         Aof {
-            state: if enabled { State::Waiting } else { State::Off },
+            state: if enabled { State::Starting } else { State::Off },
             manifest: Manifest::default(),
             figures: Figures::default(),
             scheduled: false,
@@ -208,15 +210,14 @@ impl Aof {
 
     /// The oldest journal offset that is still to be read.
     pub fn needed_from(&self) -> Option<u64> {
-        let next = self
-            .rewrite
-            .as_ref()
-            .filter(|_| self.state == State::Waiting)
-            .map(|rewrite| rewrite.at);
-        self.appender
-            .as_ref()
-            .map(|appender| appender.written)
-            .or(next)
+        if let Some(appender) = &self.appender {
+            return Some(appender.written);
+        }
+        match (&self.chain, &self.rewrite) {
+            (Some((Purpose::Start { offset, .. }, _)), _) => Some(*offset),
+            (_, Some(rewrite)) if self.state == State::Waiting => Some(rewrite.at),
+            _ => None,
+        }
     }
 
     /// Why writing commands must be refused, in the system's words.
@@ -352,7 +353,7 @@ impl Aof {
             return FlushState::Done;
         };
         match (&self.appender, self.state) {
-            (_, State::Off) => FlushState::Done,
+            (_, State::Off | State::Starting) => FlushState::Done,
             (_, State::Waiting) => FlushState::Failed,
             _ if self.error().is_some() => FlushState::Failed,
             (Some(appender), _) if appender.synced < target => FlushState::Pending,
@@ -363,7 +364,7 @@ impl Aof {
     /// From now on write and sync without delay, until [`Aof::end_flush`].
     pub fn flush(&mut self, journal: &Journal, outbox: &mut Outbox) {
         self.flush_to = Some(journal.sealed());
-        if self.state != State::Off {
+        if !matches!(self.state, State::Off | State::Starting) {
             outbox.notice("Calling fsync() on the AOF file.".into());
         }
     }

@@ -98,7 +98,7 @@ impl Aof {
     /// `appendonly yes` at run time: the first rewrite makes the files.
     pub fn enable(&mut self, snapshotting: bool, outbox: &mut Outbox) {
         match self.state {
-            State::On | State::Waiting => {}
+            State::On | State::Starting | State::Waiting => {}
             State::Closing => self.scheduled = true,
             State::Off => {
                 if snapshotting {
@@ -157,7 +157,7 @@ impl Aof {
         }
         self.state = match self.state {
             State::Closing if !self.scheduled => State::Off,
-            State::Off => State::Off,
+            unchanged @ (State::Off | State::Starting) => unchanged,
             _ => State::Waiting,
         };
         self.scheduled = self.state == State::Waiting;

@@ -25,7 +25,7 @@ impl Aof {
         if self.rewriting()
             || self.chain.is_some()
             || self.retry.is_some()
-            || self.state == State::Closing
+            || matches!(self.state, State::Closing | State::Starting)
         {
             return false;
         }
@@ -88,7 +88,7 @@ impl Aof {
         if self.rewriting()
             || self.chain.is_some()
             || self.retry.is_some()
-            || self.state == State::Closing
+            || matches!(self.state, State::Closing | State::Starting)
         {
             return false;
         }
