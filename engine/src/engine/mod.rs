@@ -731,7 +731,8 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() || (self.job.is_some() && !self.job_waits) {
+        let snapshot_goes_on = self.job.is_some() && !self.job_waits;
+        if self.parts.clients.resuming() || snapshot_goes_on || self.load_goes_on {
             return Some(0);
         }
         let waiting = self

@@ -91,7 +91,7 @@ impl Persistence {
             started.map_or(-1, |ms| seconds(now.mono_ms().saturating_sub(ms)))
         };
         let lasted = |ms: Option<u64>| ms.map_or(-1, seconds);
-        let enabled = matches!(aof.state, State::On | State::Waiting);
+        let enabled = !matches!(aof.state, State::Off | State::Closing);
         Info {
             loading: self.loading(),
             rdb_changes_since_last_save: save.unsaved(changes),

@@ -295,6 +295,36 @@ fn a_fault_at_any_operation_is_survived_or_ends_the_process() {
 }
 
 #[test]
+fn faults_in_a_row_are_survived_by_the_process_and_by_the_next() {
+    let settings = settings(Fsync::EverySec);
+    let total = operations_of(&settings, live);
+    let opening = World::start(settings.clone(), Disk::default())
+        .disk
+        .operations;
+    for (at, many) in (opening + 1..=total).flat_map(|at| [2, 3, 5, 8].map(|many| (at, many))) {
+        let mut world = World::start(settings.clone(), Disk::default());
+        world.disk.faults = (at..at + many).map(|at| (at, Fault::Io)).collect();
+        live(&mut world);
+        let context = format!("{many} faults from {at}");
+        let executed = world.executed();
+        // Only the process dies: what it wrote is there, and so is every file that it named.
+        let mut copy = World::start(settings.clone(), Disk::default());
+        copy.disk = world.disk.clone();
+        copy.restart(Loss::Nothing)
+            .check_recovered(0, executed, &context);
+        // Long enough for a cure that is held back after three failures.
+        for _ in 0..100 {
+            world.turn();
+            world.advance_ms(1000);
+        }
+        assert_eq!(world.persistence.write_gate(), None, "{context}");
+        world
+            .restart(Loss::All)
+            .check_recovered(executed, executed, &context);
+    }
+}
+
+#[test]
 fn a_crash_soon_after_a_fault_keeps_the_promise() {
     let settings = settings(Fsync::Always);
     let total = operations_of(&settings, live);

@@ -447,6 +447,21 @@ fn reading_goes_piece_by_piece() {
 }
 
 #[test]
+fn a_shutdown_while_loading_need_not_wait() {
+    let (bytes, _) = journal_of(5);
+    let mut world = World::new(settings(Fsync::Always), disk_of(&[("a.incr.aof", &bytes)]));
+    world.hold = true;
+    world
+        .persistence
+        .begin_load(world.now, crate::persistence::Source::Configured);
+    world.settle();
+    assert!(world.persistence.loading() && world.persistence.info(world.now, 0).aof_enabled);
+    world.persistence.flush(&world.journal);
+    assert_eq!(world.persistence.flush_state(), FlushState::Done);
+    assert!(!world.begin_rewrite());
+}
+
+#[test]
 fn the_snapshot_is_loaded_if_the_append_only_file_is_off() {
     let file = snapshot(&state_after(7), false).concat();
     let mut disk = Disk::default();

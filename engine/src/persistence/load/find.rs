@@ -1,0 +1,244 @@
+//! Finding the files that hold the data, and how large they are.
+
+use super::super::chain::{Chain, Progress};
+use super::super::manifest::{Entry, ManifestError};
+use super::super::outbox::{Outbox, Ticket};
+use super::super::{Settings, aof, file};
+use super::{File, Load, MAX_MANIFEST, Stage, Upgrade, Wait};
+use crate::face::{DiskError, DiskErrorKind, DiskReply, DiskRequest, LogLevel, Now};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+
+impl Load {
+    pub(super) fn on_listed(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        let dir = &settings.append_dirname;
+        self.names = match result {
+            Ok(DiskReply::Names(names)) => Some(names),
+            Err(error) if error.kind != DiskErrorKind::NotFound => {
+                return self.refuse(
+                    [format!(
+                        "Can't open the append-only dir {dir}: {}",
+                        error.message
+                    )],
+                    outbox,
+                );
+            }
+            _ => None,
+        };
+        let manifest = format!("{}.manifest", settings.append_filename);
+        if self
+            .names
+            .as_ref()
+            .is_some_and(|names| names.contains(&manifest))
+        {
+            self.stage = Stage::OpenManifest;
+            return self.open(&settings.manifest_path(), outbox);
+        }
+        outbox.log(
+            LogLevel::Debug,
+            match self.names {
+                Some(_) => format!("The AOF manifest file {manifest} doesn't exist"),
+                None => format!("The AOF directory {dir} doesn't exist"),
+            },
+        );
+        self.manifest_known(settings, outbox);
+    }
+
+    pub(super) fn on_manifest_open(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        match result {
+            Ok(DiskReply::Opened { len }) if len <= MAX_MANIFEST => {
+                self.stage = Stage::ReadManifest;
+                self.send(
+                    DiskRequest::Read {
+                        file: file::LOAD,
+                        offset: 0,
+                        len: len as u32,
+                    },
+                    outbox,
+                );
+            }
+            Ok(_) => {
+                let reason = "The AOF manifest file contains too long line";
+                self.refuse_manifest(ManifestError { line: None, reason }, outbox);
+            }
+            Err(error) => {
+                let path = settings.manifest_path();
+                let why = error.message;
+                let text = format!(
+                    "Fatal error: can't open the AOF manifest file {path} for reading: {why}"
+                );
+                self.refuse([text], outbox);
+            }
+        }
+    }
+
+    pub(super) fn manifest_known(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        if self.append_only {
+            self.stage = Stage::OpenOldStyle;
+            return self.open(&settings.append_filename, outbox);
+        }
+        let name = settings.db_filename.clone();
+        self.files = vec![File {
+            path: name.clone(),
+            name,
+            len: 0,
+            base: false,
+        }];
+        self.stage = Stage::Size(0);
+        self.open(&settings.db_filename, outbox);
+    }
+
+    /// A file of the time before Redis 7 stands in the server's directory: is it ours to move in?
+    pub(super) fn on_old_style(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        let name = &settings.append_filename;
+        let inside = self
+            .names
+            .as_ref()
+            .is_some_and(|names| names.contains(name));
+        let interrupted = self.manifest.increments.is_empty()
+            && self
+                .manifest
+                .base
+                .as_ref()
+                .is_some_and(|base| base.name == *name)
+            && !inside;
+        if self.names.is_some() && !self.manifest.is_empty() && !interrupted {
+            return self.list_files(settings, outbox);
+        }
+        self.manifest.base = Some(Entry {
+            name: name.clone(),
+            seq: 1,
+        });
+        self.manifest.base_seq = 1;
+        let dir = &settings.append_dirname;
+        let sync_dirs = [dir.clone(), ".".to_string()];
+        let mut steps = vec![
+            (Upgrade::MakeDir, DiskRequest::MakeDir { path: dir.clone() }),
+            (
+                Upgrade::MakeDir,
+                DiskRequest::SyncDir {
+                    path: ".".to_string(),
+                },
+            ),
+        ];
+        let manifest = aof::manifest_requests(settings, &self.manifest);
+        steps.extend(manifest.map(|request| (Upgrade::Manifest, request)));
+        let rename = DiskRequest::Rename {
+            from: name.clone(),
+            to: settings.aof_path(name),
+        };
+        steps.push((Upgrade::Move, rename));
+        steps.extend(sync_dirs.map(|path| (Upgrade::Move, DiskRequest::SyncDir { path })));
+        self.stage = Stage::Upgrade(Chain::start(steps, Ticket::Load(Wait::Step), outbox));
+    }
+
+    pub(super) fn on_upgrade(
+        &mut self,
+        mut chain: Chain<Upgrade>,
+        result: Result<DiskReply, DiskError>,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        let (name, dir) = (&settings.append_filename, &settings.append_dirname);
+        match chain.on_disk(&result, Ticket::Load(Wait::Step), outbox) {
+            Progress::Going => self.stage = Stage::Upgrade(chain),
+            Progress::Done => {
+                outbox.notice(format!(
+                    "Successfully migrated an old-style AOF file ({name}) into the AOF directory ({dir})."
+                ));
+                self.list_files(settings, outbox);
+            }
+            Progress::Failed(step, error) => {
+                let why = error.message;
+                let text = match step {
+                    Upgrade::MakeDir => {
+                        format!("Can't open or create append-only dir {dir}: {why}")
+                    }
+                    Upgrade::Manifest => {
+                        format!(
+                            "Error trying to write the temporary AOF manifest file temp-{name}.manifest: {why}"
+                        )
+                    }
+                    Upgrade::Move => format!(
+                        "Error trying to move the old AOF file {name} into dir {dir}: {why}"
+                    ),
+                };
+                self.refuse([text], outbox);
+            }
+        }
+    }
+
+    pub(super) fn list_files(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        let base = self.manifest.base.as_ref().map(|base| base.name.clone());
+        let files = self.manifest.files().map(|entry| File {
+            name: entry.name.clone(),
+            path: settings.aof_path(&entry.name),
+            len: 0,
+            base: base.as_ref() == Some(&entry.name),
+        });
+        self.files = files.collect();
+        match self.files.first() {
+            None => self.finish(outbox),
+            Some(first) => {
+                let path = first.path.clone();
+                self.stage = Stage::Size(0);
+                self.open(&path, outbox);
+            }
+        }
+    }
+
+    pub(super) fn on_size(
+        &mut self,
+        index: usize,
+        result: Result<DiskReply, DiskError>,
+        outbox: &mut Outbox,
+    ) {
+        match result {
+            Ok(DiskReply::Opened { len }) => {
+                self.files[index].len = len;
+                self.figures.total_bytes += len;
+                self.stage = Stage::CloseSized(index);
+                self.send(DiskRequest::Close { file: file::LOAD }, outbox);
+            }
+            Err(error) if !self.append_only && error.kind == DiskErrorKind::NotFound => {
+                self.files.clear();
+                self.finish(outbox);
+            }
+            Err(error) if !self.append_only => {
+                self.refuse(
+                    [format!(
+                        "Fatal error loading the DB: {}. Exiting.",
+                        error.message
+                    )],
+                    outbox,
+                );
+            }
+            Err(error) => {
+                let (name, why) = (&self.files[index].name, error.message);
+                let text = format!("Unable to obtain the AOF file {name} length. stat: {why}");
+                self.refuse([text], outbox);
+            }
+            Ok(_) => self.refuse(["Unexpected answer of the disk".into()], outbox),
+        }
+    }
+
+    pub(super) fn size_next(&mut self, now: Now, index: usize, outbox: &mut Outbox) {
+        if let Some(next) = self.files.get(index) {
+            let path = next.path.clone();
+            self.stage = Stage::Size(index);
+            return self.open(&path, outbox);
+        }
+        self.open_current(now, outbox);
+    }
+}
