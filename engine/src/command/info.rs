@@ -11,7 +11,7 @@ use core::fmt::{Result, Write};
 use super::context::{Server, condition};
 use super::evict;
 use super::table::Outcome;
-use crate::client::{Blocked, Session, alert};
+use crate::client::{Session, alert};
 use crate::config::Config;
 
 type Section = fn(&Server<'_>, &mut String) -> Result;
