@@ -1,4 +1,26 @@
-//! The seeded simulator.
+//! Reprise's simulator: whole worlds of servers, drawn from one seed, with everything that goes wrong in them.
+//!
+//! The engine is a pure state machine, so a world needs no sockets, files, clocks or threads: it calls the same face as
+//! the production runtime does, and puts a hostile environment around it. One seed yields one history, always.
+//!
+//! A tour, in the order in which to read:
+//!
+//! | module | its idea |
+//! |---|---|
+//! | [`rng`], [`time`] | one root seed split by concern; the queue of events; clocks that drift, jump and freeze |
+//! | [`network`] | connections that carry bytes: cut anywhere, late, throttled, stalled, reset, half-open |
+//! | [`disk`] | a page cache and a platter, and what a crash leaves of their difference |
+//! | [`node`], [`probe`] | a server: the engine run as the runtime runs it, and what checkers may see of it |
+//! | [`workload`], [`client`], [`operator`] | what clients and operators do, over the simulated network |
+//! | [`history`], [`model`], [`checkers`] | what was seen, what it should mean, and the promises, each with an observer |
+//! | [`faults`], [`plan`], [`scenario`] | a whole world as plain data, drawn from a seed |
+//! | [`world`] | runs a plan: chaos, then healing, then an audit |
+//! | [`fleet`], [`shrink`] | many worlds at once; a failing one cut down to a test |
+//! | [`toy`] | a small server with bugs to plant, so that the simulator itself can be tested |
+//!
+//! `reprise-sim --kind cluster --seed 7 --story` tells one world's story; `--runs 1000` runs many; `--shrink` turns a
+//! failure into a test that needs no generator.
+
 pub mod checkers;
 pub mod client;
 pub mod disk;

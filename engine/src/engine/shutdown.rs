@@ -71,6 +71,8 @@ impl Engine {
                     self.parts.persistence.abort_save();
                     return self.flush();
                 }
+                // What an earlier save still has to say is heard first: it must not be taken for the final one's.
+                self.settle_persistence(now);
                 // A snapshot that is under way is older than the last writes. Its end is waited for: it must not
                 // be taken for the end of the final one.
                 if self.parts.persistence.saving() || self.parts.store.walking() {
