@@ -307,10 +307,7 @@ fn patterns_and_names() {
         names(&[b"*zip*list-VALUE"]),
         ["hash-max-ziplist-value", "zset-max-ziplist-value"]
     );
-    assert_eq!(
-        names(&[b"PORT", b"port", b"port", b"po[q-s]t"]),
-        ["PORT", "port"]
-    );
+    assert_eq!(names(&[b"PORT", b"port", b"port", b"po[q-s]t"]), ["PORT"]);
     assert_eq!(names(&[b"key-load-*"]), [] as [&str; 0]);
     assert_eq!(names(&[b"key-load-delay", b"nothing"]), ["key-load-delay"]);
 }

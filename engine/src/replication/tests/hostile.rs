@@ -365,6 +365,9 @@ proptest! {
             .flatten()
             .collect();
         for (at, byte, how) in bends {
+            if bytes.is_empty() {
+                break;
+            }
             let at = usize::from(at) % bytes.len();
             match how {
                 0 => bytes[at] = byte,
