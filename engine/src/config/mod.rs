@@ -131,7 +131,7 @@ impl Config {
     ) -> Result<Vec<&'static str>, ConfigError> {
         let directives = settable(pairs, access)?;
         let mut wanted = self.clone();
-        for (directive, (_, value)) in directives.iter().zip(pairs) {
+        for (directive, (typed, value)) in directives.iter().zip(pairs) {
             let words: Vec<&[u8]> = match (directive.has(MULTI), value.is_empty()) {
                 (true, true) => Vec::new(),
                 (true, false) => value.split(|&b| b == b' ').collect(),
@@ -139,9 +139,18 @@ impl Config {
             };
             directive
                 .set(&mut wanted, &words, Origin::Replace)
-                .map_err(|reason| ConfigError::Refused {
-                    name: directive.name.into(),
-                    reason,
+                .map_err(|reason| {
+                    // By the name that was used, in its own spelling.
+                    let alias = directive.alias.as_bytes().eq_ignore_ascii_case(typed);
+                    let name = if alias {
+                        directive.alias
+                    } else {
+                        directive.name
+                    };
+                    ConfigError::Refused {
+                        name: name.into(),
+                        reason,
+                    }
                 })?;
         }
         wanted.clamp();
