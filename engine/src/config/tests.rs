@@ -211,10 +211,10 @@ fn refusals_have_redis_words() {
             "{name} {value}"
         );
     }
-    // An alias: the proper name if the value is wrong, as written if it cannot be set at all.
+    // An alias is named as it was written.
     assert_eq!(
         set_error("slave-read-only", "maybe"),
-        refused("replica-read-only", "argument must be 'yes' or 'no'")
+        refused("slave-read-only", "argument must be 'yes' or 'no'")
     );
     assert_eq!(
         set_error("slaveof", "a 1"),
