@@ -22,6 +22,14 @@ pub const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        command: "config|set",
+        why: "a directive given twice, by its name and by its alias, is refused as given twice; Redis takes the later",
+        is: |args, subject, _| {
+            matches!(subject, Value::Error(text) if text.ends_with(b"duplicate parameter"))
+                && args.len() > 4
+        },
+    },
+    Allowed {
         command: "",
         why: "error texts are Unicode here: a byte of the request that is none is shown as U+FFFD",
         is: |_, subject, oracle| match (subject, oracle) {
