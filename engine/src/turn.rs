@@ -311,7 +311,7 @@ impl<'a> Turn<'a> {
                 let args = &scratch.args[first..];
                 let command = parts.index.find(args[0].of(bytes));
                 let hash = command.and_then(|(_, c)| {
-                    let key = c.keys.first().and_then(|k| args.get(k.first))?;
+                    let key = args.get(c.first_key()?)?;
                     Some(parts.store.hasher().hash(key.of(bytes)))
                 });
                 if let Some(hash) = hash {

@@ -7,7 +7,7 @@ use super::docs::{self, Argument, Doc};
 use super::error::CommandError;
 use super::help;
 use super::rows::GROUPS;
-use super::table::{Command, KeySpec, Outcome, category, flag, key};
+use super::table::{Begin, Command, Find, KeySpec, Outcome, category, flag, key};
 use crate::config::glob_match;
 use crate::resp::Output;
 
@@ -67,18 +67,20 @@ fn names(out: &mut Output, all: &[(u32, &str)], set: u32, prefix: &str) {
 /// First key, last key and step, as clients knew them before there were key specifications: one range that
 /// covers what it can.
 fn legacy_range(command: &Command) -> (i64, i64, i64) {
-    let end = |spec: &KeySpec| {
-        if spec.last >= 0 {
-            spec.first as i64 + i64::from(spec.last)
-        } else {
-            i64::from(spec.last)
+    let mut found: Option<(i64, i64, i64)> = None;
+    for spec in command.keys {
+        let (Begin::Index(first), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+            continue;
+        };
+        let first = first as i64;
+        let last = i64::from(last) + if last >= 0 { first } else { 0 };
+        match &mut found {
+            None => found = Some((first, last, step as i64)),
+            Some((_, end, _)) if *end == first - 1 => *end = last,
+            Some(_) => break,
         }
-    };
-    match command.keys {
-        [] => (0, 0, 0),
-        [one] => (one.first as i64, end(one), one.step as i64),
-        [first, .., last] => (first.first as i64, end(last), 1),
     }
+    found.unwrap_or((0, 0, 0))
 }
 
 fn describe(out: &mut Output, command: &Command) {
@@ -97,7 +99,7 @@ fn describe(out: &mut Output, command: &Command) {
     command
         .keys
         .iter()
-        .for_each(|spec| describe_keys(out, spec));
+        .for_each(|spec| describe_keys(out, command, spec));
     if command.subcommands.is_empty() {
         out.set(0);
     } else {
@@ -109,36 +111,119 @@ fn describe(out: &mut Output, command: &Command) {
     }
 }
 
-fn describe_keys(out: &mut Output, spec: &KeySpec) {
-    let variable = spec.flags & key::VARIABLE_FLAGS != 0;
-    out.map(3 + usize::from(variable));
-    if variable {
-        // Of the commands here, only SET has such keys.
+/// What COMMAND INFO says of some commands' keys besides their specifications.
+const KEY_NOTES: &[(&str, &str)] = &[
+    ("set", "RW and ACCESS due to the optional `GET` argument"),
+    (
+        "bitfield",
+        "This command allows both access and modification of the key",
+    ),
+    (
+        "xadd",
+        "UPDATE instead of INSERT because of the optional trimming feature",
+    ),
+    (
+        "pfcount",
+        "RW because it may change the internal representation of the key, and propagate to replicas",
+    ),
+    (
+        "eval",
+        "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE",
+    ),
+    (
+        "eval_ro",
+        "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS",
+    ),
+    (
+        "fcall",
+        "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE",
+    ),
+    (
+        "fcall_ro",
+        "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS",
+    ),
+];
+
+fn key_notes(command: &Command, spec: &KeySpec) -> Option<&'static str> {
+    match spec.begin {
+        Begin::Unknown(None) => Some(
+            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort",
+        ),
+        Begin::Unknown(Some(_)) => Some(
+            "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array",
+        ),
+        _ => KEY_NOTES
+            .iter()
+            .find(|(name, _)| *name == command.name)
+            .map(|(_, notes)| *notes),
+    }
+}
+
+fn describe_keys(out: &mut Output, command: &Command, spec: &KeySpec) {
+    let notes = key_notes(command, spec);
+    out.map(3 + usize::from(notes.is_some()));
+    if let Some(notes) = notes {
         out.bulk(b"notes");
-        out.bulk(b"RW and ACCESS due to the optional `GET` argument");
+        out.bulk(notes.as_bytes());
     }
     out.bulk(b"flags");
     key_flags(out, spec.flags);
     out.bulk(b"begin_search");
-    out.map(2);
-    out.bulk(b"type");
-    out.bulk(b"index");
-    out.bulk(b"spec");
-    out.map(1);
-    out.bulk(b"index");
-    out.int(spec.first as i64);
+    match spec.begin {
+        Begin::Index(index) => search(out, "index", &[("index", Word::Int(index as i64))]),
+        Begin::Keyword(word, from) => search(
+            out,
+            "keyword",
+            &[
+                ("keyword", Word::Text(word)),
+                ("startfrom", Word::Int(from.into())),
+            ],
+        ),
+        Begin::Unknown(_) => search(out, "unknown", &[]),
+    }
     out.bulk(b"find_keys");
+    match (spec.begin, spec.find) {
+        (Begin::Unknown(_), _) => search(out, "unknown", &[]),
+        (_, Find::Range { last, step, limit }) => search(
+            out,
+            "range",
+            &[
+                ("lastkey", Word::Int(last.into())),
+                ("keystep", Word::Int(step as i64)),
+                ("limit", Word::Int(limit as i64)),
+            ],
+        ),
+        (_, Find::Numbered) => search(
+            out,
+            "keynum",
+            &[
+                ("keynumidx", Word::Int(0)),
+                ("firstkey", Word::Int(1)),
+                ("keystep", Word::Int(1)),
+            ],
+        ),
+    }
+}
+
+enum Word {
+    Int(i64),
+    Text(&'static str),
+}
+
+/// One half of a key specification.
+fn search(out: &mut Output, kind: &str, spec: &[(&str, Word)]) {
     out.map(2);
     out.bulk(b"type");
-    out.bulk(b"range");
+    out.bulk(kind.as_bytes());
     out.bulk(b"spec");
-    out.map(3);
-    out.bulk(b"lastkey");
-    out.int(i64::from(spec.last));
-    out.bulk(b"keystep");
-    out.int(spec.step as i64);
-    out.bulk(b"limit");
-    out.int(0);
+    out.map(spec.len());
+    for (name, value) in spec {
+        out.bulk(name.as_bytes());
+        match value {
+            Word::Int(n) => out.int(*n),
+            Word::Text(text) => out.bulk(text.as_bytes()),
+        }
+    }
 }
 
 fn key_flags(out: &mut Output, flags: u16) {
@@ -323,10 +408,19 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
             _ => flags,
         }
     };
-    Ok(command
-        .key_indexes(args.len())
-        .map(|(at, f)| (args[at], flags(f)))
-        .collect())
+    let mut found = Vec::new();
+    let invalid = CommandError::fixed("ERR Invalid arguments specified for command");
+    command
+        .each_key(
+            args.len(),
+            |i| args[i],
+            |at, f| found.push((args[at], flags(f))),
+        )
+        .map_err(|_| invalid.clone())?;
+    if found.is_empty() && command.flags & flag::NO_MANDATORY_KEYS == 0 {
+        return Err(invalid);
+    }
+    Ok(found)
 }
 
 /// `COMMAND GETKEYS command [arg …]`. <https://redis.io/commands/command-getkeys/>

@@ -93,27 +93,29 @@ impl<'a> Keys<'a> {
         word: impl Fn(usize) -> &'a [u8],
         first_hash: Option<u64>,
     ) {
-        for (i, _) in command.key_indexes(words) {
-            let key = word(i);
-            match self.slot {
-                None => {
-                    // In cluster mode a hash begins with the slot.
-                    let slot = first_hash.map_or_else(|| slot_of(key), |hash| (hash >> 50) as u16);
-                    debug_assert_eq!(slot, slot_of(key));
-                    self.slot = Some((slot, key));
-                    self.open = self.cluster.is_open(slot);
-                }
-                Some((_, first)) if first == key => {}
-                Some((slot, _)) => {
-                    self.several = true;
-                    self.cross_slot |= slot_of(key) != slot;
-                }
+        // Words that contradict themselves name no keys: the command will say so.
+        let _ = command.each_key(words, &word, |i, _| self.add_key(word(i), first_hash));
+    }
+
+    fn add_key(&mut self, key: &'a [u8], first_hash: Option<u64>) {
+        match self.slot {
+            None => {
+                // In cluster mode a hash begins with the slot.
+                let slot = first_hash.map_or_else(|| slot_of(key), |hash| (hash >> 50) as u16);
+                debug_assert_eq!(slot, slot_of(key));
+                self.slot = Some((slot, key));
+                self.open = self.cluster.is_open(slot);
             }
-            if self.open && self.is_here(key) {
-                self.here += 1;
-            } else if self.open {
-                self.missing += 1;
+            Some((_, first)) if first == key => {}
+            Some((slot, _)) => {
+                self.several = true;
+                self.cross_slot |= slot_of(key) != slot;
             }
+        }
+        if self.open && self.is_here(key) {
+            self.here += 1;
+        } else if self.open {
+            self.missing += 1;
         }
     }
 

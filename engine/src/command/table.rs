@@ -42,39 +42,171 @@ pub struct Command {
     pub subcommands: &'static [Command],
 }
 
-/// Where a command's keys are: from word `first` to word `last` (counted from the first key; negative
-/// from the end of the command), every `step`th.
+/// Where some of a command's keys are, in the terms of COMMAND INFO's key specifications.
+/// <https://redis.io/docs/latest/develop/reference/key-specs/>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySpec {
-    /// Index of the first key.
-    pub first: usize,
-    /// The last key, relative to the first; negative: relative to the end.
-    pub last: i32,
-    /// Distance of the keys.
-    pub step: usize,
+    /// Where to begin.
+    pub begin: Begin,
+    /// Which words from there are keys.
+    pub find: Find,
     /// See [`key`].
     pub flags: u16,
 }
 
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At this word.
+    Index(usize),
+    /// At the word after the first that is this keyword, searched from that word on; from a negative one
+    /// (counted from the end), backwards.
+    Keyword(&'static str, i32),
+    /// Clients are told that it is unknown. In truth, at the word after the last that is this keyword, if one
+    /// is given.
+    Unknown(Option<&'static str>),
+}
+
+/// Which words are keys, counted from where the search began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// From the first to `last` (negative: from the end of the command), every `step`th; of them the first
+    /// `1/limit`, if that is more than 1.
+    Range {
+        /// The last key, relative to the first; negative: relative to the end.
+        last: i32,
+        /// Distance of the keys.
+        step: usize,
+        /// Part of the words that are keys.
+        limit: usize,
+    },
+    /// The first word says how many keys follow it.
+    Numbered,
+}
+
 /// A single key at a fixed place.
 pub const fn at(first: usize, flags: u16) -> KeySpec {
-    KeySpec {
-        first,
-        last: 0,
-        step: 1,
-        flags,
-    }
+    span(first, 0, 1, flags)
 }
 
 /// Several keys.
 pub const fn span(first: usize, last: i32, step: usize, flags: u16) -> KeySpec {
     KeySpec {
-        first,
-        last,
-        step,
+        begin: Begin::Index(first),
+        find: Find::Range {
+            last,
+            step,
+            limit: 0,
+        },
         flags,
     }
 }
+
+/// As many keys as the word at `count` says, right after it.
+pub const fn numbered(count: usize, flags: u16) -> KeySpec {
+    KeySpec {
+        begin: Begin::Index(count),
+        find: Find::Numbered,
+        flags,
+    }
+}
+
+/// Keys after a keyword.
+pub const fn keyword(
+    word: &'static str,
+    from: i32,
+    last: i32,
+    step: usize,
+    limit: usize,
+    flags: u16,
+) -> KeySpec {
+    KeySpec {
+        begin: Begin::Keyword(word, from),
+        find: Find::Range { last, step, limit },
+        flags,
+    }
+}
+
+/// Keys whose names only the command's work brings up.
+pub const fn unknown(flags: u16) -> KeySpec {
+    KeySpec {
+        begin: Begin::Unknown(None),
+        find: Find::Range {
+            last: 0,
+            step: 1,
+            limit: 0,
+        },
+        flags,
+    }
+}
+
+/// A key after a keyword that may stand anywhere, which clients are not told.
+pub const fn hidden(word: &'static str, flags: u16) -> KeySpec {
+    KeySpec {
+        begin: Begin::Unknown(Some(word)),
+        find: Find::Range {
+            last: 0,
+            step: 1,
+            limit: 0,
+        },
+        flags,
+    }
+}
+
+impl KeySpec {
+    /// Calls `emit` with the index of each key among `words` words.
+    ///
+    /// # Errors
+    /// The command's words contradict themselves: a number of keys that is none, or more than there are.
+    #[inline]
+    fn positions<'a>(
+        &self,
+        words: usize,
+        word: impl Fn(usize) -> &'a [u8],
+        mut emit: impl FnMut(usize),
+    ) -> Result<(), InvalidKeys> {
+        let is = |i: usize, name: &str| word(i).eq_ignore_ascii_case(name.as_bytes());
+        let begin = match self.begin {
+            Begin::Index(index) => Some(index),
+            Begin::Keyword(name, from) if from >= 0 => {
+                (from as usize..words).find(|&i| is(i, name)).map(|i| i + 1)
+            }
+            Begin::Keyword(name, from) => (1..(words as i64 + i64::from(from) + 1).max(1) as usize)
+                .rev()
+                .find(|&i| is(i, name))
+                .map(|i| i + 1),
+            Begin::Unknown(None) => None,
+            Begin::Unknown(Some(name)) => (1..words).rev().find(|&i| is(i, name)).map(|i| i + 1),
+        };
+        let Some(first) = begin.filter(|&first| first < words) else {
+            return Ok(());
+        };
+        match self.find {
+            Find::Range { last, step, limit } => {
+                let end = if last >= 0 {
+                    first + last as usize
+                } else if limit > 1 {
+                    first + (words - first) / limit - last.unsigned_abs() as usize
+                } else {
+                    words.saturating_sub(last.unsigned_abs() as usize)
+                };
+                (first..=end.min(words - 1)).step_by(step).for_each(emit);
+            }
+            Find::Numbered => {
+                let count = crate::value::number::parse_i64(word(first))
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|&n| n <= words - first - 1)
+                    .ok_or(InvalidKeys)?;
+                (first + 1..=first + count).for_each(&mut emit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A command's words do not say where its keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidKeys;
 
 macro_rules! named_bits {
     ($(#[$doc:meta])* $module:ident: $int:ty; $($name:ident = $bit:literal, $text:literal;)*) => {
@@ -149,18 +281,38 @@ impl Command {
         }
     }
 
-    /// The indexes of the keys among `words` words, each with its specification's flags.
-    pub fn key_indexes(&self, words: usize) -> impl Iterator<Item = (usize, u16)> {
-        self.keys.iter().flat_map(move |spec| {
-            let last = if spec.last >= 0 {
-                spec.first as i64 + i64::from(spec.last)
-            } else {
-                words as i64 + i64::from(spec.last)
-            };
-            (spec.first as i64..=last.min(words as i64 - 1))
-                .step_by(spec.step)
-                .map(|i| (i as usize, spec.flags))
-        })
+    /// Calls `emit` with the index of each key among `words` words, and its specification's flags.
+    ///
+    /// # Errors
+    /// See [`KeySpec`]: the keys that were found until then have been emitted.
+    #[inline]
+    pub fn each_key<'a>(
+        &self,
+        words: usize,
+        word: impl Fn(usize) -> &'a [u8],
+        mut emit: impl FnMut(usize, u16),
+    ) -> Result<(), InvalidKeys> {
+        // MIGRATE has one key, or, if that is empty, those after KEYS.
+        let specs = match self.keys {
+            [one, _] if self.name == "migrate" && words > 3 && !word(3).is_empty() => {
+                core::slice::from_ref(one)
+            }
+            [_, several] if self.name == "migrate" => core::slice::from_ref(several),
+            all => all,
+        };
+        for spec in specs {
+            spec.positions(words, &word, |i| emit(i, spec.flags))?;
+        }
+        Ok(())
+    }
+
+    /// The index of the first key, where it is the same in every call.
+    #[inline]
+    pub fn first_key(&self) -> Option<usize> {
+        match self.keys.first()?.begin {
+            Begin::Index(index) if self.keys[0].find != Find::Numbered => Some(index),
+            _ => None,
+        }
     }
 
     /// The subcommand with this name, in any case.
@@ -272,18 +424,45 @@ mod tests {
     #[test]
     fn keys_are_where_the_specification_says() {
         let index = Index::default();
-        let keys = |name: &str, words| -> Vec<usize> {
-            index
-                .find(name.as_bytes())
-                .unwrap()
-                .1
-                .key_indexes(words)
-                .map(|k| k.0)
-                .collect()
+        let keys = |line: &str| -> Vec<usize> {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let mut found = Vec::new();
+            let (_, command) = index.find(words[0]).unwrap();
+            command
+                .each_key(words.len(), |i| words[i], |i, _| found.push(i))
+                .unwrap();
+            found
         };
-        assert_eq!(keys("get", 2), [1]);
-        assert_eq!(keys("mset", 5), [1, 3]);
-        assert_eq!(keys("mget", 4), [1, 2, 3]);
-        assert_eq!(keys("role", 1), [0; 0]);
+        assert_eq!(keys("get a"), [1]);
+        assert_eq!(keys("mset a 1 b 2"), [1, 3]);
+        assert_eq!(keys("mget a b c"), [1, 2, 3]);
+        assert_eq!(keys("role"), [0; 0]);
+    }
+
+    #[test]
+    fn keys_by_number_and_by_keyword() {
+        let find = |spec: KeySpec, line: &str| {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let mut found = Vec::new();
+            spec.positions(words.len(), |i| words[i], |i| found.push(i))
+                .map(|()| found)
+        };
+        assert_eq!(find(numbered(1, 0), "lmpop 2 a b left"), Ok(vec![2, 3]));
+        assert_eq!(find(numbered(1, 0), "lmpop 0 a"), Ok(vec![]));
+        assert_eq!(find(numbered(1, 0), "lmpop 3 a b"), Err(InvalidKeys));
+        assert_eq!(find(numbered(1, 0), "lmpop x a b"), Err(InvalidKeys));
+        assert_eq!(find(numbered(1, 0), "lmpop -1 a b"), Err(InvalidKeys));
+        let streams = keyword("STREAMS", 1, -1, 1, 2, 0);
+        assert_eq!(
+            find(streams, "xread block 0 streams a b 0 0"),
+            Ok(vec![4, 5])
+        );
+        assert_eq!(find(streams, "xread block 0"), Ok(vec![]));
+        assert_eq!(find(streams, "xread streams"), Ok(vec![]));
+        let store = hidden("STORE", 0);
+        assert_eq!(find(store, "sort a store b store c"), Ok(vec![5]));
+        assert_eq!(find(store, "sort a store"), Ok(vec![]));
+        let migrated = keyword("KEYS", -2, -1, 1, 0, 0);
+        assert_eq!(find(migrated, "migrate h 1 k 0 9 keys a b"), Ok(vec![7, 8]));
     }
 }
