@@ -1,7 +1,9 @@
 //! Sessions: what the engine knows of each connection, and its output.
 
+mod events;
 pub mod limits;
 mod session;
+mod waits;
 mod watch;
 
 use alloc::boxed::Box;
@@ -10,7 +12,9 @@ use alloc::vec::Vec;
 
 use crate::face::ConnId;
 
+pub use events::{KeyEvent, KeyEvents};
 pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
+pub use waits::{Null, WaitKind, Waiting, Waits};
 pub use watch::{Watched, Watches};
 
 /// All client connections. A session that carries out a command is taken out meanwhile, and put back.

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::waits::Waiting;
 use super::watch::Watched;
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::resp::{Arg, Output, Partial};
@@ -68,6 +69,8 @@ pub struct Multi {
 /// What a session that gets no further commands carried out waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocked {
+    /// A blocking command: a key.
+    Keys(Waiting),
     /// WAIT: so many replicas at this journal offset.
     Wait {
         /// The offset.
@@ -218,6 +221,7 @@ impl Session {
     pub fn blocked_until_us(&self) -> Option<u64> {
         match self.blocked.as_deref() {
             Some(Blocked::Wait { until_us, .. }) => *until_us,
+            Some(Blocked::Keys(waiting)) => waiting.until_us,
             _ => None,
         }
     }

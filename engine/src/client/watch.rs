@@ -1,7 +1,10 @@
-//! WATCH: each watched key has a version that rises with every change; a transaction compares.
+//! WATCH: each watched key has a version that rises with every change; a transaction compares. And who
+//! [waits](Waits) for a key to change learns of it here too.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+
+use super::waits::Waits;
 
 /// A key that one session watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +25,11 @@ struct Version {
     watchers: usize,
 }
 
-/// All keys that any session watches.
+/// All keys whose changes some session wants to know of.
 #[derive(Debug, Default)]
 pub struct Watches {
+    /// The blocking commands' keys.
+    pub waits: Waits,
     keys: BTreeMap<(usize, Vec<u8>), Version>,
     watchers: usize,
 }
@@ -62,6 +67,7 @@ impl Watches {
         if !self.keys.is_empty() {
             self.touch_slow(db, key);
         }
+        self.waits.touch(db, key);
     }
 
     #[cold]
@@ -74,6 +80,7 @@ impl Watches {
     /// All data was replaced.
     pub fn touch_all(&mut self) {
         self.keys.values_mut().for_each(|entry| entry.version += 1);
+        self.waits.touch_database(None);
     }
 
     /// The watched keys of a database, to be looked up before it is flushed or swapped.

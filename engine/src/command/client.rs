@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::blocking;
 use super::connection::set_name;
 use super::context::{Parts, Pause, Server};
 use super::error::CommandError;
@@ -381,6 +382,17 @@ pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .and_then(|id| parts.clients.by_id(id));
     let mut done = false;
     if let Some(conn) = conn
+        && let Some(session) = parts.clients.get_mut(conn)
+        && matches!(session.blocked.as_deref(), Some(Blocked::Keys(_)))
+    {
+        if with_error {
+            let error = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+            blocking::refuse(parts, conn, error);
+        } else {
+            blocking::give_up(parts, conn);
+        }
+        done = true;
+    } else if let Some(conn) = conn
         && let Some(session) = parts.clients.get_mut(conn)
         && let Some(&Blocked::Wait { offset, .. }) = session.blocked.as_deref()
     {

@@ -10,9 +10,9 @@ use super::error::CommandError;
 use super::evict::Pool;
 use super::stats::Stats;
 use super::table::Index;
-use crate::client::{Blocked, Clients, Session, Watches, alert};
+use crate::client::{Blocked, Clients, KeyEvents, Session, Waiting, Watches, alert};
 use crate::cluster::{Cluster, View};
-use crate::config::Config;
+use crate::config::{Config, NotifyEvents};
 use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
 use crate::journal::Journal;
 use crate::persistence::Persistence;
@@ -55,6 +55,14 @@ pub struct Data<'a> {
     pub random: &'a mut Random,
     /// What becomes of overdue keys.
     pub overdue: Overdue,
+    /// Keyspace notifications.
+    pub events: &'a mut KeyEvents,
+    /// What the command waits for, if it does: see [`super::blocking`].
+    pub waiting: &'a mut Option<Waiting>,
+    /// Whether the command is one that waited, and is carried out again.
+    pub again: bool,
+    /// Whether the command may block: not in a transaction or script, and not from our primary.
+    pub may_block: bool,
     /// The hash of the command's first key, if the turn has worked it out.
     pub first_hash: Option<u64>,
 }
@@ -152,6 +160,9 @@ impl Data<'_> {
     pub fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
         self.store.delete(db, key, place);
         self.watches.touch(db, key.bytes);
+        let chosen = self.config.notify_keyspace_events;
+        self.events
+            .note(chosen, NotifyEvents::EXPIRED, db, "expired", key.bytes);
         self.stats.expired += 1;
         let verb: &[u8] = if self.config.lazyfree_lazy_expire {
             b"UNLINK"
@@ -172,6 +183,13 @@ impl Data<'_> {
     pub fn changed_in(&mut self, db: usize, key: &[u8]) {
         self.effects.dirty += 1;
         self.watches.touch(db, key);
+    }
+
+    /// Something happened to a key of the selected database: for keyspace notifications.
+    #[inline]
+    pub fn notify(&mut self, class: NotifyEvents, name: &'static str, key: &[u8]) {
+        let chosen = self.config.notify_keyspace_events;
+        self.events.note(chosen, class, self.db, name, key);
     }
 
     /// The value at a place in the selected database.
@@ -328,6 +346,10 @@ pub struct Parts {
     pub run_id: [u8; 40],
     /// When the log last warned of somebody who speaks HTTP, in monotonic milliseconds.
     pub warned_of_http_ms: Option<u64>,
+    /// Keyspace notifications of the running command.
+    pub events: KeyEvents,
+    /// What the running command waits for.
+    pub waiting: Option<Waiting>,
     /// Candidates for eviction.
     pub pool: Pool,
     /// Connections of sessions that wait for something.
@@ -402,17 +424,26 @@ impl Parts {
         };
         self.store.delete(db, key, place);
         self.watches.touch(db, key.bytes);
+        self.notify(NotifyEvents::GENERIC, db, "del", key.bytes);
         self.changes += 1;
         self.effects.begin();
         self.effects.also(db, &[b"DEL", key.bytes]);
         self.effects.end(&mut self.journal, db, false, &[], None);
     }
 
+    /// Something happened to a key: for keyspace notifications.
+    pub fn notify(&mut self, class: NotifyEvents, db: usize, name: &'static str, key: &[u8]) {
+        let chosen = self.config.notify_keyspace_events;
+        self.events.note(chosen, class, db, name, key);
+    }
+
     /// A session has got its answer: it goes on with what it sent meanwhile.
     pub fn unblock(&mut self, conn: ConnId) {
-        self.blocked.retain(|c| *c != conn);
         if let Some(session) = self.clients.get_mut(conn) {
-            session.blocked = None;
+            match session.blocked.take().as_deref() {
+                Some(Blocked::Keys(waiting)) => self.watches.waits.remove(conn, waiting),
+                _ => self.blocked.retain(|c| *c != conn),
+            }
             self.clients.queue_output(conn);
             self.clients.resume(conn);
         }
@@ -532,6 +563,10 @@ impl Parts {
             watches: &mut self.watches,
             stats: &mut self.stats,
             random: &mut self.random,
+            events: &mut self.events,
+            waiting: &mut self.waiting,
+            again: session.blocked.is_some(),
+            may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
             overdue,
             first_hash,
         }

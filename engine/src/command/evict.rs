@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::context::{Parts, condition};
-use crate::config::MaxmemoryPolicy;
+use crate::config::{MaxmemoryPolicy, NotifyEvents};
 use crate::face::Now;
 
 /// Keys deleted for one command at most: what is left to be freed then is freed by the next ones.
@@ -55,6 +55,7 @@ pub fn make_room(parts: &mut Parts, now: Now) -> bool {
         if let Some(place) = parts.store.find(db, key) {
             parts.store.delete(db, key, place);
             parts.watches.touch(db, key.bytes);
+            parts.notify(NotifyEvents::EVICTED, db, "evicted", key.bytes);
             parts.stats.evicted += 1;
             parts.changes += 1;
             let verb: &[u8] = if parts.config.lazyfree_lazy_eviction {

@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use super::blocking;
 use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
@@ -135,6 +137,9 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         call(parts, session, now, number, command, &request);
     }
     finish(parts, session, start);
+    if parts.watches.waits.any_ready() {
+        blocking::serve(parts, now);
+    }
 }
 
 /// Commands that act at once between MULTI and EXEC.
@@ -160,11 +165,24 @@ fn queue(
     let multi = session
         .multi
         .get_or_insert_with(|| alloc::boxed::Box::new(Multi::default()));
-    let mut bytes = alloc::vec::Vec::new();
-    super::effects::encode(&mut bytes, request.args);
+    let (kept, args) = keep(request.args);
+    multi.queue.push(Queued {
+        number: number as u16,
+        request: kept,
+        args,
+    });
+    multi.flags |= command.flags;
+    multi.lacking |= !command.flags;
+    session.out.simple("QUEUED");
+}
+
+/// A request's words in RESP, and where each is in it: to be carried out later.
+pub(super) fn keep(args: &[&[u8]]) -> (Box<[u8]>, Box<[Arg]>) {
+    let mut bytes = Vec::new();
+    super::effects::encode(&mut bytes, args);
     // The words lie at the ends of their lines, which are as long as their lengths' digits say.
     let mut at = 0;
-    let args = request.args.iter().map(|arg| {
+    let words = args.iter().map(|arg| {
         let line = memchr::memchr(b'$', &bytes[at..]).unwrap_or(0) + at;
         let start = memchr::memchr(b'\n', &bytes[line..]).unwrap_or(0) + line + 1;
         at = start + arg.len();
@@ -173,15 +191,8 @@ fn queue(
             end: at as u32,
         }
     });
-    let args = args.collect();
-    multi.queue.push(Queued {
-        number: number as u16,
-        request: bytes.into(),
-        args,
-    });
-    multi.flags |= command.flags;
-    multi.lacking |= !command.flags;
-    session.out.simple("QUEUED");
+    let words = words.collect();
+    (bytes.into(), words)
 }
 
 /// Refuses a command: the reply is the error, and a transaction under way will not be executed.
@@ -245,6 +256,24 @@ pub fn call(
     command: &'static Command,
     request: &Request<'_>,
 ) {
+    parts.stats.commands[number].calls += 1;
+    parts.stats.processed += 1;
+    carry_out(parts, session, now, number, command, request);
+    if parts.waiting.is_some() {
+        blocking::begin(parts, session, number, request.args);
+    }
+}
+
+/// As [`call`], without counting the call, and without what follows if it has to wait.
+#[inline]
+pub(super) fn carry_out(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    number: usize,
+    command: &'static Command,
+    request: &Request<'_>,
+) {
     let start = session.out.position();
     parts.effects.begin();
     let db = session.db;
@@ -263,9 +292,6 @@ pub fn call(
         ),
         Handler::Container => Err(wrong_arity(command)),
     };
-    let stats = &mut parts.stats.commands[number];
-    stats.calls += 1;
-    parts.stats.processed += 1;
     if let Err(error) = outcome {
         parts.stats.commands[number].failed += 1;
         session.out.truncate(start);
@@ -286,7 +312,7 @@ pub fn call(
 
 /// What follows every reply: muting, and the release gate.
 #[inline]
-fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
+pub(super) fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
     if session.is(alert::REPLICA) {
         // From here on the connection carries the stream and nothing else.
         session.out.truncate(start);

@@ -243,6 +243,7 @@ pub(super) fn dbsize(d: &mut Data<'_>, _args: &[&[u8]]) -> Outcome {
 
 /// Lets the watchers of a database know that it is about to be emptied, or to be replaced by another.
 fn touch_database(d: &mut Data<'_>, db: usize, by: Option<usize>) {
+    d.watches.waits.touch_database(Some(db));
     for name in d.watches.in_database(db) {
         let key = d.key(&name);
         // A key that was not there is still not there if what comes in its place is overdue.

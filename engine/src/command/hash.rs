@@ -1,17 +1,17 @@
 //! Commands on hashes.
 
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 
+use super::collection::{self, Reading, find, read};
 use super::context::Data;
 use super::error::CommandError;
 use super::hash_limits;
 use super::scan::{Options, cursor};
 use super::string::integer;
 use super::table::Outcome;
-use crate::random::Random;
+use crate::config::NotifyEvents;
 use crate::resp::Output;
-use crate::store::{Deadline, Key, Object, Place, Value, ValueRef};
+use crate::store::{Key, Place};
 use crate::value::hash::{Hash, Limits};
 use crate::value::listpack::Entry;
 use crate::value::longdouble::LongDouble;
@@ -20,79 +20,21 @@ use crate::value::longdouble::LongDouble;
 /// has use for more.
 const MOST_REPEATS: u64 = 1 << 24;
 
-/// The hash that a value is.
-fn hash_of(value: ValueRef<'_>) -> Result<&Hash, CommandError> {
-    match value {
-        ValueRef::Object(Object::Hash(hash)) => Ok(hash),
-        _ => Err(CommandError::WRONG_TYPE),
-    }
-}
-
-/// What a command that reads a hash works with.
-struct Reading<'d> {
-    /// The hash, if the key is there.
-    hash: Option<&'d Hash>,
-    out: &'d mut Output,
-    random: &'d mut Random,
-}
-
-/// Looks a key up to read the hash in it.
-#[inline]
-fn read<'d>(d: &'d mut Data<'_>, key: &[u8]) -> Result<Reading<'d>, CommandError> {
-    let key = d.first_key(key);
-    let found = d.look(key);
-    let Data {
-        store,
-        out,
-        random,
-        db,
-        ..
-    } = d;
-    let hash = match found {
-        Some(place) => Some(hash_of(store.entry(*db, place).value())?),
-        None => None,
-    };
-    Ok(Reading { hash, out, random })
-}
-
-/// Looks a key up to change the hash in it.
-#[inline]
-fn find(d: &mut Data<'_>, key: Key<'_>) -> Result<Option<Place>, CommandError> {
-    let found = d.look_to_write(key);
-    if let Some(place) = found {
-        hash_of(d.value(place))?;
-    }
-    Ok(found)
-}
-
 /// A field's value in the hash at `found`.
 fn field<'d>(d: &'d Data<'_>, found: Option<Place>, field: &[u8]) -> Option<Entry<'d>> {
-    hash_of(d.value(found?)).ok()?.get(field)
+    collection::of::<Hash>(d.value(found?)).ok()?.get(field)
 }
 
 /// Lets `change` work on the hash at a key, which is made if absent.
 #[inline]
-fn edit<R: Default>(
+fn edit<R>(
     d: &mut Data<'_>,
     key: Key<'_>,
     found: Option<Place>,
     change: impl FnOnce(&mut Hash, &Limits) -> R,
 ) -> R {
     let limits = hash_limits(d.config, d.store);
-    let Some(place) = found else {
-        let mut hash = Hash::new();
-        let result = change(&mut hash, &limits);
-        let access = d.access();
-        let value = Value::Object(Object::Hash(Rc::new(hash)));
-        d.store.set(d.db, key, value, Deadline::Clear, access);
-        return result;
-    };
-    let edited = d.store.modify(d.db, key, place, |object| match object {
-        Object::Hash(hash) => change(Rc::make_mut(hash), &limits),
-        // `found` is of a hash: its type was checked.
-        _ => R::default(),
-    });
-    edited.unwrap_or_default()
+    collection::edit(d, key, found, |hash| change(hash, &limits))
 }
 
 #[inline]
@@ -111,7 +53,7 @@ fn set_all(d: &mut Data<'_>, args: &[&[u8]], command: &str) -> Result<usize, Com
         )));
     }
     let key = d.first_key(args[1]);
-    let found = find(d, key)?;
+    let found = find::<Hash>(d, key)?;
     let pairs = &args[2..];
     let longest = pairs.iter().map(|arg| arg.len()).max().unwrap_or(0);
     let created = edit(d, key, found, |hash, limits| {
@@ -122,6 +64,7 @@ fn set_all(d: &mut Data<'_>, args: &[&[u8]], command: &str) -> Result<usize, Com
             .count()
     });
     d.changed(key.bytes);
+    d.notify(NotifyEvents::HASH, "hset", key.bytes);
     d.effects.dirty += pairs.len() as u64 / 2 - 1;
     Ok(created)
 }
@@ -143,13 +86,14 @@ pub(super) fn hmset(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `HSETNX key field value`. <https://redis.io/commands/hsetnx/>
 pub(super) fn hsetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
-    let found = find(d, key)?;
+    let found = find::<Hash>(d, key)?;
     let absent = field(d, found, args[2]).is_none();
     if absent {
         edit(d, key, found, |hash, limits| {
             hash.set(args[2], args[3], limits)
         });
         d.changed(key.bytes);
+        d.notify(NotifyEvents::HASH, "hset", key.bytes);
     }
     d.out.int(i64::from(absent));
     Ok(())
@@ -157,7 +101,9 @@ pub(super) fn hsetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HGET key field`. <https://redis.io/commands/hget/>
 pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     match hash.and_then(|h| h.get(args[2])) {
         Some(value) => reply(out, value),
         None => out.null(),
@@ -167,7 +113,9 @@ pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HMGET key field [field …]`. <https://redis.io/commands/hmget/>
 pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.array(args.len() - 2);
     for field in &args[2..] {
         match hash.and_then(|h| h.get(field)) {
@@ -181,21 +129,19 @@ pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `HDEL key field [field …]`. <https://redis.io/commands/hdel/>
 pub(super) fn hdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
-    let found = find(d, key)?;
+    let found = find::<Hash>(d, key)?;
     // A hash that nothing is taken from is not touched, for others may share it.
     let hits = args[2..].iter().any(|f| field(d, found, f).is_some());
     let Some(place) = found.filter(|_| hits) else {
         d.out.int(0);
         return Ok(());
     };
-    let (removed, empty) = edit(d, key, found, |hash, _| {
-        let removed = args[2..].iter().filter(|f| hash.remove(f)).count();
-        (removed, hash.is_empty())
+    let removed = edit(d, key, found, |hash, _| {
+        args[2..].iter().filter(|f| hash.remove(f)).count()
     });
-    if empty {
-        d.store.delete(d.db, key, place);
-    }
     d.changed(key.bytes);
+    d.notify(NotifyEvents::HASH, "hdel", key.bytes);
+    collection::delete_if_empty::<Hash>(d, key, place);
     d.effects.dirty += (removed as u64).saturating_sub(1);
     d.out.int(removed as i64);
     Ok(())
@@ -203,21 +149,27 @@ pub(super) fn hdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HLEN key`. <https://redis.io/commands/hlen/>
 pub(super) fn hlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.int(hash.map_or(0, Hash::len) as i64);
     Ok(())
 }
 
 /// `HEXISTS key field`. <https://redis.io/commands/hexists/>
 pub(super) fn hexists(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.int(i64::from(hash.is_some_and(|h| h.contains(args[2]))));
     Ok(())
 }
 
 /// `HSTRLEN key field`. <https://redis.io/commands/hstrlen/>
 pub(super) fn hstrlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     let value = hash.and_then(|h| h.get(args[2]));
     out.int(value.map_or(0, Entry::text_len) as i64);
     Ok(())
@@ -225,7 +177,9 @@ pub(super) fn hstrlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HGETALL key`. <https://redis.io/commands/hgetall/>
 pub(super) fn hgetall(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.map(hash.map_or(0, Hash::len));
     for (field, value) in hash.into_iter().flatten() {
         reply(out, field);
@@ -236,7 +190,9 @@ pub(super) fn hgetall(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HKEYS key`. <https://redis.io/commands/hkeys/>
 pub(super) fn hkeys(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.array(hash.map_or(0, Hash::len));
     for (field, _) in hash.into_iter().flatten() {
         reply(out, field);
@@ -246,7 +202,9 @@ pub(super) fn hkeys(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HVALS key`. <https://redis.io/commands/hvals/>
 pub(super) fn hvals(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     out.array(hash.map_or(0, Hash::len));
     for (_, value) in hash.into_iter().flatten() {
         reply(out, value);
@@ -258,7 +216,7 @@ pub(super) fn hvals(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 pub(super) fn hincrby(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let by = integer(args[3])?;
     let key = d.first_key(args[1]);
-    let found = find(d, key)?;
+    let found = find::<Hash>(d, key)?;
     let old = match field(d, found, args[2]) {
         Some(value) => value
             .as_i64()
@@ -273,6 +231,7 @@ pub(super) fn hincrby(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         hash.set(args[2], &text, limits)
     });
     d.changed(key.bytes);
+    d.notify(NotifyEvents::HASH, "hincrby", key.bytes);
     d.out.int(new);
     Ok(())
 }
@@ -284,7 +243,7 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         return Err(CommandError::fixed("ERR value is NaN or Infinity"));
     }
     let key = d.first_key(args[1]);
-    let found = find(d, key)?;
+    let found = find::<Hash>(d, key)?;
     let old = match field(d, found, args[2]) {
         Some(Entry::Int(n)) => n.into(),
         Some(Entry::Str(text)) => {
@@ -304,6 +263,7 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         hash.set(args[2], &text, limits)
     });
     d.changed(key.bytes);
+    d.notify(NotifyEvents::HASH, "hincrbyfloat", key.bytes);
     d.effects.instead(d.db, &[b"HSET", args[1], args[2], &text]);
     d.out.bulk(&text);
     Ok(())
@@ -312,7 +272,11 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `HRANDFIELD key [count [WITHVALUES]]`. <https://redis.io/commands/hrandfield/>
 pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let Some(count) = args.get(2) else {
-        let Reading { hash, out, random } = read(d, args[1])?;
+        let Reading {
+            value: hash,
+            out,
+            random,
+        } = read::<Hash>(d, args[1])?;
         match hash.and_then(|h| h.random(random.word())) {
             Some((field, _)) => reply(out, field),
             None => out.null(),
@@ -335,7 +299,11 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if too_many || (repeats && count.unsigned_abs() > MOST_REPEATS) {
         return Err(CommandError::fixed("ERR value is out of range"));
     }
-    let Reading { hash, out, random } = read(d, args[1])?;
+    let Reading {
+        value: hash,
+        out,
+        random,
+    } = read::<Hash>(d, args[1])?;
     let Some(hash) = hash else {
         out.array(0);
         return Ok(());
@@ -380,7 +348,9 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `HSCAN key cursor [MATCH pattern] [COUNT count]`. <https://redis.io/commands/hscan/>
 pub(super) fn hscan(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let cursor = cursor(args[2])?;
-    let Reading { hash, out, .. } = read(d, args[1])?;
+    let Reading {
+        value: hash, out, ..
+    } = read::<Hash>(d, args[1])?;
     let Some(hash) = hash else {
         out.array(2);
         out.bulk_int(0);

@@ -1,9 +1,11 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
+pub(crate) mod blocking;
 mod client;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
+mod collection;
 mod config;
 mod connection;
 pub mod context;

@@ -21,7 +21,7 @@ use crate::command::effects::Effects;
 use crate::command::evict::Pool;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
-use crate::config::{AppendFsync, Config};
+use crate::config::{AppendFsync, Config, NotifyEvents};
 use crate::face::{
     Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
 };
@@ -150,6 +150,8 @@ impl Engine {
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
+            events: Default::default(),
+            waiting: None,
             replication: Replication::new(
                 replicate::settings(&config),
                 Random::new(seed, "replication").seed(),
@@ -310,6 +312,8 @@ impl Engine {
         if !self.parts.blocked.is_empty() {
             self.release_waiting(now);
         }
+        crate::command::blocking::give_up_overdue(&mut self.parts, now);
+        crate::command::blocking::serve(&mut self.parts, now);
         self.update_conditions();
         self.release_durable();
         let parts = &mut self.parts;
@@ -579,6 +583,7 @@ impl Engine {
     fn forget(&mut self, conn: ConnId) {
         if let Some(mut session) = self.parts.clients.remove(conn) {
             crate::command::execute::discard(&mut self.parts, &mut session);
+            crate::command::blocking::forget(&mut self.parts, &mut session);
         }
     }
 
@@ -602,6 +607,7 @@ impl Engine {
                 ROUND_US
             };
         self.enforce_limits(now);
+        crate::command::blocking::redirect_moved(&mut self.parts, now);
         let stats = &mut self.parts.stats;
         stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
         let counts = [
@@ -657,6 +663,7 @@ impl Engine {
                 let key = parts.store.hasher().key(&key);
                 parts.store.delete(db, key, place);
                 parts.watches.touch(db, key.bytes);
+                parts.notify(NotifyEvents::EXPIRED, db, "expired", key.bytes);
                 parts.stats.expired += 1;
                 parts.changes += 1;
                 parts.effects.begin();
@@ -755,6 +762,7 @@ impl Engine {
                     .map(|c| c.deadline())
                     .filter(|_| self.boot.is_none()),
             )
+            .chain(self.parts.watches.waits.deadline())
             .chain(self.parts.pauses_end_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))

@@ -153,6 +153,7 @@ impl Engine {
                 self.parts.unblock(conn);
             }
         }
+        crate::command::blocking::refuse_all(&mut self.parts);
     }
 
     /// Bytes for a replica, or for our primary.

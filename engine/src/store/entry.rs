@@ -35,6 +35,56 @@ pub enum Object {
     Hash(Rc<Hash>),
 }
 
+/// A type of values that are held in an [`Object`] and changed in place: what commands on all of them have
+/// in common.
+pub trait Collection: Clone + Default {
+    /// The collection, if the object is one of this type.
+    fn of(object: &Object) -> Option<&Rc<Self>>;
+
+    /// The same, to be changed.
+    fn of_mut(object: &mut Object) -> Option<&mut Rc<Self>>;
+
+    /// The object that holds it.
+    fn into_object(self) -> Object;
+
+    /// Whether it has no elements: then its key goes.
+    fn is_empty(&self) -> bool;
+}
+
+macro_rules! collections {
+    ($($variant:ident: $ty:ty;)*) => {
+        $(impl Collection for $ty {
+            #[inline]
+            fn of(object: &Object) -> Option<&Rc<Self>> {
+                match object {
+                    Object::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            #[inline]
+            fn of_mut(object: &mut Object) -> Option<&mut Rc<Self>> {
+                match object {
+                    Object::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn into_object(self) -> Object {
+                Object::$variant(Rc::new(self))
+            }
+
+            fn is_empty(&self) -> bool {
+                <$ty>::is_empty(self)
+            }
+        })*
+    };
+}
+
+collections! {
+    Hash: Hash;
+}
+
 impl Object {
     /// Heap bytes that the object owns.
     pub fn memory(&self) -> usize {

@@ -6,6 +6,8 @@ mod snapshot;
 mod table;
 
 pub use database::{Database, Deadline, Hasher, Key, Store};
-pub use entry::{Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef};
+pub use entry::{
+    Collection, Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef,
+};
 pub use snapshot::{DatabaseSize, SnapshotItem};
 pub use table::{POSITION_ZEROS, Place, Table};
