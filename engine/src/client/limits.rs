@@ -53,7 +53,7 @@ pub fn idle(session: &Session, config: &Config, now: Now) -> bool {
     let exempt = alert::REPLICA | alert::TRUSTED | alert::CLOSING;
     let silent_ms = now.mono_ms().saturating_sub(session.active_ms);
     config.timeout > 0
-        && session.alerts & exempt == 0
+        && session.alerts & (exempt | alert::SUBSCRIBED) == 0
         && session.blocked.is_none()
         && silent_ms / 1000 > u64::from(config.timeout)
 }
@@ -61,7 +61,12 @@ pub fn idle(session: &Session, config: &Config, now: Now) -> bool {
 /// Whether a client leaves more unread than `client-output-buffer-limit` allows. Replicas have a limit of
 /// their own, which replication sees to.
 pub fn overrun(session: &mut Session, config: &Config, now: Now) -> bool {
-    let limit = config.client_output_buffer_limit.normal;
+    let limits = &config.client_output_buffer_limit;
+    let limit = if session.is(alert::SUBSCRIBED) {
+        limits.pubsub
+    } else {
+        limits.normal
+    };
     if limit == OutputLimit::default() || session.is(alert::REPLICA | alert::CLOSING) {
         return false;
     }

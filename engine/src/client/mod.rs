@@ -3,6 +3,7 @@
 mod events;
 pub mod limits;
 mod session;
+mod subscriptions;
 mod waits;
 mod watch;
 
@@ -14,6 +15,7 @@ use crate::face::ConnId;
 
 pub use events::{KeyEvent, KeyEvents};
 pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
+pub use subscriptions::{Channels, Scope, Subscriptions};
 pub use waits::{Null, WaitKind, Waiting, Waits};
 pub use watch::{Watched, Watches};
 

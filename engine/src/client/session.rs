@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::subscriptions::Subscriptions;
 use super::waits::Waiting;
 use super::watch::Watched;
 use crate::face::{Address, ConnId, Listener, Now};
@@ -26,6 +27,8 @@ pub mod alert {
     pub const TRUSTED: u32 = 1 << 6;
     /// It is to be closed when its output has been sent.
     pub const CLOSING: u32 = 1 << 7;
+    /// It is subscribed to something.
+    pub const SUBSCRIBED: u32 = 1 << 8;
 }
 
 /// CLIENT REPLY.
@@ -132,6 +135,8 @@ pub struct Session {
     pub multi: Option<Box<Multi>>,
     /// What is watched.
     pub watched: Vec<Watched>,
+    /// What it listens to.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What it waits for.
     pub blocked: Option<Box<Blocked>>,
     /// CLIENT REPLY.
@@ -182,6 +187,7 @@ impl Session {
             partial_args: Vec::new(),
             multi: None,
             watched: Vec::new(),
+            subscriptions: None,
             blocked: None,
             reply_mode: ReplyMode::On,
             name: Box::default(),
@@ -232,6 +238,11 @@ impl Session {
             .multi
             .as_ref()
             .map_or(0, |m| m.queue.iter().map(|q| q.request.len() + 32).sum());
-        size_of::<Session>() + self.out.memory() + self.query.capacity() + multi + self.name.len()
+        size_of::<Session>()
+            + self.out.memory()
+            + self.query.capacity()
+            + multi
+            + self.name.len()
+            + (self.subscriptions.as_ref()).map_or(0, |mine| mine.memory())
     }
 }

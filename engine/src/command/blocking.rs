@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use super::context::{Data, Parts};
 use super::error::CommandError;
 use super::execute::{self, Request};
+use super::pubsub;
 use super::redirect::redirect;
 use crate::client::{Blocked, Null, Session, WaitKind, Waiting, alert};
 use crate::face::{ConnId, Now};
@@ -175,6 +176,7 @@ fn try_again(parts: &mut Parts, now: Now, conn: ConnId) {
     if !waits_on {
         parts.unblock(conn);
     }
+    pubsub::publish_events(parts, None, now);
 }
 
 /// Ends a session's waiting with an answer.

@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
 use super::{address, help};
-use crate::client::{Blocked, ReplyMode, Session, alert};
+use crate::client::{Blocked, ReplyMode, Scope, Session, alert};
 use crate::face::{Address, ConnId, Now};
 use crate::value::number::parse_i64;
 
@@ -42,6 +42,8 @@ impl Class {
     fn of(session: &Session) -> Class {
         if session.is(alert::REPLICA) {
             Class::Replica
+        } else if session.is(alert::SUBSCRIBED) {
+            Class::PubSub
         } else {
             Class::Normal
         }
@@ -56,6 +58,7 @@ fn letters(parts: &Parts, session: &Session) -> String {
         .any(|w| parts.watches.version(w.db, &w.key) != w.version);
     let flags = [
         (session.is(alert::REPLICA), 'S'),
+        (session.is(alert::SUBSCRIBED), 'P'),
         (session.is(alert::MULTI), 'x'),
         (session.blocked.is_some(), 'b'),
         (dirty, 'd'),
@@ -74,11 +77,15 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
     let queued: usize = multi.map_or(0, |m| m.queue.iter().map(|q| q.request.len()).sum());
     let (tail, tail_capacity) = session.out.tail();
     let chunks = session.out.chunks();
+    let subscribed = |scope| {
+        let mine = session.subscriptions.as_ref();
+        mine.map_or(0, |mine| mine.names(scope).len())
+    };
     let command = session
         .last_command
         .and_then(|number| parts.index.all().get(usize::from(number)));
     let mut line = format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
          user=default redir=-1 resp={}",
         session.id,
@@ -90,6 +97,9 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
         now.mono_ms().saturating_sub(session.active_ms) / 1000,
         letters(parts, session),
         session.db,
+        subscribed(Scope::Channel),
+        subscribed(Scope::Pattern),
+        subscribed(Scope::Shard),
         match multi {
             Some(multi) => multi.queue.len() as i64,
             None => -1,

@@ -106,6 +106,7 @@ pub(super) fn put<C: Collection>(d: &mut Data<'_>, key: Key<'_>, collection: C) 
     if collection.is_empty() {
         return;
     }
+    d.notify_if_new(d.db, key);
     let access = d.access();
     let value = Value::Object(collection.into_object());
     d.store.set(d.db, key, value, Deadline::Clear, access);

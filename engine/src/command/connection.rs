@@ -16,6 +16,15 @@ const WRONG_PASSWORD: CommandError =
 
 /// `PING [message]`. <https://redis.io/commands/ping/>
 pub(super) fn ping(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let subscribed = s.session.is(alert::SUBSCRIBED);
+    let out = &mut s.session.out;
+    if subscribed && !out.resp3 && args.len() <= 2 {
+        // Among messages, the answer looks like one.
+        out.array(2);
+        out.bulk(b"pong");
+        out.bulk(args.get(1).copied().unwrap_or_default());
+        return Ok(());
+    }
     match args {
         [_] => s.session.out.raw(b"+PONG\r\n"),
         [_, message] => s.session.out.bulk(message),
@@ -154,6 +163,7 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         ));
     }
     execute::discard(s.parts, s.session);
+    super::pubsub::forget(s.parts, s.session);
     let session = &mut *s.session;
     session.db = 0;
     session.name = Default::default();

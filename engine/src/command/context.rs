@@ -10,7 +10,7 @@ use super::error::CommandError;
 use super::evict::Pool;
 use super::stats::Stats;
 use super::table::Index;
-use crate::client::{Blocked, Clients, KeyEvents, Session, Waiting, Watches, alert};
+use crate::client::{Blocked, Channels, Clients, KeyEvents, Session, Waiting, Watches, alert};
 use crate::cluster::{Cluster, View};
 use crate::config::{Config, NotifyEvents};
 use crate::face::{ConnId, Effect, LogLevel, MemoryReport, Now};
@@ -106,7 +106,7 @@ impl Data<'_> {
                 let access = self.access();
                 self.store.touch(self.db, place, access);
             }
-            None => self.stats.misses += 1,
+            None => self.missed(key),
         }
         found
     }
@@ -117,9 +117,25 @@ impl Data<'_> {
         let found = self.seek(key);
         match found {
             Some(_) => self.stats.hits += 1,
-            None => self.stats.misses += 1,
+            None => self.missed(key),
         }
         found
+    }
+
+    #[inline]
+    fn missed(&mut self, key: Key<'_>) {
+        self.stats.misses += 1;
+        self.notify(NotifyEvents::KEY_MISS, "keymiss", key.bytes);
+    }
+
+    /// A key is about to be written: if it is not there, that it comes into being is an event.
+    #[inline]
+    pub fn notify_if_new(&mut self, db: usize, key: Key<'_>) {
+        let chosen = self.config.notify_keyspace_events;
+        if !chosen.is_empty() && self.store.find(db, key).is_none() {
+            self.events
+                .note(chosen, NotifyEvents::NEW, db, "new", key.bytes);
+        }
     }
 
     /// Looks a key up to change its value: notes that it was used, but counts nothing.
@@ -188,8 +204,14 @@ impl Data<'_> {
     /// Something happened to a key of the selected database: for keyspace notifications.
     #[inline]
     pub fn notify(&mut self, class: NotifyEvents, name: &'static str, key: &[u8]) {
+        self.notify_in(self.db, class, name, key);
+    }
+
+    /// As [`Data::notify`], of a key in another database.
+    #[inline]
+    pub fn notify_in(&mut self, db: usize, class: NotifyEvents, name: &'static str, key: &[u8]) {
         let chosen = self.config.notify_keyspace_events;
-        self.events.note(chosen, class, self.db, name, key);
+        self.events.note(chosen, class, db, name, key);
     }
 
     /// The value at a place in the selected database.
@@ -346,6 +368,8 @@ pub struct Parts {
     pub run_id: [u8; 40],
     /// When the log last warned of somebody who speaks HTTP, in monotonic milliseconds.
     pub warned_of_http_ms: Option<u64>,
+    /// Who listens to what.
+    pub channels: Channels,
     /// Keyspace notifications of the running command.
     pub events: KeyEvents,
     /// What the running command waits for.

@@ -9,6 +9,7 @@ use super::blocking;
 use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
+use super::pubsub;
 use super::table::{Command, Handler, flag};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::Now;
@@ -137,6 +138,9 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         call(parts, session, now, number, command, &request);
     }
     finish(parts, session, start);
+    if !parts.events.is_empty() {
+        pubsub::publish_events(parts, Some(session), now);
+    }
     if parts.watches.waits.any_ready() {
         blocking::serve(parts, now);
     }

@@ -8,6 +8,7 @@ use super::context::{Data, Overdue};
 use super::error::CommandError;
 use super::string::{EX, EXAT, PX, PXAT, TimeUnit, integer};
 use super::table::Outcome;
+use crate::config::NotifyEvents;
 use crate::value::number::ItoaBuffer;
 
 /// On what a deadline that is to be set must improve.
@@ -104,9 +105,11 @@ fn set_deadline(d: &mut Data<'_>, args: &[&[u8]], unit: TimeUnit, command: &str)
             b"DEL"
         };
         d.effects.instead(d.db, &[verb, args[1]]);
+        d.notify(NotifyEvents::GENERIC, "del", args[1]);
     } else {
         let ms = at.max(0);
         d.store.set_deadline(d.db, key, place, Some(ms as u64));
+        d.notify(NotifyEvents::GENERIC, "expire", args[1]);
         if unit != PXAT {
             let digits = ItoaBuffer::new(ms);
             let mut words: SmallVec<[&[u8]; 8]> =
@@ -194,6 +197,7 @@ pub(super) fn persist(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if let Some(place) = expiring {
         d.store.set_deadline(d.db, key, place, None);
         d.changed(args[1]);
+        d.notify(NotifyEvents::GENERIC, "persist", args[1]);
     }
     d.out.int(i64::from(expiring.is_some()));
     Ok(())

@@ -57,6 +57,13 @@ fn check_all(
     request: &Request<'_>,
 ) -> Verdict {
     let is = |flags: u32| command.flags & flags != 0;
+    if session.is(alert::SUBSCRIBED) && !session.out.resp3 && !in_subscribed_mode(command.name) {
+        return Refuse(CommandError::text(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+             this context",
+            command.name
+        )));
+    }
     let trusted = session.is(alert::TRUSTED);
     if session.is(alert::UNAUTHENTICATED) && !is(flag::NO_AUTH) {
         return refuse("NOAUTH Authentication required.");
@@ -114,6 +121,22 @@ fn check_all(
         }
     }
     Pass
+}
+
+/// Whether a RESP2 client may send the command while it is subscribed to something.
+fn in_subscribed_mode(name: &str) -> bool {
+    matches!(
+        name,
+        "ping"
+            | "quit"
+            | "reset"
+            | "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+    )
 }
 
 fn queued(session: &Session) -> u32 {

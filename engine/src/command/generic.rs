@@ -7,6 +7,7 @@ use super::error::CommandError;
 use super::object::type_name;
 use super::string::integer;
 use super::table::Outcome;
+use crate::config::NotifyEvents;
 use crate::store::{Deadline, Key, Parts, Place};
 
 const SAME_OBJECT: CommandError =
@@ -50,6 +51,7 @@ pub(super) fn del(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         if let Some(place) = found {
             d.store.delete(d.db, key, place);
             d.changed(key.bytes);
+            d.notify(NotifyEvents::GENERIC, "del", key.bytes);
         }
         found.is_some()
     })
@@ -111,6 +113,7 @@ fn put(d: &mut Data<'_>, db: usize, key: Key<'_>, parts: &Parts) {
         Some(at) => Deadline::At(at),
         None => Deadline::Clear,
     };
+    d.notify_if_new(db, key);
     let access = d.access();
     let place = d
         .store
@@ -120,8 +123,9 @@ fn put(d: &mut Data<'_>, db: usize, key: Key<'_>, parts: &Parts) {
     }
 }
 
-/// Moves what is at one key to another key or database. The caller has looked both up.
-fn relocate(d: &mut Data<'_>, from: Key<'_>, db: usize, to: Key<'_>) {
+/// Moves what is at one key to another key or database, and says so by the names of two events. The caller
+/// has looked both up.
+fn relocate(d: &mut Data<'_>, from: Key<'_>, db: usize, to: Key<'_>, events: [&'static str; 2]) {
     // A place is good only as long as nothing was deleted; the other look-up may have.
     let Some(place) = d.store.find(d.db, from) else {
         return;
@@ -130,6 +134,8 @@ fn relocate(d: &mut Data<'_>, from: Key<'_>, db: usize, to: Key<'_>) {
     put(d, db, to, &parts);
     d.watches.touch(d.db, from.bytes);
     d.changed_in(db, to.bytes);
+    d.notify(NotifyEvents::GENERIC, events[0], from.bytes);
+    d.notify_in(db, NotifyEvents::GENERIC, events[1], to.bytes);
 }
 
 /// RENAME and RENAMENX: whether it was renamed.
@@ -142,7 +148,7 @@ fn rename_to(d: &mut Data<'_>, args: &[&[u8]], only_new: bool) -> Result<bool, C
     if d.seek(to).is_some() && only_new {
         return Ok(false);
     }
-    relocate(d, from, d.db, to);
+    relocate(d, from, d.db, to, ["rename_from", "rename_to"]);
     Ok(true)
 }
 
@@ -193,7 +199,7 @@ pub(super) fn move_key(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     let moves = d.seek(key).is_some() && d.seek_in(db, key).is_none();
     if moves {
-        relocate(d, key, db, key);
+        relocate(d, key, db, key, ["move_from", "move_to"]);
     }
     d.out.int(i64::from(moves));
     Ok(())
@@ -230,6 +236,7 @@ pub(super) fn copy(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         let parts = d.store.entry(d.db, place).to_parts();
         put(d, db, to, &parts);
         d.changed_in(db, to.bytes);
+        d.notify_in(db, NotifyEvents::GENERIC, "copy_to", to.bytes);
     }
     d.out.int(i64::from(copies));
     Ok(())

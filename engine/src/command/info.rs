@@ -11,7 +11,7 @@ use core::fmt::{Result, Write};
 use super::context::{Server, condition};
 use super::evict;
 use super::table::Outcome;
-use crate::client::{Session, alert};
+use crate::client::{Scope, Session, alert};
 use crate::config::Config;
 
 type Section = fn(&Server<'_>, &mut String) -> Result;
@@ -428,6 +428,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
         sync.sync_partial_ok,
         sync.sync_partial_err,
     )?;
+    let subscribed = |scope| s.parts.channels.all(scope).len();
     write!(
         out,
         "expired_keys:{}\r\n\
@@ -440,9 +441,9 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
          current_eviction_exceeded_time:0\r\n\
          keyspace_hits:{}\r\n\
          keyspace_misses:{}\r\n\
-         pubsub_channels:0\r\n\
-         pubsub_patterns:0\r\n\
-         pubsubshard_channels:0\r\n\
+         pubsub_channels:{}\r\n\
+         pubsub_patterns:{}\r\n\
+         pubsubshard_channels:{}\r\n\
          latest_fork_usec:0\r\n\
          total_forks:0\r\n\
          migrate_cached_sockets:0\r\n\
@@ -456,7 +457,13 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
          tracking_total_keys:0\r\n\
          tracking_total_items:0\r\n\
          tracking_total_prefixes:0\r\n",
-        stats.expired, stats.evicted, stats.hits, stats.misses,
+        stats.expired,
+        stats.evicted,
+        stats.hits,
+        stats.misses,
+        subscribed(Scope::Channel),
+        subscribed(Scope::Pattern),
+        subscribed(Scope::Shard),
     )?;
     write!(
         out,

@@ -28,6 +28,9 @@ mod info;
 mod introspection;
 mod object;
 mod persistence;
+pub(crate) mod pubsub;
+#[cfg(test)]
+mod pubsub_tests;
 mod redirect;
 mod replication;
 mod rows;

@@ -3,11 +3,11 @@
 //! The facts are those of COMMAND INFO in Redis 7.0.
 
 use super::table::Handler::{Container, Data, Server};
-use super::table::key::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, span};
 use super::{
     client, cluster, config, connection, debug, expire, generic, hash, info, introspection, object,
-    persistence, replication, scan, string, transaction,
+    persistence, pubsub, replication, scan, string, transaction,
 };
 
 /// All commands, by group.
@@ -22,6 +22,7 @@ pub static GROUPS: &[&[Command]] = &[
     REPLICATION,
     SERVER,
     CLUSTER_GROUP,
+    PUBSUB_GROUP,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -221,4 +222,25 @@ static CLUSTER: &[Command] = &commands! {
     "cluster|shards" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::shards);
     "cluster|slaves" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::slaves);
     "cluster|slots" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::slots);
+};
+
+static PUBSUB_GROUP: &[Command] = &commands! {
+    "publish" 3 [PUBSUB LOADING STALE FAST] [PUBSUB FAST] [] [] Server(pubsub::publish);
+    "spublish" 3 [PUBSUB LOADING STALE FAST] [PUBSUB FAST] [at(1, NOT_KEY)] [] Server(pubsub::spublish);
+    "psubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::psubscribe);
+    "punsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::punsubscribe);
+    "ssubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [span(1, -1, 1, NOT_KEY)] [] Server(pubsub::ssubscribe);
+    "subscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::subscribe);
+    "sunsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [span(1, -1, 1, NOT_KEY)] [] Server(pubsub::sunsubscribe);
+    "unsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::unsubscribe);
+    "pubsub" -2 [] [SLOW] [] [] Container => PUBSUB;
+};
+
+static PUBSUB: &[Command] = &commands! {
+    "pubsub|channels" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::channels);
+    "pubsub|numsub" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::numsub);
+    "pubsub|numpat" 2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::numpat);
+    "pubsub|shardnumsub" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::shardnumsub);
+    "pubsub|help" 2 [LOADING STALE] [SLOW] [] [] Server(pubsub::help);
+    "pubsub|shardchannels" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::shardchannels);
 };

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::context::{Data, Text};
 use super::error::CommandError;
 use super::table::Outcome;
+use crate::config::NotifyEvents;
 use crate::planted::{self, Bug};
 use crate::store::{Deadline, INLINE_MAX, Key, Object, Place, Value, ValueRef};
 use crate::value::longdouble::LongDouble;
@@ -201,10 +202,21 @@ pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// Sets a key to a string.
 #[inline]
-fn put(d: &mut Data<'_>, key: Key<'_>, value: &[u8], deadline: Deadline) {
+fn write(d: &mut Data<'_>, key: Key<'_>, value: &[u8], deadline: Deadline) {
+    d.notify_if_new(d.db, key);
     let access = d.access();
     d.store.set(d.db, key, encoded(value), deadline, access);
     d.changed(key.bytes);
+}
+
+/// As SET: sets a key to a string, and says so.
+#[inline]
+fn put(d: &mut Data<'_>, key: Key<'_>, value: &[u8], deadline: Deadline) {
+    write(d, key, value, deadline);
+    d.notify(NotifyEvents::STRING, "set", key.bytes);
+    if let Deadline::At(_) = deadline {
+        d.notify(NotifyEvents::GENERIC, "expire", key.bytes);
+    }
 }
 
 /// `SETNX key value`. <https://redis.io/commands/setnx/>
@@ -264,6 +276,7 @@ pub(super) fn getdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if let Some(place) = found {
         d.store.delete(d.db, key, place);
         d.changed(args[1]);
+        d.notify(NotifyEvents::GENERIC, "del", args[1]);
         d.effects.instead(d.db, &[b"DEL", args[1]]);
     }
     Ok(())
@@ -295,17 +308,20 @@ pub(super) fn getex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             };
             d.effects.instead(d.db, &[verb, args[1]]);
             d.changed(args[1]);
+            d.notify(NotifyEvents::GENERIC, "del", args[1]);
         }
         Some(at) => {
             d.store.set_deadline(d.db, key, place, Some(at));
             d.effects
                 .instead(d.db, &[b"PEXPIREAT", args[1], &ItoaBuffer::new(at as i64)]);
             d.changed(args[1]);
+            d.notify(NotifyEvents::GENERIC, "expire", args[1]);
         }
         None if o.persist && d.store.entry(d.db, place).deadline().is_some() => {
             d.store.set_deadline(d.db, key, place, None);
             d.effects.instead(d.db, &[b"PERSIST", args[1]]);
             d.changed(args[1]);
+            d.notify(NotifyEvents::GENERIC, "persist", args[1]);
         }
         None => {}
     }
@@ -399,6 +415,9 @@ fn edit(
     len: usize,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
+    if found.is_none() {
+        d.notify_if_new(d.db, key);
+    }
     let access = d.access();
     // A long string is changed where it is.
     if let Some(place) = found
@@ -446,13 +465,15 @@ pub(super) fn append(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     let found = d.seek(key);
     let Some(place) = found else {
-        put(d, key, args[2], Deadline::Clear);
+        write(d, key, args[2], Deadline::Clear);
+        d.notify(NotifyEvents::STRING, "append", key.bytes);
         d.out.int(args[2].len() as i64);
         return Ok(());
     };
     let len = d.string(place)?.len();
     check_length(d, len as u64 + args[2].len() as u64)?;
     let len = edit(d, key, found, 0, |bytes| bytes.extend_from_slice(args[2]));
+    d.notify(NotifyEvents::STRING, "append", key.bytes);
     d.out.int(len as i64);
     Ok(())
 }
@@ -479,6 +500,7 @@ pub(super) fn setrange(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let len = edit(d, key, found, offset + patch.len(), |bytes| {
         bytes[offset..offset + patch.len()].copy_from_slice(patch);
     });
+    d.notify(NotifyEvents::STRING, "setrange", key.bytes);
     d.out.int(len as i64);
     Ok(())
 }
@@ -531,6 +553,9 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], by: i64) -> Outcome {
     let new = old.checked_add(by).ok_or(CommandError::fixed(
         "ERR increment or decrement would overflow",
     ))?;
+    if found.is_none() {
+        d.notify_if_new(d.db, key);
+    }
     let access = d.access();
     match found {
         Some(place) => d
@@ -541,6 +566,7 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], by: i64) -> Outcome {
             .set(d.db, key, Value::Int(new), Deadline::Clear, access),
     };
     d.changed(key.bytes);
+    d.notify(NotifyEvents::STRING, "incrby", key.bytes);
     d.out.int(new);
     Ok(())
 }
@@ -589,11 +615,13 @@ pub(super) fn incrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     }
     let mut text = Vec::new();
     new.write_human(&mut text);
+    d.notify_if_new(d.db, key);
     let access = d.access();
     // As in Redis, it is not kept as an integer, even if it is one.
     let value = Value::Bytes(&text);
     d.store.set(d.db, key, value, Deadline::Keep, access);
     d.changed(key.bytes);
+    d.notify(NotifyEvents::STRING, "incrbyfloat", key.bytes);
     d.effects
         .instead(d.db, &[b"SET", args[1], &text, b"KEEPTTL"]);
     d.out.bulk(&text);

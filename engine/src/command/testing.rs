@@ -105,6 +105,61 @@ pub fn run_and_journal(engine: &mut Engine, now: Now, command: &str) -> (String,
     (shown(&reply), effects)
 }
 
+/// So many milliseconds after [`NOW`].
+pub fn after_ms(ms: u64) -> Now {
+    Now {
+        mono_us: NOW.mono_us + ms * 1000,
+        unix_us: NOW.unix_us + ms * 1000,
+    }
+}
+
+/// Another client.
+pub fn join(engine: &mut Engine, n: u32) -> ConnId {
+    let conn = ConnId::accepted(n, 0);
+    let ip = |port| Address::Ip(([127, 0, 0, 1], port).into());
+    engine.handle(
+        NOW,
+        Input::Accepted {
+            conn,
+            listener: Listener::Tcp,
+            peer: ip(50_000 + n as u16),
+            local: ip(6379),
+        },
+    );
+    conn
+}
+
+/// Sends a command; says what comes back at once. Disk requests go to `disk`.
+pub fn send(engine: &mut Engine, conn: ConnId, now: Now, command: &str) -> String {
+    let words = resp::split_words(command.as_bytes()).unwrap();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let mut request = Vec::new();
+    encode(&mut request, &words);
+    let reads = [(conn, &request[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(now) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
+/// Lets time pass; says what comes back.
+pub fn wait(engine: &mut Engine, conn: ConnId, now: Now) -> String {
+    engine.handle(now, Input::Tick);
+    let mut turn = engine.receive(&[]);
+    while turn.step(now) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
+/// What has come back.
+pub fn collect(engine: &mut Engine, conn: ConnId) -> String {
+    while engine.poll_effect().is_some() {}
+    while engine.poll_output().is_some() {}
+    let reply: Vec<u8> = engine.output(conn).flatten().copied().collect();
+    engine.sent(conn, reply.len());
+    shown(&reply)
+}
+
 /// Bytes as text: see [`run`].
 pub fn shown(bytes: &[u8]) -> String {
     let text = format!("{}", bytes.escape_ascii());

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use super::links::LinkKind;
 use super::{DiskOwner, Engine};
-use crate::client::Blocked;
-use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View};
+use crate::client::{Blocked, Scope};
+use crate::cluster::{Action, Cluster, Decision, EndpointType, Settings, View, slot_of};
 use crate::command::context::condition;
+use crate::command::{blocking, pubsub};
 use crate::config::{self, Config};
 use crate::face::{Address, ConnId, Effect, LogLevel, Now};
 use crate::random::Random;
@@ -187,10 +188,22 @@ impl Engine {
             // What was ordered is done, though a crash would undo it yet: nobody waits for a broken disk.
             Decision::SaveFailed { message } => self.answer_config_waits(|_| true, Some(&message)),
             Decision::Saved { version } => self.release_config_waits(version),
-            // Nobody blocks on keys, or subscribes, yet.
-            Decision::StateChanged { .. }
-            | Decision::DropShardChannels { .. }
-            | Decision::Publish { .. } => {}
+            Decision::StateChanged { .. } => blocking::redirect_moved(parts, now),
+            Decision::DropShardChannels { slots } => {
+                pubsub::drop_shard_channels(parts, |name| slots.contains(&slot_of(name)));
+            }
+            Decision::Publish {
+                channel,
+                message,
+                sharded,
+            } => {
+                let scope = if sharded {
+                    Scope::Shard
+                } else {
+                    Scope::Channel
+                };
+                pubsub::deliver(parts, None, now, scope, &channel, &message);
+            }
         }
     }
 

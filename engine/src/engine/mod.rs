@@ -150,6 +150,7 @@ impl Engine {
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
+            channels: Default::default(),
             events: Default::default(),
             waiting: None,
             replication: Replication::new(
@@ -314,6 +315,7 @@ impl Engine {
         }
         crate::command::blocking::give_up_overdue(&mut self.parts, now);
         crate::command::blocking::serve(&mut self.parts, now);
+        crate::command::pubsub::publish_events(&mut self.parts, None, now);
         self.update_conditions();
         self.release_durable();
         let parts = &mut self.parts;
@@ -584,6 +586,7 @@ impl Engine {
         if let Some(mut session) = self.parts.clients.remove(conn) {
             crate::command::execute::discard(&mut self.parts, &mut session);
             crate::command::blocking::forget(&mut self.parts, &mut session);
+            crate::command::pubsub::forget(&mut self.parts, &mut session);
         }
     }
 
