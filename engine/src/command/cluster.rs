@@ -4,7 +4,7 @@
 //! An order that changes what nodes.conf holds is answered once a crash cannot undo it.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::client::block;
@@ -16,7 +16,7 @@ use super::table::Outcome;
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::{Cluster, EndpointType, NodeInfo, Refused, SLOTS, slot_of};
 use crate::face::Listener;
-use crate::resp::Output;
+use crate::resp::{Output, shown};
 use crate::value::number::parse_i64;
 
 const DISABLED: CommandError =
@@ -81,10 +81,11 @@ fn keys(s: &Server<'_>) -> usize {
 
 /// The reply to a subcommand whose words are too many.
 fn wrong_words(name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    CommandError::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLUSTER HELP."
-    ))
+    CommandError::showing(&[
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        shown(name),
+        b"'. Try CLUSTER HELP.",
+    ])
 }
 
 /// `CLUSTER ADDSLOTS slot [slot …]`. <https://redis.io/commands/cluster-addslots/>
@@ -207,17 +208,14 @@ pub(super) fn meet(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     if args.len() > 5 {
         return Err(wrong_words(args[1]));
     }
-    let port = |what: &str, word: &[u8]| {
+    let port = |what: &[u8], word: &[u8]| {
         parse_i64(word).ok_or_else(|| {
-            CommandError::text(format!(
-                "ERR Invalid TCP {what} port specified: {}",
-                String::from_utf8_lossy(word)
-            ))
+            CommandError::showing(&[b"ERR Invalid TCP ", what, b" port specified: ", word])
         })
     };
-    let base = port("base", args[3])?;
-    let bus = args.get(4).map(|word| port("bus", word)).transpose()?;
-    cluster.meet(now, &String::from_utf8_lossy(args[2]), base, bus)?;
+    let base = port(b"base", args[3])?;
+    let bus = args.get(4).map(|word| port(b"bus", word)).transpose()?;
+    cluster.meet(now, args[2], base, bus)?;
     s.session.out.ok();
     Ok(())
 }

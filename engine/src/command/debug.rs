@@ -18,7 +18,7 @@ use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
 use crate::face::{LogLevel, Now};
 use crate::rdb::{self, Decoder, Encoder, Event, Header, Options, ValueView};
-use crate::resp::Output;
+use crate::resp::{Output, shown};
 use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
 
 /// `DEBUG subcommand [arg …]`.
@@ -48,9 +48,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"digest-value", keys) => return digest_value(s, keys),
         (b"error", [text]) => {
-            let text = String::from_utf8_lossy(text);
-            s.parts.stats.error(&text);
-            s.session.out.error(&text);
+            s.session.out.error(text);
             return Ok(());
         }
         (b"help", []) => {
@@ -83,11 +81,11 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"sleep", [seconds]) => return sleep(s, seconds),
         _ => {
-            let shown = &args[1][..args[1].len().min(128)];
-            return Err(CommandError::text(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-                String::from_utf8_lossy(shown)
-            )));
+            return Err(CommandError::showing(&[
+                b"ERR unknown subcommand or wrong number of arguments for '",
+                shown(args[1]),
+                b"'. Try DEBUG HELP.",
+            ]));
         }
     }
     s.session.out.ok();

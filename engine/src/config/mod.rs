@@ -25,8 +25,8 @@ pub use special::*;
 pub use split::{quote, split_args};
 pub use table::{Config, Directive};
 
+use crate::resp::error_text;
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 use setting::{Origin, Reason};
 use table::{
@@ -42,23 +42,40 @@ pub struct Access {
     pub loading: bool,
 }
 
-/// Why CONFIG SET failed; displayed, the text after `ERR ` (see [`ConfigError::Loading`]).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why CONFIG SET failed. Names are as the client wrote them, or as the table has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The directive cannot be set while a dataset is loaded: reply with Redis's loading error.
-    #[error("Redis is loading the dataset in memory")]
+    /// The directive cannot be set while a dataset is loaded.
     Loading,
     /// A value was refused; nothing was changed.
-    #[error("CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
     Refused {
         /// The directive.
-        name: String,
+        name: Vec<u8>,
         /// Why.
         reason: Cow<'static, str>,
     },
     /// There is no such directive.
-    #[error("Unknown option or number of arguments for CONFIG SET - '{0}'")]
-    Unknown(String),
+    Unknown(Vec<u8>),
+}
+
+impl ConfigError {
+    /// The error reply, with its code.
+    pub fn reply(&self) -> Vec<u8> {
+        match self {
+            ConfigError::Loading => b"LOADING Redis is loading the dataset in memory".to_vec(),
+            ConfigError::Refused { name, reason } => error_text(&[
+                b"ERR CONFIG SET failed (possibly related to argument '",
+                name,
+                b"') - ",
+                reason.as_bytes(),
+            ]),
+            ConfigError::Unknown(name) => error_text(&[
+                b"ERR Unknown option or number of arguments for CONFIG SET - '",
+                name,
+                b"'",
+            ]),
+        }
+    }
 }
 
 impl Directive {
@@ -192,12 +209,11 @@ fn settable(
 ) -> Result<Vec<&'static Directive>, ConfigError> {
     let mut directives: Vec<&'static Directive> = Vec::new();
     for (name, _) in pairs {
-        let lossy = || String::from_utf8_lossy(name).into_owned();
         let refused = |reason: &'static str| ConfigError::Refused {
-            name: lossy(),
+            name: name.to_vec(),
             reason: reason.into(),
         };
-        let directive = Directive::find(name).ok_or_else(|| ConfigError::Unknown(lossy()))?;
+        let directive = Directive::find(name).ok_or_else(|| ConfigError::Unknown(name.to_vec()))?;
         if directive.has(IMMUTABLE) {
             return Err(refused("can't set immutable config"));
         }

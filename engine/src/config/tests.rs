@@ -4,7 +4,7 @@ use super::file::{CommandLine, Loader, Step, lines};
 use super::rewrite::rewrite;
 use super::*;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use proptest::prelude::*;
 
 fn load(text: &str) -> Result<Config, file::FileError> {
@@ -23,7 +23,7 @@ fn show(config: &Config, name: &str) -> String {
 fn set(config: &mut Config, name: &str, value: &str) -> Result<Vec<&'static str>, String> {
     config
         .set_many(&[(name.as_bytes(), value.as_bytes())], Access::default())
-        .map_err(|e| e.to_string())
+        .map_err(|e| String::from_utf8(e.reply()).unwrap().replace("ERR ", ""))
 }
 
 #[test]
@@ -240,8 +240,8 @@ fn many_are_set_or_none() {
         config
             .set_many(&twice, Access::default())
             .unwrap_err()
-            .to_string(),
-        "CONFIG SET failed (possibly related to argument 'min-replicas-max-lag') - duplicate parameter"
+            .reply(),
+        b"ERR CONFIG SET failed (possibly related to argument 'min-replicas-max-lag') - duplicate parameter"
     );
     let pairs: [(&[u8], &[u8]); 3] = [(b"SLAVE-priority", b"7"), (b"hz", b"0"), (b"timeout", b"0")];
     assert_eq!(

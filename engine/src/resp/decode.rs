@@ -124,6 +124,21 @@ pub enum ProtocolError {
     UnbalancedQuotes,
 }
 
+impl ProtocolError {
+    /// The error reply. It may hold a byte of the request that is no text.
+    pub fn reply(self) -> Vec<u8> {
+        match self {
+            ProtocolError::ExpectedDollar(got) => [
+                &b"ERR Protocol error: expected '$', got '"[..],
+                &[got],
+                b"'",
+            ]
+            .concat(),
+            error => alloc::format!("ERR {error}").into_bytes(),
+        }
+    }
+}
+
 /// Decodes one request at the start of `buf`. `args` receives (or, after [`Decoded::Incomplete`],
 /// already holds) the arguments so far; `partial` keeps the place between calls with a longer `buf`.
 ///
