@@ -370,9 +370,7 @@ pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             ));
         }
         _ => {
-            return Err(CommandError::fixed(
-                "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
-            ));
+            return Err(CommandError::subcommand("CLIENT", args[1]));
         }
     };
     let id = integer(args[2])?;

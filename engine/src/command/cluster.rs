@@ -16,7 +16,7 @@ use super::table::Outcome;
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::{Cluster, EndpointType, NodeInfo, Refused, SLOTS, slot_of};
 use crate::face::Listener;
-use crate::resp::{Output, shown};
+use crate::resp::Output;
 use crate::value::number::parse_i64;
 
 const DISABLED: CommandError =
@@ -77,15 +77,6 @@ fn slot(word: &[u8]) -> Result<u16, CommandError> {
 /// How many keys the database holds.
 fn keys(s: &Server<'_>) -> usize {
     s.parts.store.database(0).len()
-}
-
-/// The reply to a subcommand whose words are too many.
-fn wrong_words(name: &[u8]) -> CommandError {
-    CommandError::showing(&[
-        b"ERR unknown subcommand or wrong number of arguments for '",
-        shown(name),
-        b"'. Try CLUSTER HELP.",
-    ])
 }
 
 /// `CLUSTER ADDSLOTS slot [slot …]`. <https://redis.io/commands/cluster-addslots/>
@@ -206,7 +197,7 @@ pub(super) fn meet(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let now = s.now;
     let cluster = cluster(s)?;
     if args.len() > 5 {
-        return Err(wrong_words(args[1]));
+        return Err(CommandError::subcommand("CLUSTER", args[1]));
     }
     let port = |what: &[u8], word: &[u8]| {
         parse_i64(word).ok_or_else(|| {
@@ -243,7 +234,7 @@ pub(super) fn failover(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         [_, _, word] if word.eq_ignore_ascii_case(b"force") => (true, false),
         [_, _, word] if word.eq_ignore_ascii_case(b"takeover") => (true, true),
         [_, _, _] => return Err(CommandError::SYNTAX),
-        _ => return Err(wrong_words(args[1])),
+        _ => return Err(CommandError::subcommand("CLUSTER", args[1])),
     };
     cluster.failover(now, force, takeover)?;
     s.session.out.ok();
@@ -259,7 +250,7 @@ pub(super) fn reset(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         [_, _, word] if word.eq_ignore_ascii_case(b"hard") => true,
         [_, _, word] if word.eq_ignore_ascii_case(b"soft") => false,
         [_, _, _] => return Err(CommandError::SYNTAX),
-        _ => return Err(wrong_words(args[1])),
+        _ => return Err(CommandError::subcommand("CLUSTER", args[1])),
     };
     cluster.reset(now, hard, keys)?;
     ok_when_durable(s)

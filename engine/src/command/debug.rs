@@ -18,7 +18,7 @@ use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
 use crate::face::{LogLevel, Now};
 use crate::rdb::{self, Decoder, Encoder, Event, Header, Options, ValueView};
-use crate::resp::{Output, shown};
+use crate::resp::Output;
 use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
 
 /// `DEBUG subcommand [arg …]`.
@@ -81,11 +81,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"sleep", [seconds]) => return sleep(s, seconds),
         _ => {
-            return Err(CommandError::showing(&[
-                b"ERR unknown subcommand or wrong number of arguments for '",
-                shown(args[1]),
-                b"'. Try DEBUG HELP.",
-            ]));
+            return Err(CommandError::subcommand("DEBUG", args[1]));
         }
     }
     s.session.out.ok();

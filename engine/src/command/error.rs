@@ -38,6 +38,17 @@ impl CommandError {
         CommandError(Cow::Owned(text.into()))
     }
 
+    /// The reply to a subcommand whose words are too many or make no sense; `command` in capitals.
+    pub fn subcommand(command: &str, subcommand: &[u8]) -> CommandError {
+        CommandError::showing(&[
+            b"ERR unknown subcommand or wrong number of arguments for '",
+            resp::shown(subcommand),
+            b"'. Try ",
+            command.as_bytes(),
+            b" HELP.",
+        ])
+    }
+
     /// An error that shows words of the request, as Redis shows them (see [`resp::error_text`]): these
     /// pieces, one after the other, the first with the code.
     pub fn showing(pieces: &[&[u8]]) -> CommandError {

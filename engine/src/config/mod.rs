@@ -87,6 +87,15 @@ impl Directive {
         })
     }
 
+    /// Its name or its alias, whichever `typed` is.
+    fn spelled(&self, typed: &[u8]) -> &'static str {
+        if self.alias.as_bytes().eq_ignore_ascii_case(typed) {
+            self.alias
+        } else {
+            self.name
+        }
+    }
+
     /// Whether its value is a secret, to be left out of logs and of MONITOR.
     pub fn is_sensitive(&self) -> bool {
         self.traits & SENSITIVE != 0
@@ -156,26 +165,20 @@ impl Config {
             };
             directive
                 .set(&mut wanted, &words, Origin::Replace)
-                .map_err(|reason| {
-                    // By the name that was used, in its own spelling.
-                    let alias = directive.alias.as_bytes().eq_ignore_ascii_case(typed);
-                    let name = if alias {
-                        directive.alias
-                    } else {
-                        directive.name
-                    };
-                    ConfigError::Refused {
-                        name: name.into(),
-                        reason,
-                    }
+                .map_err(|reason| ConfigError::Refused {
+                    name: directive.spelled(typed).into(),
+                    reason,
                 })?;
         }
         wanted.clamp();
-        let changed = directives
-            .iter()
-            .filter(|d| d.has(VOLATILE) || d.value(self) != d.value(&wanted))
-            .map(|d| d.name)
-            .collect();
+        let mut changed: Vec<&'static str> = Vec::new();
+        for directive in directives {
+            let differs =
+                directive.has(VOLATILE) || directive.value(self) != directive.value(&wanted);
+            if differs && !changed.contains(&directive.name) {
+                changed.push(directive.name);
+            }
+        }
         *self = wanted;
         Ok(changed)
     }
@@ -223,7 +226,10 @@ fn settable(
         if directive.has(DENY_LOADING) && access.loading {
             return Err(ConfigError::Loading);
         }
-        if directives.iter().any(|d| core::ptr::eq(*d, directive)) {
+        // A name and its alias are two directives in this, as in Redis; the later decides.
+        let spelled = directive.spelled(name);
+        let same = |(d, (n, _)): (&&'static Directive, &(&[u8], &[u8]))| d.spelled(n) == spelled;
+        if directives.iter().zip(pairs).any(same) {
             return Err(refused("duplicate parameter"));
         }
         directives.push(directive);

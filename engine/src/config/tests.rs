@@ -232,17 +232,23 @@ fn many_are_set_or_none() {
     let pairs: [(&[u8], &[u8]); 2] = [(b"timeout", b"5"), (b"hz", b"x")];
     assert!(config.set_many(&pairs, Access::default()).is_err());
     assert_eq!(config, Config::default());
-    let twice: [(&[u8], &[u8]); 2] = [
-        (b"min-slaves-max-lag", b"5"),
-        (b"min-replicas-max-lag", b"5"),
-    ];
+    let twice: [(&[u8], &[u8]); 2] = [(b"min-slaves-max-lag", b"5"), (b"MIN-slaves-max-lag", b"5")];
     assert_eq!(
         config
             .set_many(&twice, Access::default())
             .unwrap_err()
             .reply(),
-        b"ERR CONFIG SET failed (possibly related to argument 'min-replicas-max-lag') - duplicate parameter"
+        b"ERR CONFIG SET failed (possibly related to argument 'MIN-slaves-max-lag') - duplicate parameter"
     );
+    let both: [(&[u8], &[u8]); 2] = [
+        (b"min-slaves-max-lag", b"5"),
+        (b"min-replicas-max-lag", b"6"),
+    ];
+    assert_eq!(
+        config.set_many(&both, Access::default()),
+        Ok(Vec::from(["min-replicas-max-lag"]))
+    );
+    assert_eq!(config.min_replicas_max_lag, 6);
     let pairs: [(&[u8], &[u8]); 3] = [(b"SLAVE-priority", b"7"), (b"hz", b"0"), (b"timeout", b"0")];
     assert_eq!(
         config.set_many(&pairs, Access::default()),
