@@ -208,8 +208,8 @@ impl<'a> Turn<'a> {
             }
             What::Inline { line } => match split_words(&bytes[..line]) {
                 // An empty line is how a replica that loads says that it lives.
-                Ok(words) if words.is_empty() => parts.replication.keepalive(now, source.conn),
-                Ok(words) => {
+                Some(words) if words.is_empty() => parts.replication.keepalive(now, source.conn),
+                Some(words) => {
                     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
                     let command = parts.index.find(words[0]);
                     let request = Request {
@@ -220,7 +220,7 @@ impl<'a> Turn<'a> {
                     };
                     execute::process(parts, &mut session, now, request);
                 }
-                Err(error) => fail(parts, &mut session, error),
+                None => fail(parts, &mut session, ProtocolError::UnbalancedQuotes),
             },
             What::Broken(error) => fail(parts, &mut session, error),
         }

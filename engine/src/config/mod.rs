@@ -9,23 +9,20 @@
 mod checks;
 mod choices;
 pub mod file;
-mod glob;
 pub mod rewrite;
 mod setting;
 mod special;
-mod split;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use choices::*;
-pub use glob::glob_match;
 pub use setting::parse_memory;
 pub use special::*;
-pub use split::{quote, split_args};
 pub use table::{Config, Directive};
 
 use crate::resp::error_text;
+use crate::value::glob::glob_match;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use setting::{Origin, Reason};
@@ -140,7 +137,7 @@ impl Config {
                     let name = name.as_bytes();
                     let fresh = !name.is_empty()
                         && !found.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-                    if fresh && glob::glob_match(pattern, name, true) {
+                    if fresh && glob_match(pattern, name, true) {
                         found.push((name.to_vec(), directive.value(self)));
                     }
                 }

@@ -503,19 +503,4 @@ proptest! {
     fn no_value_makes_config_set_panic((name, _) in assignment(), value: Vec<u8>) {
         let _ = Config::default().set_many(&[(name.as_bytes(), &value)], Access { protected: true, loading: false });
     }
-
-    #[test]
-    fn matching_agrees_with_a_simple_model(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
-        fn model(p: &[u8], t: &[u8]) -> bool {
-            match (p, t) {
-                ([], []) => true,
-                ([b'*', rest @ ..], _) => model(rest, t) || !t.is_empty() && model(p, &t[1..]),
-                ([b'?', p @ ..], [_, t @ ..]) => model(p, t),
-                ([a, p @ ..], [b, t @ ..]) => a == b && model(p, t),
-                _ => false,
-            }
-        }
-        let (p, t) = (pattern.as_bytes(), text.as_bytes());
-        prop_assert_eq!(glob::glob_match(p, t, false), model(p, t));
-    }
 }

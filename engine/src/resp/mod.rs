@@ -3,7 +3,9 @@
 mod decode;
 mod error;
 mod output;
+mod words;
 
-pub use decode::{Arg, Decoded, INLINE_MAX, Limits, Partial, ProtocolError, decode, split_words};
+pub use decode::{Arg, Decoded, INLINE_MAX, Limits, Partial, ProtocolError, decode};
 pub use error::{c_string, error_text, shown};
 pub use output::Output;
+pub use words::{quote, split_words};
