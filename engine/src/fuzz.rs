@@ -35,7 +35,7 @@ pub fn resp(data: &[u8]) {
 #[derive(Debug, PartialEq)]
 enum Request {
     Command(Vec<Vec<u8>>),
-    Inline(Result<Vec<Vec<u8>>, resp::ProtocolError>),
+    Inline(Option<Vec<Vec<u8>>>),
     Broken(resp::ProtocolError),
 }
 

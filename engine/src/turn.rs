@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::client::{Blocked, Session, alert, limits};
+use crate::command::context::Parts;
 use crate::command::execute::{self, Request};
 use crate::command::table::Command;
 use crate::engine::Engine;
 use crate::face::{ConnId, Now};
-use crate::resp::{Arg, Decoded, Limits, Partial, decode, split_words};
+use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
 
 /// Requests decoded ahead: enough to hide the waiting, few enough to keep all lines in the cache.
 const BATCH: usize = 32;
@@ -66,7 +67,7 @@ enum What {
     Inline {
         line: usize,
     },
-    Broken(crate::resp::ProtocolError),
+    Broken(ProtocolError),
 }
 
 /// A turn under way. Dropping it keeps what was not carried out for later.
@@ -207,8 +208,8 @@ impl<'a> Turn<'a> {
             }
             What::Inline { line } => match split_words(&bytes[..line]) {
                 // An empty line is how a replica that loads says that it lives.
-                Ok(words) if words.is_empty() => parts.replication.keepalive(now, source.conn),
-                Ok(words) => {
+                Some(words) if words.is_empty() => parts.replication.keepalive(now, source.conn),
+                Some(words) => {
                     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
                     let command = parts.index.find(words[0]);
                     let request = Request {
@@ -219,9 +220,9 @@ impl<'a> Turn<'a> {
                     };
                     execute::process(parts, &mut session, now, request);
                 }
-                Err(error) => fail(&mut session, error),
+                None => fail(parts, &mut session, ProtocolError::UnbalancedQuotes),
             },
-            What::Broken(error) => fail(&mut session, error),
+            What::Broken(error) => fail(parts, &mut session, error),
         }
         // A request that waits for the end of a pause is kept.
         if session.blocked.as_deref() != Some(&Blocked::Paused) {
@@ -400,8 +401,10 @@ impl Source {
 }
 
 /// A request that cannot be understood: an error, and the end of the connection.
-fn fail(session: &mut Session, error: crate::resp::ProtocolError) {
-    session.out.error(&alloc::format!("ERR {error}"));
+fn fail(parts: &mut Parts, session: &mut Session, error: ProtocolError) {
+    let reply = error.reply();
+    parts.stats.error(&reply);
+    session.out.error(&reply);
     session.set(alert::CLOSING, true);
 }
 

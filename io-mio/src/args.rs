@@ -169,7 +169,9 @@ fn step(base: &Path, part: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.starts_with('.') == part.starts_with('.'))
-        .filter(|name| reprise_engine::config::glob_match(part.as_bytes(), name.as_bytes(), false))
+        .filter(|name| {
+            reprise_engine::value::glob::glob_match(part.as_bytes(), name.as_bytes(), false)
+        })
         .collect();
     names.sort();
     names.into_iter().map(|name| base.join(name)).collect()

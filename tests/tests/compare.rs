@@ -4,7 +4,7 @@ use reprise_tests::compare::{compare, launch, table};
 use reprise_tests::{Value, oracle, proxy, subject};
 
 /// Enough for every command some hundred times, in some seconds.
-const COMMANDS: u64 = 12_000;
+const COMMANDS: u64 = 20_000;
 
 #[test]
 fn the_server_answers_as_redis_does() {

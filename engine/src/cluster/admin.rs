@@ -6,6 +6,7 @@
 use super::bus::{Body, Kind};
 use super::node::{Flags, NodeId, NodeKey};
 use super::{Cluster, Decision};
+use crate::resp::error_text;
 use crate::value::slot::SLOTS;
 use crate::{LogLevel, Now};
 use alloc::collections::BTreeSet;
@@ -17,17 +18,22 @@ use core::net::IpAddr;
 
 /// An order was refused: the error reply, without the leading minus.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub struct Refused(pub Vec<u8>);
 
 impl Refused {
     pub(super) fn new(text: &str) -> Refused {
         Refused(text.into())
     }
+
+    /// With words of the order.
+    pub(super) fn showing(pieces: &[&[u8]]) -> Refused {
+        Refused(error_text(pieces))
+    }
 }
 
 impl From<String> for Refused {
     fn from(text: String) -> Refused {
-        Refused(text)
+        Refused(text.into_bytes())
     }
 }
 
@@ -35,13 +41,19 @@ type Order = Result<(), Refused>;
 
 impl Cluster {
     /// CLUSTER MEET. `address` is the ip as the client wrote it, ports are as parsed.
-    pub fn meet(&mut self, now: Now, address: &str, port: i64, bus_port: Option<i64>) -> Order {
+    pub fn meet(&mut self, now: Now, address: &[u8], port: i64, bus_port: Option<i64>) -> Order {
         let bus = bus_port.unwrap_or(port.saturating_add(10_000));
         let valid = |port: i64| u16::try_from(port).ok().filter(|port| *port != 0);
-        let (Ok(ip), Some(port_number), Some(bus)) =
-            (address.parse::<IpAddr>(), valid(port), valid(bus))
-        else {
-            return Err(format!("ERR Invalid node address specified: {address}:{port}").into());
+        let ip = core::str::from_utf8(address).ok();
+        let ip = ip.and_then(|ip| ip.parse::<IpAddr>().ok());
+        let (Some(ip), Some(port_number), Some(bus)) = (ip, valid(port), valid(bus)) else {
+            let port = port.to_string();
+            return Err(Refused::showing(&[
+                b"ERR Invalid node address specified: ",
+                address,
+                b":",
+                port.as_bytes(),
+            ]));
         };
         self.handshake(now, &ip.to_string(), (port_number, 0, bus), true);
         self.settle(now);
@@ -429,11 +441,7 @@ impl Cluster {
     /// The other side of a slot's migration.
     fn partner(&self, id: &[u8]) -> Result<NodeKey, Refused> {
         let Some(key) = self.nodes.find_text(id) else {
-            return Err(format!(
-                "ERR I don't know about node {}",
-                String::from_utf8_lossy(id)
-            )
-            .into());
+            return Err(Refused::showing(&[b"ERR I don't know about node ", id]));
         };
         if self.nodes.node(key).is_replica() {
             return Err(Refused::new("ERR Target node is not a master"));

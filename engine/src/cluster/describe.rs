@@ -8,7 +8,6 @@ use super::state::State;
 use super::{Cluster, Refused};
 use crate::value::slot::SLOTS;
 use crate::{ConnId, Now};
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write as _;
@@ -271,9 +270,9 @@ impl Cluster {
 
     /// The node of a name that a client gave.
     pub(super) fn known(&self, id: &[u8]) -> Result<NodeKey, Refused> {
-        self.nodes.find_text(id).ok_or_else(|| {
-            Refused::from(format!("ERR Unknown node {}", String::from_utf8_lossy(id)))
-        })
+        self.nodes
+            .find_text(id)
+            .ok_or_else(|| Refused::showing(&[b"ERR Unknown node ", id]))
     }
 
     fn describe(&self, key: NodeKey, plain_client: bool) -> NodeInfo {

@@ -203,7 +203,8 @@ pub(super) fn give_up(parts: &mut Parts, conn: ConnId) {
 }
 
 /// Ends a session's waiting with an error.
-pub(super) fn refuse(parts: &mut Parts, conn: ConnId, error: &str) {
+pub(super) fn refuse(parts: &mut Parts, conn: ConnId, error: impl AsRef<[u8]>) {
+    let error = error.as_ref();
     parts.stats.error(error);
     answer(parts, conn, |session, _| session.out.error(error));
 }

@@ -32,10 +32,11 @@ impl Class {
             b"slave" | b"replica" => Ok(Class::Replica),
             b"pubsub" => Ok(Class::PubSub),
             b"master" => Ok(Class::Primary),
-            _ => Err(CommandError::text(format!(
-                "ERR Unknown client type '{}'",
-                String::from_utf8_lossy(word)
-            ))),
+            _ => Err(CommandError::showing(&[
+                b"ERR Unknown client type '",
+                word,
+                b"'",
+            ])),
         }
     }
 
@@ -202,17 +203,19 @@ pub(super) fn setinfo(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         b"lib-name" => &mut s.session.lib_name,
         b"lib-ver" => &mut s.session.lib_ver,
         _ => {
-            return Err(CommandError::text(format!(
-                "ERR Unrecognized option '{}'",
-                String::from_utf8_lossy(args[2])
-            )));
+            return Err(CommandError::showing(&[
+                b"ERR Unrecognized option '",
+                args[2],
+                b"'",
+            ]));
         }
     };
     if !args[3].iter().all(u8::is_ascii_graphic) {
-        return Err(CommandError::text(format!(
-            "ERR {} cannot contain spaces, newlines or special characters.",
-            String::from_utf8_lossy(&option)
-        )));
+        return Err(CommandError::showing(&[
+            b"ERR ",
+            &option,
+            b" cannot contain spaces, newlines or special characters.",
+        ]));
     }
     *field = args[3].into();
     s.session.out.ok();
@@ -262,10 +265,7 @@ impl<'a> Filter<'a> {
                 b"laddr" => filter.laddr = Some(value),
                 b"user" if value == b"default" => {}
                 b"user" => {
-                    return Err(CommandError::text(format!(
-                        "ERR No such user '{}'",
-                        String::from_utf8_lossy(value)
-                    )));
+                    return Err(CommandError::showing(&[b"ERR No such user '", value, b"'"]));
                 }
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.spare_self = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.spare_self = false,
@@ -380,9 +380,7 @@ pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             ));
         }
         _ => {
-            return Err(CommandError::fixed(
-                "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
-            ));
+            return Err(CommandError::subcommand("CLIENT", args[1]));
         }
     };
     let id = integer(args[2])?;
@@ -407,14 +405,12 @@ pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         && let Some(&Blocked::Wait { offset, .. }) = session.blocked.as_deref()
     {
         if with_error {
-            let error = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
-            session.out.error(error);
-            parts.stats.error(error);
+            parts.fail(conn, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
             let acked = parts.replication.acked_replicas(offset);
             session.out.int(acked as i64);
+            parts.unblock(conn);
         }
-        parts.unblock(conn);
         done = true;
     }
     s.session.out.int(i64::from(done));

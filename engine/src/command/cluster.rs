@@ -4,7 +4,7 @@
 //! An order that changes what nodes.conf holds is answered once a crash cannot undo it.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::client::block;
@@ -77,14 +77,6 @@ fn slot(word: &[u8]) -> Result<u16, CommandError> {
 /// How many keys the database holds.
 fn keys(s: &Server<'_>) -> usize {
     s.parts.store.database(0).len()
-}
-
-/// The reply to a subcommand whose words are too many.
-fn wrong_words(name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    CommandError::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLUSTER HELP."
-    ))
 }
 
 /// `CLUSTER ADDSLOTS slot [slot …]`. <https://redis.io/commands/cluster-addslots/>
@@ -205,19 +197,16 @@ pub(super) fn meet(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let now = s.now;
     let cluster = cluster(s)?;
     if args.len() > 5 {
-        return Err(wrong_words(args[1]));
+        return Err(CommandError::subcommand("CLUSTER", args[1]));
     }
-    let port = |what: &str, word: &[u8]| {
+    let port = |what: &[u8], word: &[u8]| {
         parse_i64(word).ok_or_else(|| {
-            CommandError::text(format!(
-                "ERR Invalid TCP {what} port specified: {}",
-                String::from_utf8_lossy(word)
-            ))
+            CommandError::showing(&[b"ERR Invalid TCP ", what, b" port specified: ", word])
         })
     };
-    let base = port("base", args[3])?;
-    let bus = args.get(4).map(|word| port("bus", word)).transpose()?;
-    cluster.meet(now, &String::from_utf8_lossy(args[2]), base, bus)?;
+    let base = port(b"base", args[3])?;
+    let bus = args.get(4).map(|word| port(b"bus", word)).transpose()?;
+    cluster.meet(now, args[2], base, bus)?;
     s.session.out.ok();
     Ok(())
 }
@@ -245,7 +234,7 @@ pub(super) fn failover(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         [_, _, word] if word.eq_ignore_ascii_case(b"force") => (true, false),
         [_, _, word] if word.eq_ignore_ascii_case(b"takeover") => (true, true),
         [_, _, _] => return Err(CommandError::SYNTAX),
-        _ => return Err(wrong_words(args[1])),
+        _ => return Err(CommandError::subcommand("CLUSTER", args[1])),
     };
     cluster.failover(now, force, takeover)?;
     s.session.out.ok();
@@ -261,7 +250,7 @@ pub(super) fn reset(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         [_, _, word] if word.eq_ignore_ascii_case(b"hard") => true,
         [_, _, word] if word.eq_ignore_ascii_case(b"soft") => false,
         [_, _, _] => return Err(CommandError::SYNTAX),
-        _ => return Err(wrong_words(args[1])),
+        _ => return Err(CommandError::subcommand("CLUSTER", args[1])),
     };
     cluster.reset(now, hard, keys)?;
     ok_when_durable(s)

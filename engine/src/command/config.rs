@@ -9,7 +9,7 @@ use super::table::Outcome;
 use super::{client, evict, help};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
-use crate::config::{Access, ConfigError, ReplicaOf};
+use crate::config::{Access, ReplicaOf};
 use crate::face::{Effect, LogLevel};
 
 /// `CONFIG GET pattern [pattern …]`. <https://redis.io/commands/config-get/>
@@ -47,10 +47,7 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let changed = parts
         .config
         .set_many(&pairs, access)
-        .map_err(|error| match error {
-            ConfigError::Loading => CommandError::text(format!("LOADING {error}")),
-            _ => CommandError::text(format!("ERR {error}")),
-        })?;
+        .map_err(|error| CommandError::text(error.reply()))?;
     for &name in &changed {
         parts.outbox.push_back(Effect::Reconfigured { name });
     }

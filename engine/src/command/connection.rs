@@ -1,7 +1,5 @@
 //! Commands on the connection itself: who speaks, in which protocol, to which database.
 
-use alloc::format;
-
 use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::execute;
@@ -71,10 +69,11 @@ pub(super) fn hello(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
                 more
             }
             [word, ..] => {
-                return Err(CommandError::text(format!(
-                    "ERR Syntax error in HELLO option '{}'",
-                    alloc::string::String::from_utf8_lossy(word)
-                )));
+                return Err(CommandError::showing(&[
+                    b"ERR Syntax error in HELLO option '",
+                    word,
+                    b"'",
+                ]));
             }
         }
     }

@@ -473,6 +473,15 @@ impl Parts {
         }
     }
 
+    /// What a session waits for has failed: it is told so, and goes on.
+    pub fn fail(&mut self, conn: ConnId, error: impl AsRef<[u8]>) {
+        self.stats.error(&error);
+        if let Some(session) = self.clients.get_mut(conn) {
+            session.out.error(&error);
+        }
+        self.unblock(conn);
+    }
+
     /// A client leaves too much unread: it is closed.
     #[cold]
     pub fn close_for_output(&mut self, conn: ConnId, now: Now) {

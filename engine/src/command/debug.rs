@@ -48,9 +48,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"digest-value", keys) => return digest_value(s, keys),
         (b"error", [text]) => {
-            let text = String::from_utf8_lossy(text);
-            s.parts.stats.error(&text);
-            s.session.out.error(&text);
+            s.session.out.error(text);
             return Ok(());
         }
         (b"help", []) => {
@@ -83,11 +81,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"sleep", [seconds]) => return sleep(s, seconds),
         _ => {
-            let shown = &args[1][..args[1].len().min(128)];
-            return Err(CommandError::text(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-                String::from_utf8_lossy(shown)
-            )));
+            return Err(CommandError::subcommand("DEBUG", args[1]));
         }
     }
     s.session.out.ok();

@@ -1,11 +1,13 @@
 //! Errors that commands reply, in Redis's words.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::vec::Vec;
 
-/// Why a command failed. Its `Display` form is the reply, code first.
+use crate::resp;
+
+/// Why a command failed: the reply, code first. Bytes, since it may show words of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(pub Cow<'static, str>);
+pub struct CommandError(pub Cow<'static, [u8]>);
 
 impl CommandError {
     /// The key holds another type of value.
@@ -28,11 +30,28 @@ impl CommandError {
 
     /// An error with a text that never changes; it begins with its code.
     pub const fn fixed(text: &'static str) -> CommandError {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with a text made for the occasion; it begins with its code.
-    pub fn text(text: String) -> CommandError {
-        CommandError(Cow::Owned(text))
+    pub fn text(text: impl Into<Vec<u8>>) -> CommandError {
+        CommandError(Cow::Owned(text.into()))
+    }
+
+    /// The reply to a subcommand whose words are too many or make no sense; `command` in capitals.
+    pub fn subcommand(command: &str, subcommand: &[u8]) -> CommandError {
+        CommandError::showing(&[
+            b"ERR unknown subcommand or wrong number of arguments for '",
+            resp::shown(subcommand),
+            b"'. Try ",
+            command.as_bytes(),
+            b" HELP.",
+        ])
+    }
+
+    /// An error that shows words of the request, as Redis shows them (see [`resp::error_text`]): these
+    /// pieces, one after the other, the first with the code.
+    pub fn showing(pieces: &[&[u8]]) -> CommandError {
+        CommandError::text(resp::error_text(pieces))
     }
 }

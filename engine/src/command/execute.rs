@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::blocking;
@@ -14,7 +13,7 @@ use super::table::{Command, Handler, flag};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::Now;
 use crate::planted::{self, Bug};
-use crate::resp::Arg;
+use crate::resp::{Arg, shown};
 
 /// A request, decoded.
 #[derive(Clone, Copy)]
@@ -52,11 +51,13 @@ pub fn resolve(
                 command = sub;
             }
             None => {
-                let name = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
-                return Err(CommandError::text(format!(
-                    "ERR unknown subcommand '{name}'. Try {} HELP.",
-                    command.name.to_uppercase()
-                )));
+                return Err(CommandError::showing(&[
+                    b"ERR unknown subcommand '",
+                    shown(args[1]),
+                    b"'. Try ",
+                    &command.name.to_ascii_uppercase().into_bytes(),
+                    b" HELP.",
+                ]));
             }
         }
     }
@@ -214,10 +215,10 @@ pub fn reject(
         parts.stats.commands[number].rejected += 1;
         // EXEC that is refused ends its transaction.
         if command.name == "exec" {
-            let error = CommandError::text(format!(
-                "EXECABORT Transaction discarded because of: {}",
-                error.0.strip_prefix("ERR ").unwrap_or(&error.0)
-            ));
+            let error = CommandError::showing(&[
+                b"EXECABORT Transaction discarded because of: ",
+                error.0.strip_prefix(b"ERR ").unwrap_or(&error.0),
+            ]);
             discard(parts, session);
             parts.stats.error(&error.0);
             session.out.error(&error.0);

@@ -1,7 +1,6 @@
 //! Commands on the time that keys have to live.
 
 use alloc::format;
-use alloc::string::String;
 use smallvec::SmallVec;
 
 use super::context::{Data, Overdue};
@@ -33,14 +32,7 @@ impl Conditions {
                 b"xx" => &mut c.present,
                 b"gt" => &mut c.later,
                 b"lt" => &mut c.earlier,
-                _ => {
-                    // Redis's formatter ends at a NUL byte.
-                    let shown = arg.split(|&b| b == 0).next().unwrap_or(arg);
-                    let shown = String::from_utf8_lossy(shown);
-                    return Err(CommandError::text(format!(
-                        "ERR Unsupported option {shown}"
-                    )));
-                }
+                _ => return Err(CommandError::showing(&[b"ERR Unsupported option ", arg])),
             };
             *flag = true;
         }

@@ -2,8 +2,7 @@
 //!
 //! The common case has no condition set in session or server, and costs one test.
 
-use alloc::format;
-use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::context::{Parts, condition};
 use super::error::CommandError;
@@ -13,6 +12,7 @@ use super::redirect::redirect;
 use super::table::{Command, flag};
 use crate::client::{Session, alert};
 use crate::face::Now;
+use crate::resp::shown;
 
 /// What a gate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,21 +145,21 @@ fn queued(session: &Session) -> u32 {
 
 /// The reply to a command that is in no table.
 pub fn unknown_command(args: &[&[u8]]) -> CommandError {
-    let mut shown = String::new();
+    const MOST: usize = 128;
+    let mut rest = Vec::new();
     for arg in &args[1..] {
-        if shown.len() >= 128 {
+        let Some(room) = MOST.checked_sub(rest.len()).filter(|&room| room > 0) else {
             break;
-        }
-        let room = 128 - shown.len();
-        // As C prints strings: a NUL byte ends one.
-        let arg = arg.split(|&b| b == 0).next().unwrap_or_default();
-        shown += &format!(
-            "'{}' ",
-            String::from_utf8_lossy(&arg[..arg.len().min(room)])
-        );
+        };
+        let arg = &shown(arg)[..];
+        rest.push(b'\'');
+        rest.extend_from_slice(&arg[..arg.len().min(room)]);
+        rest.extend_from_slice(b"' ");
     }
-    let name = String::from_utf8_lossy(&args[0][..args[0].len().min(128)]);
-    CommandError::text(format!(
-        "ERR unknown command '{name}', with args beginning with: {shown}"
-    ))
+    CommandError::showing(&[
+        b"ERR unknown command '",
+        shown(args[0]),
+        b"', with args beginning with: ",
+        &rest,
+    ])
 }

@@ -530,6 +530,7 @@ fn commandstats(s: &Server<'_>, out: &mut String) -> Result {
 
 fn errorstats(s: &Server<'_>, out: &mut String) -> Result {
     for (code, count) in &s.parts.stats.errors {
+        let code = String::from_utf8_lossy(code);
         write!(out, "errorstat_{code}:count={count}\r\n")?;
     }
     Ok(())

@@ -8,8 +8,8 @@ use super::error::CommandError;
 use super::help;
 use super::rows::GROUPS;
 use super::table::{Begin, Command, Find, KeySpec, Outcome, category, flag, key};
-use crate::config::glob_match;
 use crate::resp::Output;
+use crate::value::glob::glob_match;
 
 fn top_level() -> impl Iterator<Item = &'static Command> {
     GROUPS.iter().copied().flatten()

@@ -1,12 +1,14 @@
 //! Counters for INFO.
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// Error codes that are counted apart; a script could make up any number of them.
 const MOST_ERROR_CODES: usize = 128;
+
+/// An error whose first word is longer has no code, and counts as `ERR`.
+const LONGEST_CODE: usize = 30;
 
 /// The counters of one command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Stats {
     /// By number of the command in the table's index.
     pub commands: Vec<CommandStats>,
     /// Error replies by their code.
-    pub errors: BTreeMap<String, u64>,
+    pub errors: BTreeMap<Vec<u8>, u64>,
     /// All error replies.
     pub error_replies: u64,
     /// Commands carried out.
@@ -103,13 +105,15 @@ impl Stats {
     }
 
     /// Counts an error reply by its code, the first word.
-    pub fn error(&mut self, text: &str) {
+    pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.error_replies += 1;
-        let code = text.split_once(' ').map_or("ERR", |(code, _)| code);
+        let text = text.as_ref();
+        let end = text.iter().take(LONGEST_CODE + 1).position(|&b| b == b' ');
+        let code = end.map_or(&b"ERR"[..], |end| &text[..end]);
         if let Some(n) = self.errors.get_mut(code) {
             *n += 1;
         } else if self.errors.len() < MOST_ERROR_CODES {
-            self.errors.insert(code.to_string(), 1);
+            self.errors.insert(code.to_vec(), 1);
         }
     }
 

@@ -11,9 +11,9 @@
 //! [`Loader`], and reading goes on with the next line.
 
 use super::setting::{Origin, Reason};
-use super::split::{quote, split_args};
 use super::table::MULTI;
 use super::{Config, Directive};
+use crate::resp::{quote, split_words};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -100,7 +100,7 @@ impl Loader {
         if line.first().is_none_or(|&b| b == b'#') {
             return Ok(Step::Next);
         }
-        let words = split_args(line).ok_or("Unbalanced quotes in configuration line")?;
+        let words = split_words(line).ok_or("Unbalanced quotes in configuration line")?;
         let Some((name, values)) = words.split_first() else {
             return Ok(Step::Next);
         };
@@ -117,7 +117,7 @@ impl Loader {
             if let [one] = words[..]
                 && !one.is_empty()
             {
-                resplit = split_args(one).ok_or("Unbalanced quotes in configuration line")?;
+                resplit = split_words(one).ok_or("Unbalanced quotes in configuration line")?;
                 words = resplit.iter().map(Vec::as_slice).collect();
             }
         } else if words.len() != 1 {
@@ -209,7 +209,7 @@ impl CommandLine {
                 }
                 options.extend(name);
                 options.push(b' ');
-                complete = split_args(arg).is_none_or(|words| words.len() != 1);
+                complete = split_words(arg).is_none_or(|words| words.len() != 1);
                 let option_follows = rest.get(i + 1).is_some_and(|next| next.starts_with(b"--"));
                 if !complete && name.eq_ignore_ascii_case(b"save") && (last || option_follows) {
                     // An empty list of save points, as scripts give it that build the command line.

@@ -9,24 +9,21 @@
 mod checks;
 mod choices;
 pub mod file;
-mod glob;
 pub mod rewrite;
 mod setting;
 mod special;
-mod split;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use choices::*;
-pub use glob::glob_match;
 pub use setting::parse_memory;
 pub use special::*;
-pub use split::{quote, split_args};
 pub use table::{Config, Directive};
 
+use crate::resp::error_text;
+use crate::value::glob::glob_match;
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 use setting::{Origin, Reason};
 use table::{
@@ -42,23 +39,40 @@ pub struct Access {
     pub loading: bool,
 }
 
-/// Why CONFIG SET failed; displayed, the text after `ERR ` (see [`ConfigError::Loading`]).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why CONFIG SET failed. Names are as the client wrote them, or as the table has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The directive cannot be set while a dataset is loaded: reply with Redis's loading error.
-    #[error("Redis is loading the dataset in memory")]
+    /// The directive cannot be set while a dataset is loaded.
     Loading,
     /// A value was refused; nothing was changed.
-    #[error("CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
     Refused {
         /// The directive.
-        name: String,
+        name: Vec<u8>,
         /// Why.
         reason: Cow<'static, str>,
     },
     /// There is no such directive.
-    #[error("Unknown option or number of arguments for CONFIG SET - '{0}'")]
-    Unknown(String),
+    Unknown(Vec<u8>),
+}
+
+impl ConfigError {
+    /// The error reply, with its code.
+    pub fn reply(&self) -> Vec<u8> {
+        match self {
+            ConfigError::Loading => b"LOADING Redis is loading the dataset in memory".to_vec(),
+            ConfigError::Refused { name, reason } => error_text(&[
+                b"ERR CONFIG SET failed (possibly related to argument '",
+                name,
+                b"') - ",
+                reason.as_bytes(),
+            ]),
+            ConfigError::Unknown(name) => error_text(&[
+                b"ERR Unknown option or number of arguments for CONFIG SET - '",
+                name,
+                b"'",
+            ]),
+        }
+    }
 }
 
 impl Directive {
@@ -68,6 +82,15 @@ impl Directive {
             d.name.as_bytes().eq_ignore_ascii_case(name)
                 || (!d.alias.is_empty() && d.alias.as_bytes().eq_ignore_ascii_case(name))
         })
+    }
+
+    /// Its name or its alias, whichever `typed` is.
+    fn spelled(&self, typed: &[u8]) -> &'static str {
+        if self.alias.as_bytes().eq_ignore_ascii_case(typed) {
+            self.alias
+        } else {
+            self.name
+        }
     }
 
     /// Whether its value is a secret, to be left out of logs and of MONITOR.
@@ -114,7 +137,7 @@ impl Config {
                     let name = name.as_bytes();
                     let fresh = !name.is_empty()
                         && !found.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-                    if fresh && glob::glob_match(pattern, name, true) {
+                    if fresh && glob_match(pattern, name, true) {
                         found.push((name.to_vec(), directive.value(self)));
                     }
                 }
@@ -139,26 +162,20 @@ impl Config {
             };
             directive
                 .set(&mut wanted, &words, Origin::Replace)
-                .map_err(|reason| {
-                    // By the name that was used, in its own spelling.
-                    let alias = directive.alias.as_bytes().eq_ignore_ascii_case(typed);
-                    let name = if alias {
-                        directive.alias
-                    } else {
-                        directive.name
-                    };
-                    ConfigError::Refused {
-                        name: name.into(),
-                        reason,
-                    }
+                .map_err(|reason| ConfigError::Refused {
+                    name: directive.spelled(typed).into(),
+                    reason,
                 })?;
         }
         wanted.clamp();
-        let changed = directives
-            .iter()
-            .filter(|d| d.has(VOLATILE) || d.value(self) != d.value(&wanted))
-            .map(|d| d.name)
-            .collect();
+        let mut changed: Vec<&'static str> = Vec::new();
+        for directive in directives {
+            let differs =
+                directive.has(VOLATILE) || directive.value(self) != directive.value(&wanted);
+            if differs && !changed.contains(&directive.name) {
+                changed.push(directive.name);
+            }
+        }
         *self = wanted;
         Ok(changed)
     }
@@ -192,12 +209,11 @@ fn settable(
 ) -> Result<Vec<&'static Directive>, ConfigError> {
     let mut directives: Vec<&'static Directive> = Vec::new();
     for (name, _) in pairs {
-        let lossy = || String::from_utf8_lossy(name).into_owned();
         let refused = |reason: &'static str| ConfigError::Refused {
-            name: lossy(),
+            name: name.to_vec(),
             reason: reason.into(),
         };
-        let directive = Directive::find(name).ok_or_else(|| ConfigError::Unknown(lossy()))?;
+        let directive = Directive::find(name).ok_or_else(|| ConfigError::Unknown(name.to_vec()))?;
         if directive.has(IMMUTABLE) {
             return Err(refused("can't set immutable config"));
         }
@@ -207,7 +223,10 @@ fn settable(
         if directive.has(DENY_LOADING) && access.loading {
             return Err(ConfigError::Loading);
         }
-        if directives.iter().any(|d| core::ptr::eq(*d, directive)) {
+        // A name and its alias are two directives in this, as in Redis; the later decides.
+        let spelled = directive.spelled(name);
+        let same = |(d, (n, _)): (&&'static Directive, &(&[u8], &[u8]))| d.spelled(n) == spelled;
+        if directives.iter().zip(pairs).any(same) {
             return Err(refused("duplicate parameter"));
         }
         directives.push(directive);

@@ -5,9 +5,9 @@
 //! Lines that mean nothing today become comments that start with `# ???`.
 
 use super::setting::Rewritten;
-use super::split::split_args;
 use super::table::DIRECTIVES;
 use super::{Config, Directive};
+use crate::resp::split_words;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
@@ -123,7 +123,7 @@ impl Rewriter {
 
 /// The directive that a line sets, by its proper name.
 fn option_of(line: &[u8]) -> Option<Vec<u8>> {
-    let name = split_args(line)?.into_iter().next()?.to_ascii_lowercase();
+    let name = split_words(line)?.into_iter().next()?.to_ascii_lowercase();
     if let Some(directive) = Directive::find(&name) {
         return Some(directive.name.as_bytes().to_vec());
     }

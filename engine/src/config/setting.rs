@@ -3,7 +3,7 @@
 //! Every type of value implements [`Setting`]; what differs between directives of one type (bounds,
 //! unit, extra checks) is a [`Rule`]. Error texts are Redis's.
 
-use super::split::quote;
+use crate::resp::quote;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};

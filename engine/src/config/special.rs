@@ -5,7 +5,7 @@ use super::setting::{
     Origin, Reason, Rewritten, RewrittenLine, Rule, Setting, format_memory, lenient_integer,
     parse_memory, single,
 };
-use super::split::quote;
+use crate::resp::quote;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;

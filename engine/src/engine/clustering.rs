@@ -231,13 +231,13 @@ impl Engine {
             let Some(Blocked::Config { reply, saving }) = session.blocked.as_deref() else {
                 continue;
             };
-            match failed.filter(|_| *saving) {
-                Some(why) => session.out.error(&alloc::format!(
-                    "ERR error saving the cluster node config: {why}"
-                )),
-                None => session.out.simple(reply),
+            if let Some(why) = failed.filter(|_| *saving) {
+                let error = alloc::format!("ERR error saving the cluster node config: {why}");
+                self.parts.fail(conn, error);
+            } else {
+                session.out.simple(reply);
+                self.parts.unblock(conn);
             }
-            self.parts.unblock(conn);
         }
     }
 

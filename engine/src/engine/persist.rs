@@ -144,11 +144,11 @@ impl Engine {
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Save)) {
                 if ok {
-                    session.out.ok()
+                    session.out.ok();
+                    self.parts.unblock(conn);
                 } else {
-                    session.out.error("ERR")
+                    self.parts.fail(conn, "ERR");
                 }
-                self.parts.unblock(conn);
             }
         }
         self.shutdown_saved(ok);

@@ -147,10 +147,10 @@ impl Engine {
                 continue;
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Wait { .. })) {
-                session.out.error(
+                self.parts.fail(
+                    conn,
                     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
                 );
-                self.parts.unblock(conn);
             }
         }
         crate::command::blocking::refuse_all(&mut self.parts);

@@ -166,14 +166,12 @@ impl Engine {
             && session.blocked.as_deref() == Some(&Blocked::ConfigRewrite)
         {
             match error {
-                None => session.out.ok(),
-                Some(error) => {
-                    let text = format!("ERR Rewriting config file: {error}");
-                    session.out.error(&text);
-                    parts.stats.error(&text);
+                None => {
+                    session.out.ok();
+                    parts.unblock(conn);
                 }
+                Some(error) => parts.fail(conn, format!("ERR Rewriting config file: {error}")),
             }
-            parts.unblock(conn);
         }
         self.begin_config_rewrite();
     }

@@ -156,10 +156,8 @@ impl Engine {
                 continue;
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Shutdown)) {
-                session
-                    .out
-                    .error("ERR Errors trying to SHUTDOWN. Check logs.");
-                self.parts.unblock(conn);
+                self.parts
+                    .fail(conn, "ERR Errors trying to SHUTDOWN. Check logs.");
             }
         }
     }

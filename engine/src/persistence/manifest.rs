@@ -13,6 +13,7 @@
 //! The file is replaced as a whole (written beside, synced, renamed, directory synced), so it is always
 //! either the old or the new one. Format: Redis 7.0.
 
+use crate::resp::{quote, split_words};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -193,78 +194,10 @@ fn quoted(name: &str) -> String {
     {
         return name.into();
     }
-    let mut text = String::from("\"");
-    for byte in name.bytes() {
-        match byte {
-            b'\\' | b'"' => text.extend(['\\', char::from(byte)]),
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\t' => text.push_str("\\t"),
-            7 => text.push_str("\\a"),
-            8 => text.push_str("\\b"),
-            b' '..=b'~' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    text.push('"');
-    text
-}
-
-/// Words parted by blanks; quotes hold a word together. Nothing if a quote stays open or is glued to a word.
-fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let (mut words, mut rest) = (Vec::new(), line);
-    loop {
-        rest = rest.trim_ascii_start();
-        let Some(&first) = rest.first() else {
-            return Some(words);
-        };
-        let mut word = Vec::new();
-        if first == b'"' || first == b'\'' {
-            rest = quoted_word(&rest[1..], first, &mut word)?;
-            if rest.first().is_some_and(|byte| !byte.is_ascii_whitespace()) {
-                return None;
-            }
-        } else {
-            let end = rest
-                .iter()
-                .position(u8::is_ascii_whitespace)
-                .unwrap_or(rest.len());
-            word.extend_from_slice(&rest[..end]);
-            rest = &rest[end..];
-        }
-        words.push(word);
-    }
-}
-
-/// Reads up to the closing quote and returns what stands behind it.
-fn quoted_word<'a>(mut rest: &'a [u8], quote: u8, word: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        let (byte, used) = match rest {
-            [] => return None,
-            [first, ..] if *first == quote => return Some(&rest[1..]),
-            [b'\\', b'x', high, low, ..]
-                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
-                (digit(*high) << 4 | digit(*low), 4)
-            }
-            [b'\\', b'\'', ..] if quote == b'\'' => (b'\'', 2),
-            [b'\\', escaped, ..] if quote == b'"' => {
-                let byte = match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 8,
-                    b'a' => 7,
-                    other => *other,
-                };
-                (byte, 2)
-            }
-            [first, ..] => (*first, 1),
-        };
-        word.push(byte);
-        rest = &rest[used..];
-    }
+    let mut text = Vec::new();
+    quote(&mut text, name.as_bytes());
+    // (It is ASCII.)
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

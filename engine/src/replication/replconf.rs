@@ -6,9 +6,10 @@
 use super::Cx;
 use super::primary::{Announced, Filter, Serving, parse_i64};
 use crate::ConnId;
-use alloc::borrow::ToOwned;
+use crate::resp::error_text;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Redis takes addresses shorter than this.
 const MAX_HOST_BYTES: usize = 256;
@@ -17,7 +18,7 @@ const MAX_HOST_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplconfReply {
     /// This error (without the leading `-` and the line end).
-    Error(String),
+    Error(Vec<u8>),
     /// `+OK`.
     Ok,
     /// No reply at all.
@@ -35,7 +36,7 @@ impl Serving {
         args: &[&[u8]],
     ) -> Option<ReplconfReply> {
         if args.len().is_multiple_of(2) {
-            return Some(Error("ERR syntax error".to_owned()));
+            return Some(Error(b"ERR syntax error".to_vec()));
         }
         for pair in args[1..].chunks_exact(2) {
             let (option, value) = (pair[0], pair[1]);
@@ -61,7 +62,7 @@ impl Serving {
 }
 
 impl Announced {
-    fn set(&mut self, option: &[u8], value: &[u8]) -> Result<(), String> {
+    fn set(&mut self, option: &[u8], value: &[u8]) -> Result<(), Vec<u8>> {
         match option.to_ascii_lowercase().as_slice() {
             b"capa" => match value.to_ascii_lowercase().as_slice() {
                 b"eof" => self.eof = true,
@@ -77,38 +78,38 @@ impl Announced {
                     0 => false,
                     1 => true,
                     _ => {
-                        let error = "ERR value is out of range, value must between 0 and 1";
-                        return Err(error.to_owned());
+                        let error = b"ERR value is out of range, value must between 0 and 1";
+                        return Err(error.to_vec());
                     }
                 };
             }
             _ => {
-                let option = printable(option);
-                return Err(format!("ERR Unrecognized REPLCONF option: {option}"));
+                return Err(error_text(&[b"ERR Unrecognized REPLCONF option: ", option]));
             }
         }
         Result::Ok(())
     }
 }
 
-fn integer(value: &[u8]) -> Result<i64, String> {
-    parse_i64(value).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
+fn integer(value: &[u8]) -> Result<i64, Vec<u8>> {
+    parse_i64(value).ok_or_else(|| b"ERR value is not an integer or out of range".to_vec())
 }
 
-fn ip_address(value: &[u8]) -> Result<String, String> {
+fn ip_address(value: &[u8]) -> Result<String, Vec<u8>> {
     if value.len() >= MAX_HOST_BYTES {
         return Err(format!(
             "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
             value.len()
-        ));
+        )
+        .into_bytes());
     }
     Result::Ok(printable(value))
 }
 
 /// The parts named are in the snapshot, all others are not.
-fn filter(value: &[u8]) -> Result<Filter, String> {
+fn filter(value: &[u8]) -> Result<Filter, Vec<u8>> {
     if value.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
-        return Err("ERR Missing rdb-filter-only values".to_owned());
+        return Err(b"ERR Missing rdb-filter-only values".to_vec());
     }
     let mut filter = Filter {
         data: false,
@@ -117,8 +118,10 @@ fn filter(value: &[u8]) -> Result<Filter, String> {
     let words = value.split(u8::is_ascii_whitespace);
     for word in words.filter(|word| !word.is_empty()) {
         if !word.eq_ignore_ascii_case(b"functions") {
-            let word = printable(word);
-            return Err(format!("ERR Unsupported rdb-filter-only option: {word}"));
+            return Err(error_text(&[
+                b"ERR Unsupported rdb-filter-only option: ",
+                word,
+            ]));
         }
         filter.functions = true;
     }

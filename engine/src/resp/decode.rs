@@ -76,7 +76,7 @@ pub enum Decoded {
         /// Whether every line ends in `\r\n`, so that the bytes may be passed on as they are.
         canonical: bool,
     },
-    /// A whole inline request of `len` bytes, line end included; split it with [`split_words`].
+    /// A whole inline request of `len` bytes, line end included; split it with [`super::split_words`].
     Inline {
         /// Bytes consumed, with the line end.
         len: usize,
@@ -119,9 +119,24 @@ pub enum ProtocolError {
     /// 64 KiB without a line end.
     #[error("Protocol error: too big inline request")]
     InlineTooBig,
-    /// Quotes in an inline request are not closed.
+    /// Quotes in an inline request are not closed: [`super::split_words`] finds no words.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
+}
+
+impl ProtocolError {
+    /// The error reply. It may hold a byte of the request that is no text.
+    pub fn reply(self) -> Vec<u8> {
+        match self {
+            ProtocolError::ExpectedDollar(got) => [
+                &b"ERR Protocol error: expected '$', got '"[..],
+                &[got],
+                b"'",
+            ]
+            .concat(),
+            error => alloc::format!("ERR {error}").into_bytes(),
+        }
+    }
 }
 
 /// Decodes one request at the start of `buf`. `args` receives (or, after [`Decoded::Incomplete`],
@@ -250,76 +265,9 @@ fn inline(buf: &[u8]) -> Result<Decoded, ProtocolError> {
     }
 }
 
-/// Splits a line into words with the quoting of redis.conf and inline requests: `"…"` with `\n`,
-/// `\r`, `\t`, `\b`, `\a`, `\xHH` and `\"`; `'…'` with `\'`. A closing quote must end its word.
-///
-/// # Errors
-/// [`ProtocolError::UnbalancedQuotes`].
-pub fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
-    let mut words = Vec::new();
-    let mut at = 0;
-    loop {
-        while line.get(at).is_some_and(|&c| is_space(c)) {
-            at += 1;
-        }
-        if at >= line.len() || line[at] == 0 {
-            return Ok(words);
-        }
-        let mut word = Vec::new();
-        let mut quote = None;
-        loop {
-            let c = line.get(at).copied();
-            match (quote, c) {
-                (Some(_), None) => return Err(ProtocolError::UnbalancedQuotes),
-                (None, None | Some(0)) => break,
-                (None, Some(c)) if is_space(c) => break,
-                (None, Some(c @ (b'"' | b'\''))) => quote = Some(c),
-                (Some(b'"'), Some(b'\\')) if line.len() > at + 1 => {
-                    at += 1;
-                    match line[at] {
-                        b'x' if hex(line.get(at + 1)).is_some()
-                            && hex(line.get(at + 2)).is_some() =>
-                        {
-                            let high = hex(line.get(at + 1)).unwrap_or(0);
-                            word.push(high * 16 + hex(line.get(at + 2)).unwrap_or(0));
-                            at += 2;
-                        }
-                        b'n' => word.push(b'\n'),
-                        b'r' => word.push(b'\r'),
-                        b't' => word.push(b'\t'),
-                        b'b' => word.push(8),
-                        b'a' => word.push(7),
-                        other => word.push(other),
-                    }
-                }
-                (Some(b'\''), Some(b'\\')) if line.get(at + 1) == Some(&b'\'') => {
-                    at += 1;
-                    word.push(b'\'');
-                }
-                (Some(q), Some(c)) if c == q => {
-                    if line.get(at + 1).is_some_and(|&c| !is_space(c)) {
-                        return Err(ProtocolError::UnbalancedQuotes);
-                    }
-                    quote = None;
-                }
-                (_, Some(c)) => word.push(c),
-            }
-            at += 1;
-        }
-        words.push(word);
-    }
-}
-
-fn is_space(c: u8) -> bool {
-    matches!(c, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
-}
-
-fn hex(c: Option<&u8>) -> Option<u8> {
-    c.and_then(|&c| (c as char).to_digit(16)).map(|d| d as u8)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::split_words;
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
@@ -351,8 +299,8 @@ mod tests {
                     }
                     Ok(Decoded::Inline { len, line }) => {
                         match split_words(&buf[..line]) {
-                            Ok(words) => out.push(words),
-                            Err(e) => return (out, Some(e)),
+                            Some(words) => out.push(words),
+                            None => return (out, Some(ProtocolError::UnbalancedQuotes)),
                         }
                         start += len;
                     }

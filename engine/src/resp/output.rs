@@ -251,8 +251,8 @@ impl Output {
     }
 
     /// An error, with its code: `ERR …`, `WRONGTYPE …`. Line ends in it become spaces.
-    pub fn error(&mut self, text: &str) {
-        self.line(b'-', text.as_bytes());
+    pub fn error(&mut self, text: impl AsRef<[u8]>) {
+        self.line(b'-', text.as_ref());
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {

@@ -201,7 +201,7 @@ fn a_manual_failover_loses_no_write() {
             .unwrap_err();
         assert_eq!(
             refused.0,
-            "ERR You should send CLUSTER FAILOVER to a replica"
+            b"ERR You should send CLUSTER FAILOVER to a replica"
         );
         world
             .order(3, |c, now| c.failover(now, false, false))

@@ -53,10 +53,10 @@ fn colliding_epochs_part() {
                 .unwrap();
         }
         world
-            .order(1, |c, now| c.meet(now, "10.0.0.0", 6379, None))
+            .order(1, |c, now| c.meet(now, b"10.0.0.0", 6379, None))
             .unwrap();
         world
-            .order(2, |c, now| c.meet(now, "10.0.0.0", 6379, None))
+            .order(2, |c, now| c.meet(now, b"10.0.0.0", 6379, None))
             .unwrap();
         world.until(20_000, "epochs are unique", World::settled);
     }
@@ -120,7 +120,7 @@ fn a_dead_node_does_not_come_back_out_of_a_slow_peers_memory() {
     // MEET brings it in again.
     world.start(3);
     world
-        .order(0, |c, now| c.meet(now, "10.0.0.3", 6379, None))
+        .order(0, |c, now| c.meet(now, b"10.0.0.3", 6379, None))
         .unwrap();
     world.until(10 * TIMEOUT, "it is back", |w| {
         (0..3).all(|host| w.flags_of(host, &gone).is_some())
@@ -146,27 +146,27 @@ fn forget_and_replicate_refuse_as_redis_does() {
         |c, now, id| c.replicate(now, id, 0);
     assert_eq!(
         refused(0, forget, nobody),
-        alloc::format!("ERR Unknown node {nobody}")
+        alloc::format!("ERR Unknown node {nobody}").into_bytes()
     );
     assert_eq!(
         refused(0, forget, zero.as_str()),
-        "ERR I tried hard but I can't forget myself..."
+        b"ERR I tried hard but I can't forget myself..."
     );
     assert_eq!(
         refused(3, forget, zero.as_str()),
-        "ERR Can't forget my master!"
+        b"ERR Can't forget my master!"
     );
     assert_eq!(
         refused(0, replicate, zero.as_str()),
-        "ERR Can't replicate myself"
+        b"ERR Can't replicate myself"
     );
     assert_eq!(
         refused(0, replicate, three.as_str()),
-        "ERR I can only replicate a master, not a replica."
+        b"ERR I can only replicate a master, not a replica."
     );
     assert_eq!(
         refused(0, replicate, one.as_str()),
-        "ERR To set a master the node must be empty and without assigned slots."
+        b"ERR To set a master the node must be empty and without assigned slots."
     );
 }
 
@@ -176,7 +176,7 @@ fn a_meet_that_only_one_side_completed_is_completed() {
     let mut world = World::new(2, 13);
     world.run(50);
     world
-        .order(0, |c, now| c.meet(now, "10.0.0.1", 6379, None))
+        .order(0, |c, now| c.meet(now, b"10.0.0.1", 6379, None))
         .unwrap();
     let (zero, one) = (world.id(0), world.id(1));
     world.until(2000, "0 knows 1", |w| w.flags_of(0, &one).is_some());
@@ -239,7 +239,7 @@ fn reset_leaves_a_cluster_of_one() {
     let refused = world.order(0, |c, now| c.reset(now, false, 7)).unwrap_err();
     assert_eq!(
         refused.0,
-        "ERR CLUSTER RESET can't be called with master nodes containing keys"
+        b"ERR CLUSTER RESET can't be called with master nodes containing keys"
     );
     world.order(3, |c, now| c.reset(now, false, 7)).unwrap();
     assert_eq!(

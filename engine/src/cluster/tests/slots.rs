@@ -112,7 +112,7 @@ fn a_slot_moves_as_redis_cli_moves_it() {
     let refused = world
         .order(0, |c, now| c.set_slot_node(now, 7, one.as_bytes(), 3))
         .unwrap_err();
-    let text = "ERR Can't assign hashslot 7 to a different node while I still hold keys for this hash slot.";
+    let text = b"ERR Can't assign hashslot 7 to a different node while I still hold keys for this hash slot.";
     assert_eq!(refused.0, text);
     let before = world.c(1).nodes().me().config_epoch;
     world

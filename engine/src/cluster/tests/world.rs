@@ -698,7 +698,7 @@ impl World {
                 .unwrap();
         }
         for host in 1..all {
-            self.order(host, |c, now| c.meet(now, "10.0.0.0", 6379, None))
+            self.order(host, |c, now| c.meet(now, b"10.0.0.0", 6379, None))
                 .unwrap();
         }
         self.until(10_000, "everyone knows everyone", |w| {

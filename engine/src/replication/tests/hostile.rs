@@ -283,7 +283,7 @@ fn replconf_answers_like_redis() {
             .repl
             .replconf(server.now, &mut server.journal, conn, &args)
         {
-            ReplconfReply::Error(error) => error,
+            ReplconfReply::Error(error) => String::from_utf8(error).unwrap(),
             ReplconfReply::Ok => "OK".to_string(),
             ReplconfReply::Silent => "".to_string(),
         }

@@ -480,7 +480,7 @@ impl World {
                     .replconf(self.now, &mut node.journal, conn, &slices)
                 {
                     ReplconfReply::Ok => Some("+OK".to_string()),
-                    ReplconfReply::Error(error) => Some(format!("-{error}")),
+                    ReplconfReply::Error(error) => Some(format!("-{}", error.escape_ascii())),
                     ReplconfReply::Silent => None,
                 }
             }

@@ -1,4 +1,5 @@
-//! Words of a line, with quotes: how a configuration line is divided, and how a value is quoted again.
+//! Words of a line, with quotes: how an inline request, a line of the configuration and one of the
+//! append-only file's manifest is divided, and how a value is quoted again.
 //!
 //! ```text
 //! line   := blank* (word blank+)* word? blank*
@@ -7,14 +8,14 @@
 //! single : \' for a quote, any other byte for itself
 //! ```
 
+use super::error::c_string;
 use alloc::vec::Vec;
 
 /// Divides a line into words. `None`: a quote is not closed, or something other than a blank follows
 /// a closing quote. A NUL byte ends the line.
-pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let line = line.split(|&b| b == 0).next().unwrap_or_default();
+pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
-    let mut rest = line;
+    let mut rest = c_string(line);
     loop {
         rest = rest.trim_ascii_start();
         // The vertical tab separates words in C's isspace, but not in Rust's ASCII whitespace.
@@ -107,7 +108,7 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Appends `value` in double quotes, so that [`split_args`] gives it back.
+/// Appends `value` in double quotes, so that [`split_words`] gives it back.
 pub fn quote(out: &mut Vec<u8>, value: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn words() {
-        let split = |s: &str| split_args(s.as_bytes());
+        let split = |s: &str| split_words(s.as_bytes());
         assert_eq!(
             split("  port   7001\t"),
             Some(vec![b"port".to_vec(), b"7001".to_vec()])
@@ -169,12 +170,12 @@ mod tests {
         fn quoting_is_undone_by_splitting(value: Vec<u8>) {
             let mut line = b"name ".to_vec();
             quote(&mut line, &value);
-            prop_assert_eq!(split_args(&line), Some(vec![b"name".to_vec(), value]));
+            prop_assert_eq!(split_words(&line), Some(vec![b"name".to_vec(), value]));
         }
 
         #[test]
         fn any_line_is_split_or_refused(line in "[ a'\"\\\\x0-9]{0,40}") {
-            if let Some(words) = split_args(line.as_bytes()) {
+            if let Some(words) = split_words(line.as_bytes()) {
                 prop_assert!(words.len() <= line.len());
             }
         }
