@@ -58,11 +58,11 @@ fn check_all(
 ) -> Verdict {
     let is = |flags: u32| command.flags & flags != 0;
     if session.is(alert::SUBSCRIBED) && !session.out.resp3 && !in_subscribed_mode(command.name) {
-        return Refuse(CommandError::text(format!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-             this context",
-            command.name
-        )));
+        return Refuse(CommandError::showing(&[
+            b"ERR Can't execute '",
+            command.name.as_bytes(),
+            b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        ]));
     }
     let trusted = session.is(alert::TRUSTED);
     if session.is(alert::UNAUTHENTICATED) && !is(flag::NO_AUTH) {

@@ -219,10 +219,7 @@ pub(crate) fn publish_events(parts: &mut Parts, mut current: Option<&mut Session
 /// The names of a namespace, of those that match a pattern.
 fn names(s: &mut Server<'_>, scope: Scope, args: &[&[u8]]) -> Outcome {
     if args.len() > 3 {
-        return Err(CommandError::text(alloc::format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
-            alloc::string::String::from_utf8_lossy(args[1])
-        )));
+        return Err(CommandError::subcommand("PUBSUB", args[1]));
     }
     let matching: Vec<&Box<[u8]>> = (s.parts.channels.all(scope).keys())
         .filter(|name| {
