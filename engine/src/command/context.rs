@@ -90,12 +90,6 @@ impl Data<'_> {
         keys.iter().for_each(|key| table.prefetch_entry(key.hash));
     }
 
-    /// The access clock of an entry that is used now: seconds, modulo 2²⁴.
-    #[inline]
-    pub fn access(&self) -> u32 {
-        self.now.access_clock()
-    }
-
     /// Looks a key up to read it: counts hit or miss, and notes that it was used.
     #[inline]
     pub fn look(&mut self, key: Key<'_>) -> Option<Place> {
@@ -103,8 +97,7 @@ impl Data<'_> {
         match found {
             Some(place) => {
                 self.stats.hits += 1;
-                let access = self.access();
-                self.store.touch(self.db, place, access);
+                self.used(place);
             }
             None => self.missed(key),
         }
@@ -142,8 +135,7 @@ impl Data<'_> {
     #[inline]
     pub fn look_to_write(&mut self, key: Key<'_>) -> Option<Place> {
         let place = self.seek(key)?;
-        let access = self.access();
-        self.store.touch(self.db, place, access);
+        self.used(place);
         Some(place)
     }
 

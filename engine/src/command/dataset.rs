@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::access;
+use crate::face::Now;
 use crate::rdb::{self, Encoder, KeyMeta, ValueView};
 use crate::store::{DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
 use crate::store::{Deadline, OwnedValue};
@@ -29,6 +31,8 @@ pub(crate) enum AccessMeta {
     None,
     /// Seconds since the last use; the access clock stands at this now.
     Idle(u32),
+    /// The counter of uses, as it is now, with this `lfu-decay-time`.
+    Frequency(Now, u32),
 }
 
 /// Turns a walk of the store into the bytes of a snapshot.
@@ -102,14 +106,21 @@ impl Writer {
     }
 
     fn item(&mut self, item: &SnapshotItem<'_>) {
-        let idle_s = match self.access {
-            AccessMeta::None => None,
-            AccessMeta::Idle(clock) => Some(u64::from(clock.wrapping_sub(item.access) & 0xFF_FFFF)),
+        let (idle_s, frequency) = match self.access {
+            AccessMeta::None => (None, None),
+            AccessMeta::Idle(clock) => {
+                let idle = clock.wrapping_sub(item.access) & 0xFF_FFFF;
+                (Some(u64::from(idle)), None)
+            }
+            AccessMeta::Frequency(now, decay_time) => {
+                let counter = access::frequency(decay_time, now, item.access);
+                (None, Some(counter as u8))
+            }
         };
         let meta = KeyMeta {
             expire_ms: item.deadline,
             idle_s,
-            frequency: None,
+            frequency,
         };
         self.keys += 1;
         let view = match item.value {

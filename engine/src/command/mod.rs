@@ -1,5 +1,6 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
+pub mod access;
 pub(crate) mod blocking;
 mod client;
 mod cluster;

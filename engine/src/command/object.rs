@@ -1,5 +1,6 @@
 //! OBJECT, and the names of types and encodings.
 
+use super::access;
 use super::context::Data;
 use super::error::CommandError;
 use super::table::Outcome;
@@ -44,8 +45,7 @@ fn inspect(d: &mut Data<'_>, key: &[u8]) -> Option<Place> {
 }
 
 fn lfu(d: &Data<'_>) -> bool {
-    use MaxmemoryPolicy::{AllkeysLfu, VolatileLfu};
-    matches!(d.config.maxmemory_policy, AllkeysLfu | VolatileLfu)
+    access::is_lfu(d.config)
 }
 
 fn lru(d: &Data<'_>) -> bool {
@@ -85,8 +85,7 @@ pub(super) fn idletime(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             ));
         }
         let used = d.store.entry(d.db, place).access();
-        let idle = d.access().wrapping_sub(used) & 0xFF_FFFF;
-        d.out.int(i64::from(idle));
+        d.out.int(i64::from(access::idle_s(d.now, used)));
     }
     Ok(())
 }
@@ -99,9 +98,9 @@ pub(super) fn freq(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        // The counter is the low byte of the clock.
         let access = d.store.entry(d.db, place).access();
-        d.out.int(i64::from(access & 0xFF));
+        let frequency = access::frequency(d.config.lfu_decay_time, d.now, access);
+        d.out.int(i64::from(frequency));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
+use super::access;
 use super::context::{Data, Text};
 use super::error::CommandError;
 use super::table::Outcome;
@@ -204,7 +205,10 @@ pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 #[inline]
 fn write(d: &mut Data<'_>, key: Key<'_>, value: &[u8], deadline: Deadline) {
     d.notify_if_new(d.db, key);
-    let access = d.access();
+    let found = access::is_lfu(d.config)
+        .then(|| d.store.find(d.db, key))
+        .flatten();
+    let access = d.access_at(found);
     d.store.set(d.db, key, encoded(value), deadline, access);
     d.changed(key.bytes);
 }
@@ -418,7 +422,7 @@ fn edit(
     if found.is_none() {
         d.notify_if_new(d.db, key);
     }
-    let access = d.access();
+    let access = d.access_at(found);
     // A long string is changed where it is.
     if let Some(place) = found
         && let ValueRef::Object(Object::Str(_)) = d.value(place)
@@ -556,7 +560,7 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], by: i64) -> Outcome {
     if found.is_none() {
         d.notify_if_new(d.db, key);
     }
-    let access = d.access();
+    let access = d.access_at(found);
     match found {
         Some(place) => d
             .store
@@ -597,7 +601,8 @@ pub(super) fn decrby(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `INCRBYFLOAT key increment`. <https://redis.io/commands/incrbyfloat/>
 pub(super) fn incrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
-    let old = match d.seek(key) {
+    let found = d.seek(key);
+    let old = match found {
         Some(place) => match d.value(place) {
             ValueRef::Int(n) => Some(n.into()),
             _ => LongDouble::parse(&d.string(place)?),
@@ -616,7 +621,7 @@ pub(super) fn incrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let mut text = Vec::new();
     new.write_human(&mut text);
     d.notify_if_new(d.db, key);
-    let access = d.access();
+    let access = d.access_at(found);
     // As in Redis, it is not kept as an integer, even if it is one.
     let value = Value::Bytes(&text);
     d.store.set(d.db, key, value, Deadline::Keep, access);

@@ -9,8 +9,8 @@ use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
 use crate::command::context::condition;
-use crate::command::dataset;
 use crate::command::execute::{self, Request};
+use crate::command::{access, dataset};
 use crate::config::{AppendFsync, Config};
 use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now};
 use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
@@ -180,7 +180,7 @@ impl Engine {
                 expire_ms,
                 value,
                 idle_s,
-                ..
+                frequency,
             } => {
                 let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
                 if overdue && !base && !parts.is(condition::REPLICA) {
@@ -188,8 +188,7 @@ impl Engine {
                     self.overdue_at_load.push((db as usize, key));
                     return parts.persistence.count_expired();
                 }
-                let access =
-                    now.access_clock().wrapping_sub(idle_s.unwrap_or(0) as u32) & 0xFF_FFFF;
+                let access = access::loaded(&parts.config, now, idle_s, frequency);
                 let limits = crate::command::hash_limits(&parts.config, &parts.store);
                 match dataset::insert(
                     &mut parts.store,

@@ -61,6 +61,9 @@ impl Engine {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
                 AccessMeta::Idle(now.access_clock())
             }
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+                AccessMeta::Frequency(now, config.lfu_decay_time)
+            }
             _ => AccessMeta::None,
         };
         self.job = Some(Job {

@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
 use super::snapshot::Walk;
@@ -473,6 +474,17 @@ impl Store {
             e.deadline() == Some(deadline) && self.hasher.hash(e.key()) == hash
         })?;
         Some((database.table.entry(place).key().to_vec(), place))
+    }
+
+    /// The next key that expires, by deadline and hash, after `from`, or the first of all; and its place.
+    pub fn next_expiring(&self, db: usize, from: (u64, u64)) -> Option<((u64, u64), Place)> {
+        let database = &self.databases[db];
+        let after = (Bound::Excluded(from), Bound::Unbounded);
+        let &at = (database.deadlines.range(after).next()).or(database.deadlines.first())?;
+        let place = database.table.find_by(at.1, |e| {
+            e.deadline() == Some(at.0) && self.hasher.hash(e.key()) == at.1
+        })?;
+        Some((at, place))
     }
 
     /// Number of keys in a cluster slot, and up to `limit` of them. Cluster mode has one database.
