@@ -1,5 +1,6 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
+mod bitmap;
 pub(crate) mod blocking;
 mod client;
 mod cluster;
@@ -24,8 +25,10 @@ pub mod gates;
 mod generic;
 mod hash;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
+mod lcs;
 mod object;
 mod persistence;
 pub(crate) mod pubsub;
@@ -37,6 +40,8 @@ mod rows;
 mod scan;
 #[cfg(test)]
 mod server_tests;
+mod set;
+mod set_algebra;
 pub mod stats;
 mod string;
 pub mod table;

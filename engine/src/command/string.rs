@@ -415,6 +415,19 @@ fn edit(
     len: usize,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
+    let len = edit_quietly(d, key, found, len, change);
+    d.changed(key.bytes);
+    len
+}
+
+/// As [`edit`], but whether that changed anything is left to the caller to say.
+pub(super) fn edit_quietly(
+    d: &mut Data<'_>,
+    key: Key<'_>,
+    found: Option<Place>,
+    len: usize,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> usize {
     if found.is_none() {
         d.notify_if_new(d.db, key);
     }
@@ -432,7 +445,6 @@ fn edit(
             change(bytes);
             bytes.len()
         });
-        d.changed(key.bytes);
         return edited.unwrap_or(0);
     }
     let mut bytes = match found {
@@ -456,7 +468,6 @@ fn edit(
         None => d.store.set(d.db, key, value, Deadline::Clear, access),
     };
     d.store.set_raw(d.db, place);
-    d.changed(key.bytes);
     len
 }
 

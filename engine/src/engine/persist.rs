@@ -190,7 +190,7 @@ impl Engine {
                 }
                 let access =
                     now.access_clock().wrapping_sub(idle_s.unwrap_or(0) as u32) & 0xFF_FFFF;
-                let limits = crate::command::hash_limits(&parts.config, &parts.store);
+                let limits = dataset::Limits::new(&parts.config, &parts.store);
                 match dataset::insert(
                     &mut parts.store,
                     db as usize,

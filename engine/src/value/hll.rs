@@ -98,7 +98,7 @@ impl Run {
             _ if value > 0 => out.push(values(value, len)),
             1..=MAX_ZERO => out.push((len - 1) as u8),
             _ => {
-                out.push((len - 1 >> 8) as u8 | 64);
+                out.push(((len - 1) >> 8) as u8 | 64);
                 out.push((len - 1) as u8);
             }
         }
@@ -142,7 +142,10 @@ pub fn empty() -> Vec<u8> {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[SPARSE, 0, 0, 0]);
     bytes.extend_from_slice(&[0; 8]);
-    bytes.extend_from_slice(&[64 | (MAX_XZERO - 1 >> 8) as u8, (MAX_XZERO - 1 & 255) as u8]);
+    bytes.extend_from_slice(&[
+        64 | ((MAX_XZERO - 1) >> 8) as u8,
+        ((MAX_XZERO - 1) & 255) as u8,
+    ]);
     bytes
 }
 
