@@ -4,7 +4,7 @@
 
 use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
-use super::table::{Command, at, commands, numbered, span};
+use super::table::{Command, at, commands, numbered, numbered_by, span};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
     introspection, lcs, object, persistence, pubsub, replication, scan, set, set_algebra, string,
@@ -52,6 +52,8 @@ static STRING: &[Command] = &commands! {
     "getrange" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::getrange);
     "substr" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::substr);
     "lcs" -3 [READONLY] [READ STRING SLOW] [span(1, 1, 1, RO | ACCESS)] [] Data(lcs::lcs);
+    "delifeq" 3 [WRITE] [WRITE STRING SLOW] [at(1, RM | ACCESS | DELETE)] [] Data(string::delifeq);
+    "msetex" -4 [WRITE DENYOOM MOVABLE_KEYS] [WRITE STRING SLOW] [numbered_by(1, 2, OW | UPDATE)] ["request_policy:multi_shard", "response_policy:all_succeeded"] Data(string::msetex);
 };
 
 static REPLICATION: &[Command] = &commands! {
