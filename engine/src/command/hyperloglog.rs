@@ -69,7 +69,7 @@ pub(super) fn pfadd(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
                 }
             }
         }
-        if updates > 0 {
+        if updates > 0 || found.is_none() {
             hll::forget_count(bytes);
         }
         Ok(updates)
