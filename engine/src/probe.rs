@@ -129,6 +129,16 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
             }
             sum
         }
+        ValueRef::Object(Object::Set(set)) => {
+            let mut sum = of_parts(b"set", []);
+            for member in set.iter() {
+                let member = of_parts(b"member", [&text(member)[..]]);
+                sum.iter_mut()
+                    .zip(member)
+                    .for_each(|(sum, byte)| *sum ^= byte);
+            }
+            sum
+        }
     }
 }
 

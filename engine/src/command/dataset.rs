@@ -7,13 +7,17 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::access;
+use super::{hash_limits, set};
+use crate::config::Config;
 use crate::face::Now;
 use crate::rdb::{self, Encoder, KeyMeta, ValueView};
-use crate::store::{DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
+use crate::store::{Collection, DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
 use crate::store::{Deadline, OwnedValue};
-use crate::value::hash::Hash;
+use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
+use crate::value::intset::IntSet;
 use crate::value::listpack::Listpack;
+use crate::value::set::Set;
 
 /// Bytes encoded, more or less, in one step.
 const STEP_BYTES: usize = 32 * 1024;
@@ -21,8 +25,25 @@ const STEP_BYTES: usize = 32 * 1024;
 /// Buckets walked in one step at most, however little they hold.
 const STEP_BUCKETS: usize = 64;
 
-/// Pairs of a large hash encoded in one go.
-const STEP_PAIRS: usize = 256;
+/// Elements of a large collection encoded in one go.
+const STEP_ELEMENTS: usize = 256;
+
+/// Up to where collections stay small, by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    hash: hash::Limits,
+    set: crate::value::set::Limits,
+}
+
+impl Limits {
+    /// Those of a configuration, for this store or one with the same hash function.
+    pub fn new(config: &Config, store: &Store) -> Limits {
+        Limits {
+            hash: hash_limits(config, store),
+            set: set::limits(config, store),
+        }
+    }
+}
 
 /// Which of Redis's two clocks goes into the snapshot with each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +75,39 @@ struct Large {
     db: usize,
     key: Vec<u8>,
     meta: KeyMeta,
-    hash: Rc<Hash>,
-    /// The next pair; `None` before the key itself.
+    value: LargeValue,
+    /// The next element; `None` before the key itself.
     next: Option<Position>,
+}
+
+enum LargeValue {
+    Hash(Rc<Hash>),
+    Set(Rc<Set>),
+}
+
+impl LargeValue {
+    /// Writes the key, and what tells type and length.
+    fn begin(&self, encoder: &mut Encoder, key: &[u8], meta: &KeyMeta) {
+        match self {
+            LargeValue::Hash(hash) => encoder.hash(key, meta, hash.len() as u64),
+            LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
+        }
+    }
+
+    /// Writes some elements; returns where the next are, `None` at the end.
+    fn step(&self, encoder: &mut Encoder, from: Position) -> Option<Position> {
+        match self {
+            LargeValue::Hash(hash) => {
+                let mut pairs = hash.as_table()?.iter_from(from);
+                for _ in 0..STEP_ELEMENTS {
+                    let (field, value) = pairs.next()?;
+                    encoder.pair(field, value);
+                }
+                Some(pairs.position())
+            }
+            LargeValue::Set(set) => set.part(from, STEP_ELEMENTS, |member| encoder.element(member)),
+        }
+    }
 }
 
 impl Writer {
@@ -123,24 +174,27 @@ impl Writer {
             frequency,
         };
         self.keys += 1;
+        let mut large = |value| {
+            self.large.push_back(Large {
+                db: item.db,
+                key: item.key.to_vec(),
+                meta,
+                value,
+                next: None,
+            });
+        };
         let view = match item.value {
             ValueRef::Inline(bytes) => ValueView::Str(bytes),
             ValueRef::Int(n) => ValueView::Int(n),
             ValueRef::Object(Object::Str(bytes)) => ValueView::Str(bytes),
             ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
                 Some(list) => ValueView::HashListpack(list.bytes()),
-                None => {
-                    let large = Large {
-                        db: item.db,
-                        key: item.key.to_vec(),
-                        meta,
-                        hash: Rc::clone(hash),
-                        next: None,
-                    };
-                    self.large.push_back(large);
-                    return;
-                }
+                None => return large(LargeValue::Hash(Rc::clone(hash))),
             },
+            ValueRef::Object(Object::Set(set)) if set.as_table().is_some() => {
+                return large(LargeValue::Set(Rc::clone(set)));
+            }
+            ValueRef::Object(Object::Set(set)) => ValueView::Set(set),
         };
         self.select(item.db);
         self.encoder.key(item.key, &meta, view);
@@ -150,33 +204,20 @@ impl Writer {
         let Some(large) = self.large.front() else {
             return;
         };
-        let from = match (large.next, large.hash.as_table()) {
-            (Some(from), _) => from,
-            (None, table) => {
-                let (db, pairs) = (large.db, table.map_or(0, |t| t.len()) as u64);
-                self.select(db);
+        let from = match large.next {
+            Some(from) => from,
+            None => {
+                self.select(large.db);
                 let large = &self.large[0];
-                self.encoder.hash(&large.key, &large.meta, pairs);
+                large
+                    .value
+                    .begin(&mut self.encoder, &large.key, &large.meta);
                 Position::default()
             }
         };
-        let Some(table) = self.large[0].hash.as_table() else {
-            return;
-        };
-        let mut pairs = table.iter_from(from);
-        let whole = (0..STEP_PAIRS).any(|_| match pairs.next() {
-            Some((field, value)) => {
-                self.encoder.pair(field, value);
-                false
-            }
-            None => true,
-        });
-        let next = pairs.position();
-        drop(pairs);
-        if whole {
-            self.large.pop_front();
-        } else {
-            self.large[0].next = Some(next);
+        match self.large[0].value.step(&mut self.encoder, from) {
+            None => drop(self.large.pop_front()),
+            next => self.large[0].next = next,
         }
     }
 }
@@ -192,13 +233,33 @@ pub(crate) fn insert(
     value: rdb::Value,
     deadline: Option<u64>,
     access: u32,
-    limits: &crate::value::hash::Limits,
+    limits: &Limits,
 ) -> Result<bool, String> {
     let hashed = store.hasher().key(key);
     if store.find(db, hashed).is_some() {
         return Ok(false);
     }
     let value = match value {
+        rdb::Value::SetIntset(bytes) => {
+            let integers = IntSet::from_bytes(bytes)
+                .map_err(|_| String::from("Intset integrity check failed."))?;
+            Set::from_intset(integers, &limits.set).into_object().into()
+        }
+        rdb::Value::SetListpack(bytes) => Listpack::from_bytes(bytes)
+            .and_then(|list| Set::from_listpack(list, &limits.set))
+            .map_err(|_| String::from("Set listpack integrity check failed."))?
+            .into_object()
+            .into(),
+        rdb::Value::Set(members) => {
+            let first = members.first().map_or(&b""[..], |member| member);
+            let mut set = Set::for_members(first, members.len(), &limits.set);
+            for member in &members {
+                if !set.insert(member, &limits.set) {
+                    return Err(String::from("Duplicate set members detected"));
+                }
+            }
+            set.into_object().into()
+        }
         rdb::Value::Str(bytes) => OwnedValue::Bytes(bytes),
         rdb::Value::Int(n) => OwnedValue::Int(n),
         rdb::Value::HashListpack(bytes) => {
@@ -206,16 +267,16 @@ pub(crate) fn insert(
                 .map_err(|_| String::from("Hash listpack integrity check failed."))?;
             let mut hash = Hash::from_listpack(list)
                 .map_err(|_| String::from("Hash listpack integrity check failed."))?;
-            if hash.len() > limits.max_entries {
+            if hash.len() > limits.hash.max_entries {
                 // Longer than any small form takes: the large one.
-                hash.make_room(usize::MAX, limits);
+                hash.make_room(usize::MAX, &limits.hash);
             }
             OwnedValue::Object(Object::Hash(Rc::new(hash)))
         }
         rdb::Value::Hash(pairs) => {
             let mut hash = Hash::new();
             for (field, value) in &pairs {
-                if !hash.set(field, value, limits) {
+                if !hash.set(field, value, &limits.hash) {
                     return Err(String::from("Duplicate hash fields detected"));
                 }
             }

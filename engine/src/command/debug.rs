@@ -12,7 +12,7 @@ use super::digest::{self, Digest};
 use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
-use super::{client, hash_limits, help, object};
+use super::{client, help, object};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
@@ -115,6 +115,7 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
         ValueRef::Inline(bytes) => rdb::dump::dump(ValueView::Str(bytes), compress),
         ValueRef::Int(n) => rdb::dump::dump(ValueView::Int(n), compress),
         ValueRef::Object(Object::Str(bytes)) => rdb::dump::dump(ValueView::Str(bytes), compress),
+        ValueRef::Object(Object::Set(set)) => rdb::dump::dump(ValueView::Set(set), compress),
         ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
             Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
             None => {
@@ -332,7 +333,7 @@ fn reload(parts: &mut Parts, now: Now) -> Outcome {
     let mut writer = Writer::new(encoder, sizes, AccessMeta::None);
     let mut decoder = Decoder::new(None, true);
     let mut store = Store::new(parts.store.databases().len(), *parts.store.hasher());
-    let limits = hash_limits(&parts.config, &parts.store);
+    let limits = dataset::Limits::new(&parts.config, &parts.store);
     let drops_expired = !parts.is(condition::REPLICA);
     // A walk that has begun goes on to its end, whatever happens.
     let mut outcome = Ok(());

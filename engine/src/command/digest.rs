@@ -8,7 +8,7 @@
 //! dataset  for each database that is not empty: mix its number (32 bits, big-endian), then xor each key's digest
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
-//!          that mixes field and value; with a deadline: xor "!!expire!!"
+//!          that mixes field and value; a set: xor each member; with a deadline: xor "!!expire!!"
 //! ```
 
 use sha1::{Digest as _, Sha1};
@@ -21,6 +21,7 @@ pub type Digest = [u8; 20];
 
 /// The numbers of Redis's types.
 const STRING: u32 = 0;
+const SET: u32 = 2;
 const HASH: u32 = 4;
 
 fn xor(digest: &mut Digest, bytes: &[u8]) {
@@ -74,6 +75,10 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>) {
             mix(&mut pair, &value.text());
             xor(digest, &pair);
         }
+    }
+    if let ValueRef::Object(Object::Set(set)) = entry.value() {
+        mix(digest, &SET.to_be_bytes());
+        set.iter().for_each(|member| xor(digest, &member.text()));
     }
     if entry.deadline().is_some() {
         xor(digest, b"!!expire!!");

@@ -193,13 +193,13 @@ fn describe_keys(out: &mut Output, command: &Command, spec: &KeySpec) {
                 ("limit", Word::Int(limit as i64)),
             ],
         ),
-        (_, Find::Numbered) => search(
+        (_, Find::Numbered { step }) => search(
             out,
             "keynum",
             &[
                 ("keynumidx", Word::Int(0)),
                 ("firstkey", Word::Int(1)),
-                ("keystep", Word::Int(1)),
+                ("keystep", Word::Int(step as i64)),
             ],
         ),
     }

@@ -1,6 +1,7 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
 pub mod access;
+mod bitmap;
 pub(crate) mod blocking;
 mod client;
 mod cluster;
@@ -25,8 +26,10 @@ pub mod gates;
 mod generic;
 mod hash;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
+mod lcs;
 mod object;
 mod persistence;
 pub(crate) mod pubsub;
@@ -38,6 +41,8 @@ mod rows;
 mod scan;
 #[cfg(test)]
 mod server_tests;
+mod set;
+mod set_algebra;
 pub mod stats;
 mod string;
 pub mod table;

@@ -21,6 +21,7 @@ pub(super) fn type_name(value: ValueRef<'_>) -> &'static str {
     match value {
         ValueRef::Inline(_) | ValueRef::Int(_) | ValueRef::Object(Object::Str(_)) => "string",
         ValueRef::Object(Object::Hash(_)) => "hash",
+        ValueRef::Object(Object::Set(_)) => "set",
     }
 }
 
@@ -31,6 +32,7 @@ pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         ValueRef::Inline(bytes) if bytes.len() <= EMBSTR_MAX && !entry.is_raw() => "embstr",
         ValueRef::Inline(_) | ValueRef::Object(Object::Str(_)) => "raw",
         ValueRef::Object(Object::Hash(hash)) => hash.encoding(),
+        ValueRef::Object(Object::Set(set)) => set.encoding(),
     }
 }
 

@@ -4,10 +4,11 @@
 
 use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
-use super::table::{Command, at, commands, span};
+use super::table::{Command, at, commands, numbered, numbered_by, span};
 use super::{
-    client, cluster, config, connection, debug, expire, generic, hash, info, introspection, object,
-    persistence, pubsub, replication, scan, string, transaction,
+    bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
+    introspection, lcs, object, persistence, pubsub, replication, scan, set, set_algebra, string,
+    transaction,
 };
 
 /// All commands, by group.
@@ -16,6 +17,9 @@ pub static GROUPS: &[&[Command]] = &[
     GENERIC,
     EXPIRE,
     HASH,
+    SET,
+    BITMAP,
+    HYPERLOGLOG,
     TRANSACTION,
     CONNECTION,
     PERSISTENCE,
@@ -47,6 +51,9 @@ static STRING: &[Command] = &commands! {
     "setrange" 4 [WRITE DENYOOM] [WRITE STRING SLOW] [at(1, RW | UPDATE)] [] Data(string::setrange);
     "getrange" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::getrange);
     "substr" 4 [READONLY] [READ STRING SLOW] [at(1, RO | ACCESS)] [] Data(string::substr);
+    "lcs" -3 [READONLY] [READ STRING SLOW] [span(1, 1, 1, RO | ACCESS)] [] Data(lcs::lcs);
+    "delifeq" 3 [WRITE] [WRITE STRING SLOW] [at(1, RM | ACCESS | DELETE)] [] Data(string::delifeq);
+    "msetex" -4 [WRITE DENYOOM MOVABLE_KEYS] [WRITE STRING SLOW] [numbered_by(1, 2, OW | UPDATE)] ["request_policy:multi_shard", "response_policy:all_succeeded"] Data(string::msetex);
 };
 
 static REPLICATION: &[Command] = &commands! {
@@ -159,6 +166,44 @@ static HASH: &[Command] = &commands! {
     "hstrlen" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hstrlen);
     "hrandfield" -2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hrandfield);
     "hscan" -3 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hscan);
+};
+
+static SET: &[Command] = &commands! {
+    "sadd" -3 [WRITE DENYOOM FAST] [WRITE SET FAST] [at(1, RW | INSERT)] [] Data(set::sadd);
+    "srem" -3 [WRITE FAST] [WRITE SET FAST] [at(1, RW | DELETE)] [] Data(set::srem);
+    "scard" 2 [READONLY FAST] [READ SET FAST] [at(1, RO)] [] Data(set::scard);
+    "sismember" 3 [READONLY FAST] [READ SET FAST] [at(1, RO)] [] Data(set::sismember);
+    "smismember" -3 [READONLY FAST] [READ SET FAST] [at(1, RO | ACCESS)] [] Data(set::smismember);
+    "smembers" 2 [READONLY] [READ SET SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output_order"] Data(set::smembers);
+    "smove" 4 [WRITE FAST] [WRITE SET FAST] [at(1, RW | ACCESS | DELETE), at(2, RW | INSERT)] [] Data(set::smove);
+    "spop" -2 [WRITE FAST] [WRITE SET FAST] [at(1, RW | ACCESS | DELETE)] ["nondeterministic_output"] Data(set::spop);
+    "srandmember" -2 [READONLY] [READ SET SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(set::srandmember);
+    "sscan" -3 [READONLY] [READ SET SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(set::sscan);
+    "sinter" -2 [READONLY] [READ SET SLOW] [span(1, -1, 1, RO | ACCESS)] ["nondeterministic_output_order"] Data(set_algebra::sinter);
+    "sintercard" -3 [READONLY MOVABLE_KEYS] [READ SET SLOW] [numbered(1, RO | ACCESS)] [] Data(set_algebra::sintercard);
+    "sinterstore" -3 [WRITE DENYOOM] [WRITE SET SLOW] [at(1, RW | UPDATE), span(2, -1, 1, RO | ACCESS)] [] Data(set_algebra::sinterstore);
+    "sunion" -2 [READONLY] [READ SET SLOW] [span(1, -1, 1, RO | ACCESS)] ["nondeterministic_output_order"] Data(set_algebra::sunion);
+    "sunionstore" -3 [WRITE DENYOOM] [WRITE SET SLOW] [at(1, OW | UPDATE), span(2, -1, 1, RO | ACCESS)] [] Data(set_algebra::sunionstore);
+    "sdiff" -2 [READONLY] [READ SET SLOW] [span(1, -1, 1, RO | ACCESS)] ["nondeterministic_output_order"] Data(set_algebra::sdiff);
+    "sdiffstore" -3 [WRITE DENYOOM] [WRITE SET SLOW] [at(1, OW | UPDATE), span(2, -1, 1, RO | ACCESS)] [] Data(set_algebra::sdiffstore);
+};
+
+static BITMAP: &[Command] = &commands! {
+    "setbit" 4 [WRITE DENYOOM] [WRITE BITMAP SLOW] [at(1, RW | ACCESS | UPDATE)] [] Data(bitmap::setbit);
+    "getbit" 3 [READONLY FAST] [READ BITMAP FAST] [at(1, RO | ACCESS)] [] Data(bitmap::getbit);
+    "bitcount" -2 [READONLY] [READ BITMAP SLOW] [at(1, RO | ACCESS)] [] Data(bitmap::bitcount);
+    "bitpos" -3 [READONLY] [READ BITMAP SLOW] [at(1, RO | ACCESS)] [] Data(bitmap::bitpos);
+    "bitop" -4 [WRITE DENYOOM] [WRITE BITMAP SLOW] [at(2, OW | UPDATE), span(3, -1, 1, RO | ACCESS)] [] Data(bitmap::bitop);
+    "bitfield" -2 [WRITE DENYOOM] [WRITE BITMAP SLOW] [at(1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)] [] Data(bitmap::bitfield);
+    "bitfield_ro" -2 [READONLY FAST] [READ BITMAP FAST] [at(1, RO | ACCESS)] [] Data(bitmap::bitfield_ro);
+};
+
+static HYPERLOGLOG: &[Command] = &commands! {
+    "pfadd" -2 [WRITE DENYOOM FAST] [WRITE HYPERLOGLOG FAST] [at(1, RW | INSERT)] [] Data(hyperloglog::pfadd);
+    "pfcount" -2 [READONLY] [READ HYPERLOGLOG SLOW] [span(1, -1, 1, RW | ACCESS)] [] Data(hyperloglog::pfcount);
+    "pfmerge" -2 [WRITE DENYOOM] [WRITE HYPERLOGLOG SLOW] [at(1, RW | ACCESS | INSERT), span(2, -1, 1, RO | ACCESS)] [] Data(hyperloglog::pfmerge);
+    "pfdebug" 3 [WRITE DENYOOM ADMIN] [WRITE HYPERLOGLOG ADMIN SLOW DANGEROUS] [at(2, RW | ACCESS)] [] Data(hyperloglog::pfdebug);
+    "pfselftest" 1 [ADMIN] [HYPERLOGLOG ADMIN SLOW DANGEROUS] [] [] Data(hyperloglog::pfselftest);
 };
 
 static COMMAND: &[Command] = &commands! {

@@ -84,11 +84,14 @@ fn deadline_of(
 enum Condition {
     Always,
     IfAbsent,
+    IfEqual,
     IfPresent,
 }
 
 struct SetOptions<'a> {
     condition: Condition,
+    /// What [`Condition::IfEqual`] compares with.
+    equal: &'a [u8],
     get: bool,
     keep: bool,
     persist: bool,
@@ -99,6 +102,7 @@ struct SetOptions<'a> {
 fn options<'a>(args: &[&'a [u8]], getex: bool) -> Result<SetOptions<'a>, CommandError> {
     let mut o = SetOptions {
         condition: Condition::Always,
+        equal: b"",
         get: false,
         keep: false,
         persist: false,
@@ -111,10 +115,16 @@ fn options<'a>(args: &[&'a [u8]], getex: bool) -> Result<SetOptions<'a>, Command
         let unit = [("ex", EX), ("px", PX), ("exat", EXAT), ("pxat", PXAT)]
             .into_iter()
             .find(|u| is(u.0));
-        if is("nx") && o.condition != Condition::IfPresent && !getex {
+        let free = |same| o.condition == Condition::Always || o.condition == same;
+        if is("nx") && free(Condition::IfAbsent) && !getex {
             o.condition = Condition::IfAbsent;
-        } else if is("xx") && o.condition != Condition::IfAbsent && !getex {
+        } else if is("xx") && free(Condition::IfPresent) && !getex {
             o.condition = Condition::IfPresent;
+        } else if let (true, true, false, Some(&equal)) =
+            (is("ifeq"), free(Condition::IfEqual), getex, args.get(i + 1))
+        {
+            (o.condition, o.equal) = (Condition::IfEqual, equal);
+            i += 1;
         } else if is("get") && !getex {
             o.get = true;
         } else if is("keepttl") && o.time.is_none() && !getex {
@@ -152,7 +162,7 @@ fn reply_string(d: &mut Data<'_>, place: Option<Place>) -> Outcome {
     Ok(())
 }
 
-/// `SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`. <https://redis.io/commands/set/>
+/// `SET key value [NX|XX|IFEQ value] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`. <https://redis.io/commands/set/>
 pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     if args.len() == 3 {
@@ -173,6 +183,10 @@ pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let refused = match o.condition {
         Condition::Always => false,
         Condition::IfAbsent => found.is_some(),
+        Condition::IfEqual => match found {
+            Some(place) => *d.string(place)? != *o.equal,
+            None => true,
+        },
         Condition::IfPresent => found.is_none(),
     };
     if refused {
@@ -189,6 +203,11 @@ pub(super) fn set(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             (b"PXAT", at)
         };
         let words: [&[u8]; 5] = [b"SET", args[1], args[2], unit, &ItoaBuffer::new(at as i64)];
+        d.effects.instead(d.db, &words);
+    } else if o.condition == Condition::IfEqual {
+        let mut words: smallvec::SmallVec<[&[u8]; 4]> =
+            smallvec::smallvec![&b"SET"[..], args[1], args[2]];
+        words.extend(o.keep.then_some(&b"KEEPTTL"[..]));
         d.effects.instead(d.db, &words);
     } else if o.get {
         let mut words = args[..3].to_vec();
@@ -391,6 +410,72 @@ fn put_all(d: &mut Data<'_>, args: &[&[u8]]) {
     }
 }
 
+/// `MSETEX numkeys key value [key value …] [NX|XX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`.
+/// <https://redis.io/commands/msetex/>
+pub(super) fn msetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
+    let count = parse_i64(args[1])
+        .and_then(|count| usize::try_from(count).ok())
+        .filter(|count| (1..=i32::MAX as usize).contains(count))
+        .ok_or(CommandError::fixed("ERR invalid numkeys value"))?;
+    if count > (args.len() - 2) / 2 {
+        return Err(CommandError::fixed("ERR wrong number of key-value pairs"));
+    }
+    let (pairs, words) = args[2..].split_at(2 * count);
+    let o = options(words, false)?;
+    if o.get || o.condition == Condition::IfEqual {
+        return Err(CommandError::SYNTAX);
+    }
+    let deadline = match o.time {
+        Some((arg, unit)) => Deadline::At(deadline_of(d, arg, unit, "msetex")?),
+        None if o.keep => Deadline::Keep,
+        None => Deadline::Clear,
+    };
+    let present = o.condition == Condition::IfPresent;
+    for name in pairs.iter().step_by(2) {
+        let key = d.key(name);
+        if o.condition != Condition::Always && d.seek(key).is_some() != present {
+            d.out.int(0);
+            return Ok(());
+        }
+    }
+    for pair in pairs.chunks_exact(2) {
+        let key = d.key(pair[0]);
+        put(d, key, pair[1], deadline);
+        // As what every server knows.
+        let digits;
+        let mut set: smallvec::SmallVec<[&[u8]; 5]> =
+            smallvec::smallvec![&b"SET"[..], pair[0], pair[1]];
+        match deadline {
+            Deadline::At(at) => {
+                digits = ItoaBuffer::new(at as i64);
+                set.extend([&b"PXAT"[..], &digits]);
+            }
+            Deadline::Keep => set.push(b"KEEPTTL"),
+            Deadline::Clear => {}
+        }
+        d.effects.instead(d.db, &set);
+    }
+    d.out.int(1);
+    Ok(())
+}
+
+/// `DELIFEQ key value`. <https://valkey.io/commands/delifeq/>
+pub(super) fn delifeq(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
+    let key = d.first_key(args[1]);
+    let equal = match d.look_to_write(key) {
+        Some(place) => (*d.string(place)? == *args[2]).then_some(place),
+        None => None,
+    };
+    if let Some(place) = equal {
+        d.store.delete(d.db, key, place);
+        d.changed(key.bytes);
+        d.notify(NotifyEvents::GENERIC, "del", key.bytes);
+        d.effects.instead(d.db, &[b"DEL", args[1]]);
+    }
+    d.out.int(i64::from(equal.is_some()));
+    Ok(())
+}
+
 /// `STRLEN key`. <https://redis.io/commands/strlen/>
 pub(super) fn strlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
@@ -419,6 +504,19 @@ fn edit(
     len: usize,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
+    let len = edit_quietly(d, key, found, len, change);
+    d.changed(key.bytes);
+    len
+}
+
+/// As [`edit`], but whether that changed anything is left to the caller to say.
+pub(super) fn edit_quietly(
+    d: &mut Data<'_>,
+    key: Key<'_>,
+    found: Option<Place>,
+    len: usize,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> usize {
     if found.is_none() {
         d.notify_if_new(d.db, key);
     }
@@ -436,7 +534,6 @@ fn edit(
             change(bytes);
             bytes.len()
         });
-        d.changed(key.bytes);
         return edited.unwrap_or(0);
     }
     let mut bytes = match found {
@@ -460,7 +557,6 @@ fn edit(
         None => d.store.set(d.db, key, value, Deadline::Clear, access),
     };
     d.store.set_raw(d.db, place);
-    d.changed(key.bytes);
     len
 }
 

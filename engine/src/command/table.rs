@@ -80,8 +80,11 @@ pub enum Find {
         /// Part of the words that are keys.
         limit: usize,
     },
-    /// The first word says how many keys follow it.
-    Numbered,
+    /// The first word says how many keys follow it, every `step`th word one.
+    Numbered {
+        /// Distance of the keys.
+        step: usize,
+    },
 }
 
 /// A single key at a fixed place.
@@ -104,9 +107,14 @@ pub const fn span(first: usize, last: i32, step: usize, flags: u16) -> KeySpec {
 
 /// As many keys as the word at `count` says, right after it.
 pub const fn numbered(count: usize, flags: u16) -> KeySpec {
+    numbered_by(count, 1, flags)
+}
+
+/// As many keys as the word at `count` says, the first right after it, each `step` words from the last.
+pub const fn numbered_by(count: usize, step: usize, flags: u16) -> KeySpec {
     KeySpec {
         begin: Begin::Index(count),
-        find: Find::Numbered,
+        find: Find::Numbered { step },
         flags,
     }
 }
@@ -192,12 +200,15 @@ impl KeySpec {
                 };
                 (first..=end.min(words - 1)).step_by(step).for_each(emit);
             }
-            Find::Numbered => {
+            Find::Numbered { step } => {
                 let count = crate::value::number::parse_i64(word(first))
                     .and_then(|n| usize::try_from(n).ok())
-                    .filter(|&n| n <= words - first - 1)
+                    .filter(|&n| n <= (words - first - 1) / step)
                     .ok_or(InvalidKeys)?;
-                (first + 1..=first + count).for_each(&mut emit);
+                (first + 1..words)
+                    .step_by(step)
+                    .take(count)
+                    .for_each(&mut emit);
             }
         }
         Ok(())
@@ -310,7 +321,9 @@ impl Command {
     #[inline]
     pub fn first_key(&self) -> Option<usize> {
         match self.keys.first()?.begin {
-            Begin::Index(index) if self.keys[0].find != Find::Numbered => Some(index),
+            Begin::Index(index) if !matches!(self.keys[0].find, Find::Numbered { .. }) => {
+                Some(index)
+            }
             _ => None,
         }
     }

@@ -189,7 +189,7 @@ impl Engine {
                     return parts.persistence.count_expired();
                 }
                 let access = access::loaded(&parts.config, now, idle_s, frequency);
-                let limits = crate::command::hash_limits(&parts.config, &parts.store);
+                let limits = dataset::Limits::new(&parts.config, &parts.store);
                 match dataset::insert(
                     &mut parts.store,
                     db as usize,

@@ -175,7 +175,7 @@ impl Engine {
             return;
         };
         incoming.decoder.feed(bytes);
-        let limits = crate::command::hash_limits(&self.parts.config, &self.parts.store);
+        let limits = dataset::Limits::new(&self.parts.config, &self.parts.store);
         loop {
             match incoming.decoder.next_event() {
                 Ok(Event::NeedMore) => return,

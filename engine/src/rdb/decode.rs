@@ -71,6 +71,12 @@ pub enum Value {
     HashListpack(Vec<u8>),
     /// A hash, pair by pair. Fields may be there twice in a damaged file: the caller refuses that.
     Hash(legacy::Pairs),
+    /// A set as an intset; not checked.
+    SetIntset(Vec<u8>),
+    /// A small set as a listpack; its frame was checked, not its entries.
+    SetListpack(Vec<u8>),
+    /// A set, member by member. Members may be there twice in a damaged file: the caller refuses that.
+    Set(Vec<Vec<u8>>),
 }
 
 /// What is wrong with a snapshot, and where.
@@ -166,6 +172,11 @@ enum State {
     Pairs {
         key: Vec<u8>,
         pairs: legacy::Pairs,
+        left: u64,
+    },
+    Elements {
+        key: Vec<u8>,
+        elements: Vec<Vec<u8>>,
         left: u64,
     },
     Checksum,
@@ -337,6 +348,14 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Elements(left)) => {
+                    self.state = State::Elements {
+                        key,
+                        elements: Vec::new(),
+                        left,
+                    };
+                    Ok(None)
+                }
                 Err(stop) => {
                     self.state = State::Value { kind, key };
                     Err(stop)
@@ -383,6 +402,28 @@ impl Decoder {
                     left -= 1;
                 };
                 self.state = State::Pairs { key, pairs, left };
+                Err(stop)
+            }
+            State::Elements {
+                key,
+                mut elements,
+                mut left,
+            } => {
+                let stop = loop {
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::Set(elements))));
+                    }
+                    match self.element() {
+                        Ok(element) => elements.push(element),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::Elements {
+                    key,
+                    elements,
+                    left,
+                };
                 Err(stop)
             }
             State::Checksum => {
@@ -467,7 +508,10 @@ impl Decoder {
             | kind::HASH
             | kind::HASH_LISTPACK
             | kind::HASH_ZIPLIST
-            | kind::HASH_ZIPMAP => {
+            | kind::HASH_ZIPMAP
+            | kind::SET
+            | kind::SET_INTSET
+            | kind::SET_LISTPACK => {
                 state = State::Value {
                     kind: code,
                     key: reader.string()?,
@@ -509,6 +553,19 @@ impl Decoder {
                 let pairs = legacy::zipmap_pairs(&reader.string()?);
                 found_pairs(pairs, "Zipmap integrity check failed.")?
             }
+            kind::SET => match reader.length()? {
+                0 => Found::Empty,
+                members => Found::Elements(members),
+            },
+            kind::SET_INTSET => Found::Value(Value::SetIntset(reader.string()?)),
+            kind::SET_LISTPACK => {
+                let blob = reader.string()?;
+                match listpack_count(&blob) {
+                    Some(0) => Found::Empty,
+                    Some(_) => Found::Value(Value::SetListpack(blob)),
+                    None => return Err(corrupt("Set listpack integrity check failed.")),
+                }
+            }
             other => return Err(foreign_type(other)),
         };
         let read = reader.at;
@@ -522,6 +579,14 @@ impl Decoder {
         let read = reader.at;
         self.consume(read);
         Ok(pair)
+    }
+
+    fn element(&mut self) -> Step<Vec<u8>> {
+        let mut reader = self.reader();
+        let element = reader.string()?;
+        let read = reader.at;
+        self.consume(read);
+        Ok(element)
     }
 
     fn checksum(&mut self) -> Step<bool> {
@@ -576,6 +641,7 @@ impl Decoder {
             State::Item => "a key, an opcode or the end mark",
             State::Value { .. } | State::Large { .. } => "a value",
             State::Pairs { .. } => "the fields of a hash",
+            State::Elements { .. } => "the elements of a collection",
             State::Checksum => "the checksum",
             State::Done => "nothing",
         }
@@ -589,6 +655,8 @@ enum Found {
     Large(u64),
     /// So many pairs follow.
     Pairs(u64),
+    /// So many strings follow.
+    Elements(u64),
 }
 
 fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {
@@ -610,7 +678,6 @@ fn unsupported(number: u8, name: &'static str) -> Stop {
 fn foreign_type(number: u8) -> Stop {
     let name = match number {
         1 | 10 | 14 | 18 => "list",
-        2 | 11 | 20 => "set",
         3 | 5 | 12 | 17 => "sorted set",
         6 | 7 => "module",
         15 | 19 | 21 => "stream",

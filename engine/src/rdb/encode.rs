@@ -2,6 +2,7 @@
 //! pieces, so a snapshot of any size passes through a bounded amount of memory.
 
 use super::{CRC, MAGIC, VERSION, kind, lzf, op, special};
+use crate::value::set::Set;
 use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -62,8 +63,9 @@ pub struct KeyMeta {
     pub frequency: Option<u8>,
 }
 
-/// A value that fits one step. Large hashes go by [`Encoder::hash`] and [`Encoder::pair`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A value that fits one step. Large hashes go by [`Encoder::hash`] and [`Encoder::pair`], large sets by
+/// [`Encoder::set`] and [`Encoder::element`].
+#[derive(Clone, Copy, Debug)]
 pub enum ValueView<'a> {
     /// A string.
     Str(&'a [u8]),
@@ -71,6 +73,8 @@ pub enum ValueView<'a> {
     Int(i64),
     /// A hash as the bytes of a listpack: field, value, field, value, …
     HashListpack(&'a [u8]),
+    /// A set. (Redis 7.0 knows no sets in listpacks: these are written member by member.)
+    Set(&'a Set),
 }
 
 /// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
@@ -176,6 +180,20 @@ impl Encoder {
         self.string(value);
     }
 
+    /// A key whose value is a set of `members` members; as many calls of [`element`](Encoder::element) must follow
+    /// before anything else.
+    pub fn set(&mut self, key: &[u8], meta: &KeyMeta, members: u64) {
+        self.meta(meta);
+        self.out.push(kind::SET);
+        self.string(key);
+        self.length(members);
+    }
+
+    /// One element of a collection that was begun.
+    pub fn element(&mut self, element: &[u8]) {
+        self.string(element);
+    }
+
     /// The end mark and the checksum. Nothing may follow but [`take`](Encoder::take).
     pub fn end(&mut self) {
         self.out.push(op::EOF);
@@ -249,6 +267,13 @@ impl Encoder {
                 Err(_) => self.string(format!("{number}").as_bytes()),
             },
             ValueView::HashListpack(bytes) => self.string(bytes),
+            ValueView::Set(set) => match set.as_intset() {
+                Some(integers) => self.string(integers.bytes()),
+                None => {
+                    self.length(set.len() as u64);
+                    set.iter().for_each(|member| self.string(&member.text()));
+                }
+            },
         }
     }
 
@@ -307,6 +332,8 @@ fn value_kind(value: ValueView<'_>) -> u8 {
     match value {
         ValueView::Str(_) | ValueView::Int(_) => kind::STRING,
         ValueView::HashListpack(_) => kind::HASH_LISTPACK,
+        ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
+        ValueView::Set(_) => kind::SET,
     }
 }
 

@@ -13,7 +13,8 @@
 //!          0xF8 length                 seconds since the last access
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
-//!          (zipmap, ziplist, listpack)
+//!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
+//!          listpack)
 //! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
 //! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
 //!          or 0xC3 length length bytes: LZF, compressed and plain length first
@@ -60,10 +61,13 @@ mod op {
 
 mod kind {
     pub const STRING: u8 = 0;
+    pub const SET: u8 = 2;
     pub const HASH: u8 = 4;
     pub const HASH_ZIPMAP: u8 = 9;
+    pub const SET_INTSET: u8 = 11;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const HASH_LISTPACK: u8 = 16;
+    pub const SET_LISTPACK: u8 = 20;
 }
 
 /// First bytes of strings that are not plain.

@@ -25,6 +25,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::value::hash::Hash;
+use crate::value::set::Set;
 
 /// Values that are not held inside the entry itself.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub enum Object {
     Str(Rc<Vec<u8>>),
     /// A hash.
     Hash(Rc<Hash>),
+    /// A set.
+    Set(Rc<Set>),
 }
 
 /// A type of values that are held in an [`Object`] and changed in place: what commands on all of them have
@@ -83,6 +86,7 @@ macro_rules! collections {
 
 collections! {
     Hash: Hash;
+    Set: Set;
 }
 
 impl Object {
@@ -91,6 +95,7 @@ impl Object {
         match self {
             Object::Str(s) => s.capacity() + size_of::<Vec<u8>>() + 16,
             Object::Hash(h) => h.memory_bytes() + size_of::<Hash>() + 16,
+            Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
         }
     }
 
@@ -100,6 +105,7 @@ impl Object {
         match self {
             Object::Str(_) => true,
             Object::Hash(h) => Rc::get_mut(h).is_none_or(|h| h.free_step(budget)),
+            Object::Set(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
         }
     }
 }
@@ -540,6 +546,12 @@ pub enum OwnedValue {
     Int(i64),
     /// Anything else.
     Object(Object),
+}
+
+impl From<Object> for OwnedValue {
+    fn from(object: Object) -> OwnedValue {
+        OwnedValue::Object(object)
+    }
 }
 
 impl OwnedValue {

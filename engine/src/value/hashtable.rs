@@ -108,6 +108,16 @@ impl HashTable {
 
     /// Sets a field's value; returns whether the field is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
+        self.put(field, value, true)
+    }
+
+    /// Adds a field that is not there yet; returns `false`, and changes nothing, if it is there.
+    pub fn insert_new(&mut self, field: &[u8], value: &[u8]) -> bool {
+        self.put(field, value, false)
+    }
+
+    #[inline]
+    fn put(&mut self, field: &[u8], value: &[u8], replace: bool) -> bool {
         let hash = self.hash(field);
         loop {
             let root = self.root.get_or_insert_with(|| {
@@ -117,6 +127,9 @@ impl HashTable {
             });
             let leaf = root.leaf(hash);
             let place = leaf.find(hash as u8, field);
+            if place.is_some() && !replace {
+                return false;
+            }
             let full = !leaf.has_room(field.len(), value.len(), place.as_ref());
             if full && self.split(hash) {
                 continue;
@@ -138,11 +151,6 @@ impl HashTable {
             }
             return place.is_none();
         }
-    }
-
-    /// Adds a field that is not there yet; returns `false`, and changes nothing, if it is there.
-    pub fn insert_new(&mut self, field: &[u8], value: &[u8]) -> bool {
-        !self.contains(field) && self.insert(field, value)
     }
 
     /// Splits the leaf for this hash; returns `false` if it cannot be: all its hashes are equal.

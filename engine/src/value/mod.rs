@@ -1,12 +1,17 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
 
+pub mod bitmap;
 pub mod float_text;
 pub mod glob;
 pub mod hash;
 pub mod hashtable;
+pub mod hll;
+pub mod intset;
+pub mod lcs;
 pub mod listpack;
 pub mod longdouble;
 pub mod number;
 pub mod sample;
+pub mod set;
 pub mod size_class;
 pub mod slot;

@@ -161,7 +161,9 @@ type Found = (Policy, String, Value);
 fn audits_differ([subject, oracle]: [Vec<Found>; 2]) -> Option<[Value; 2]> {
     let named = |(_, what, value): Found| Value::Array(vec![Value::simple(&what), value]);
     for (a, b) in subject.into_iter().zip(oracle) {
-        if a.1 != b.1 || !agree(a.0, &a.2, &b.2) {
+        let meant = a.1.starts_with("OBJECT ENCODING")
+            && allowed::is_allowed("object|encoding", &[], &a.2, &b.2);
+        if a.1 != b.1 || !(agree(a.0, &a.2, &b.2) || meant) {
             return Some([named(a), named(b)]);
         }
     }

@@ -354,8 +354,10 @@ fn close_word(done: &mut Vec<Argument>, word: Option<(Argument, usize)>) {
 fn number_keys(arguments: &mut [Argument], next: &mut usize) {
     for argument in arguments {
         if argument.kind == ArgumentKind::Key {
-            argument.key_spec_index = Some(*next);
-            *next += 1;
+            // The second of LCS's two keys belongs to the specification of the first.
+            let shared = usize::from(argument.name == "key2");
+            argument.key_spec_index = Some(next.saturating_sub(shared));
+            *next += 1 - shared;
         }
         number_keys(&mut argument.arguments, next);
     }
