@@ -10,7 +10,8 @@ use core::mem;
 use crate::client::{Blocked, Session, alert, limits};
 use crate::command::context::Parts;
 use crate::command::execute::{self, Request};
-use crate::command::table::Command;
+use crate::command::table::{Command, flag};
+use crate::command::{address, redacted};
 use crate::engine::Engine;
 use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
@@ -70,6 +71,15 @@ enum What {
     Broken(ProtocolError),
 }
 
+/// A command that was carried out.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    number: u16,
+    since_us: u64,
+    /// Its place in the batch.
+    at: usize,
+}
+
 /// A turn under way. Dropping it keeps what was not carried out for later.
 pub struct Turn<'a> {
     engine: &'a mut Engine,
@@ -82,7 +92,7 @@ pub struct Turn<'a> {
     /// Some reads are of links between servers; they are looked at first.
     link_reads: bool,
     /// The command that was carried out last, and when it began: it took until the next step.
-    running: Option<(u16, u64)>,
+    running: Option<Running>,
 }
 
 impl<'a> Turn<'a> {
@@ -148,9 +158,8 @@ impl<'a> Turn<'a> {
     /// Carries out the next request; false when there is none.
     #[inline]
     pub fn step(&mut self, now: Now) -> bool {
-        if let Some((number, since_us)) = self.running.take() {
-            let stats = &mut self.engine.parts.stats.commands[usize::from(number)];
-            stats.micros += now.mono_us.saturating_sub(since_us);
+        if let Some(running) = self.running.take() {
+            self.took(now, running);
         }
         if now.mono_us < self.engine.parts.asleep_until_us {
             return false;
@@ -166,6 +175,66 @@ impl<'a> Turn<'a> {
                 return true;
             }
         }
+    }
+
+    /// A command is over: its time is known.
+    #[inline]
+    fn took(&mut self, now: Now, running: Running) {
+        let parts = &mut self.engine.parts;
+        let micros = now.mono_us.saturating_sub(running.since_us);
+        let stats = &mut parts.stats.commands[usize::from(running.number)];
+        stats.micros += micros;
+        if parts.config.latency_tracking {
+            stats.times.get_or_insert_default().add(micros);
+        }
+        let slow = u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at);
+        let threshold = parts.config.latency_monitor_threshold;
+        let spike = threshold > 0 && micros / 1000 >= threshold;
+        if slow || spike {
+            self.took_long(now, running, micros, slow, spike);
+        }
+    }
+
+    #[cold]
+    fn took_long(&mut self, now: Now, running: Running, micros: u64, slow: bool, spike: bool) {
+        let parts = &mut self.engine.parts;
+        let command = parts.index.all()[usize::from(running.number)];
+        if spike {
+            let fast = command.flags & flag::FAST != 0;
+            let event = if fast { "fast-command" } else { "command" };
+            parts.latency.add(now, event, micros / 1000);
+        }
+        let item = &self.scratch.batch[running.at];
+        let source = &self.scratch.sources[item.source as usize];
+        if !slow || command.flags & flag::SKIP_SLOWLOG != 0 {
+            return;
+        }
+        let bytes = match source.read {
+            Some(read) => self.reads[read as usize].1,
+            None => &source.kept[..],
+        };
+        let bytes = &bytes[item.start..item.start + item.len];
+        let inline;
+        let words: Vec<&[u8]> = match item.what {
+            What::Command { args, .. } => {
+                let ranges = &self.scratch.args[args.0 as usize..args.1 as usize];
+                ranges.iter().map(|a| a.of(bytes)).collect()
+            }
+            What::Inline { line } => {
+                inline = split_words(&bytes[..line]).unwrap_or_default();
+                inline.iter().map(Vec::as_slice).collect()
+            }
+            What::Broken(_) => return,
+        };
+        let words = redacted(command, &words);
+        let max_len = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
+        let (peer, name) = match parts.clients.get(source.conn) {
+            Some(session) => (address(&session.peer), &session.name[..]),
+            None => (Default::default(), &b""[..]),
+        };
+        parts
+            .slow_log
+            .add(now, micros, &words, &peer, name, max_len);
     }
 
     fn carry_out(&mut self, now: Now, at: usize) {
@@ -235,7 +304,11 @@ impl<'a> Turn<'a> {
         }
         let overrun = limits::overrun(&mut session, &parts.config, now);
         if parts.stats.processed != processed {
-            self.running = session.last_command.map(|number| (number, now.mono_us));
+            self.running = session.last_command.map(|number| Running {
+                number,
+                since_us: now.mono_us,
+                at,
+            });
         }
         parts.clients.put(session);
         if overrun {

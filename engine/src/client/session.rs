@@ -147,6 +147,8 @@ pub struct Session {
     pub lib_name: Box<[u8]>,
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: Box<[u8]>,
+    /// It sees all commands (MONITOR).
+    pub monitors: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
     /// Number of the last command in the table's index.
@@ -193,6 +195,7 @@ impl Session {
             name: Box::default(),
             lib_name: Box::default(),
             lib_ver: Box::default(),
+            monitors: false,
             no_evict: false,
             last_command: None,
             write_offset: 0,

@@ -59,6 +59,7 @@ fn letters(parts: &Parts, session: &Session) -> String {
         .any(|w| parts.watches.version(w.db, &w.key) != w.version);
     let flags = [
         (session.is(alert::REPLICA), 'S'),
+        (session.monitors, 'O'),
         (session.is(alert::SUBSCRIBED), 'P'),
         (session.is(alert::MULTI), 'x'),
         (session.blocked.is_some(), 'b'),

@@ -163,6 +163,7 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     }
     execute::discard(s.parts, s.session);
     super::pubsub::forget(s.parts, s.session);
+    super::monitor::forget(s.parts, s.session);
     let session = &mut *s.session;
     session.db = 0;
     session.name = Default::default();

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use super::effects::Effects;
 use super::error::CommandError;
 use super::evict::Pool;
+use super::latency::Latency;
+use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Index;
 use crate::client::{Blocked, Channels, Clients, KeyEvents, Session, Waiting, Watches, alert};
@@ -360,6 +362,12 @@ pub struct Parts {
     pub run_id: [u8; 40],
     /// When the log last warned of somebody who speaks HTTP, in monotonic milliseconds.
     pub warned_of_http_ms: Option<u64>,
+    /// SLOWLOG.
+    pub slow_log: SlowLog,
+    /// LATENCY.
+    pub latency: Latency,
+    /// Connections that see all commands.
+    pub monitors: Vec<ConnId>,
     /// Who listens to what.
     pub channels: Channels,
     /// Keyspace notifications of the running command.

@@ -8,8 +8,8 @@ use super::blocking;
 use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
-use super::pubsub;
 use super::table::{Command, Handler, flag};
+use super::{monitor, pubsub};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::Now;
 use crate::planted::{self, Bug};
@@ -266,6 +266,9 @@ pub fn call(
     carry_out(parts, session, now, number, command, request);
     if parts.waiting.is_some() {
         blocking::begin(parts, session, number, request.args);
+    }
+    if !parts.monitors.is_empty() && !session.is(alert::TRUSTED) {
+        monitor::show(parts, session, now, command, request.args);
     }
 }
 

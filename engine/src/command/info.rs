@@ -35,12 +35,7 @@ const SECTIONS: &[(&str, &str, Shown, Section)] = &[
     ("modules", "Modules", Shown::Always, |_, _| Ok(())),
     ("commandstats", "Commandstats", Shown::WithAll, commandstats),
     ("errorstats", "Errorstats", Shown::Always, errorstats),
-    (
-        "latencystats",
-        "Latencystats",
-        Shown::WithAll,
-        |_, _| Ok(()),
-    ),
+    ("latencystats", "Latencystats", Shown::WithAll, latencystats),
     ("cluster", "Cluster", Shown::Always, cluster),
     ("keyspace", "Keyspace", Shown::Always, keyspace),
 ];
@@ -524,6 +519,24 @@ fn commandstats(s: &Server<'_>, out: &mut String) -> Result {
                 stats.failed,
             )?;
         }
+    }
+    Ok(())
+}
+
+fn latencystats(s: &Server<'_>, out: &mut String) -> Result {
+    let percentiles = &s.parts.config.latency_tracking_info_percentiles.0;
+    let all = s.parts.index.all().iter().zip(&s.parts.stats.commands);
+    for (command, stats) in all {
+        let Some(times) = stats.times.as_ref().filter(|_| !percentiles.is_empty()) else {
+            continue;
+        };
+        write!(out, "latency_percentiles_usec_{}:", command.name)?;
+        for (n, percent) in percentiles.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            let micros = times.percentile(*percent) as f64;
+            write!(out, "{comma}p{percent}={micros:.3}")?;
+        }
+        write!(out, "\r\n")?;
     }
     Ok(())
 }

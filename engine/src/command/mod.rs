@@ -29,7 +29,9 @@ mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
+pub mod latency;
 mod lcs;
+pub(crate) mod monitor;
 mod object;
 mod persistence;
 pub(crate) mod pubsub;
@@ -43,6 +45,7 @@ mod scan;
 mod server_tests;
 mod set;
 mod set_algebra;
+pub mod slowlog;
 pub mod stats;
 mod string;
 pub mod table;
@@ -51,6 +54,7 @@ pub mod testing;
 mod transaction;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 pub use client::describe;
 
@@ -59,6 +63,7 @@ use crate::face::Address;
 use crate::store::Store;
 use crate::value::hash::Limits;
 use error::CommandError;
+use table::Command;
 
 /// Up to where a hash stays small, by the configuration.
 pub fn hash_limits(config: &Config, store: &Store) -> Limits {
@@ -78,6 +83,44 @@ pub(crate) fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
         "ERR timeout is not an integer or out of range",
     ))?;
     u64::try_from(timeout).map_err(|_| CommandError::fixed("ERR timeout is negative"))
+}
+
+/// A command's words as others may see them: without its secrets.
+pub fn redacted<'a>(command: &Command, words: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    const SECRET: [&str; 4] = [
+        "masterauth",
+        "masteruser",
+        "requirepass",
+        "tls-key-file-pass",
+    ];
+    let mut shown = words.to_vec();
+    let secret_after = |shown: &mut Vec<&'a [u8]>, from: usize, word: &str, count: usize| {
+        let found = (from..shown.len()).find(|&i| shown[i].eq_ignore_ascii_case(word.as_bytes()));
+        if let Some(at) = found {
+            let end = shown.len().min(at + 1 + count);
+            shown[at + 1..end].fill(b"(redacted)");
+        }
+    };
+    match command.name {
+        "acl|setuser" | "acl|deluser" | "acl|getuser" => shown[2..].fill(b"(redacted)"),
+        "config|set" => {
+            for pair in shown[2..].chunks_exact_mut(2) {
+                if SECRET
+                    .iter()
+                    .any(|name| pair[0].eq_ignore_ascii_case(name.as_bytes()))
+                {
+                    pair[1] = b"(redacted)";
+                }
+            }
+        }
+        "hello" => secret_after(&mut shown, 2, "auth", 2),
+        "migrate" => {
+            secret_after(&mut shown, 6, "auth", 1);
+            secret_after(&mut shown, 6, "auth2", 2);
+        }
+        _ => {}
+    }
+    shown
 }
 
 /// An address as CLIENT LIST shows it.

@@ -7,8 +7,8 @@ use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE,
 use super::table::{Command, at, commands, numbered, numbered_by, span};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
-    introspection, lcs, object, persistence, pubsub, replication, scan, set, set_algebra, string,
-    transaction,
+    introspection, latency, lcs, monitor, object, persistence, pubsub, replication, scan, set,
+    set_algebra, slowlog, string, transaction,
 };
 
 /// All commands, by group.
@@ -27,6 +27,7 @@ pub static GROUPS: &[&[Command]] = &[
     SERVER,
     CLUSTER_GROUP,
     PUBSUB_GROUP,
+    OBSERVATION,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -288,4 +289,27 @@ static PUBSUB: &[Command] = &commands! {
     "pubsub|shardnumsub" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::shardnumsub);
     "pubsub|help" 2 [LOADING STALE] [SLOW] [] [] Server(pubsub::help);
     "pubsub|shardchannels" -2 [PUBSUB LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::shardchannels);
+};
+
+static OBSERVATION: &[Command] = &commands! {
+    "slowlog" -2 [] [SLOW] [] [] Container => SLOWLOG;
+    "latency" -2 [] [SLOW] [] [] Container => LATENCY;
+    "monitor" 1 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(monitor::monitor);
+};
+
+static SLOWLOG: &[Command] = &commands! {
+    "slowlog|help" 2 [LOADING STALE] [SLOW] [] [] Server(slowlog::help);
+    "slowlog|reset" 2 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(slowlog::reset);
+    "slowlog|len" 2 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"] Server(slowlog::len);
+    "slowlog|get" -2 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "nondeterministic_output"] Server(slowlog::get);
+};
+
+static LATENCY: &[Command] = &commands! {
+    "latency|graph" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::graph);
+    "latency|doctor" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::doctor);
+    "latency|latest" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::latest);
+    "latency|histogram" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::histogram);
+    "latency|help" 2 [LOADING STALE] [SLOW] [] [] Server(latency::help);
+    "latency|reset" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(latency::reset);
+    "latency|history" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::history);
 };

@@ -4,6 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::latency::Histogram;
+
 /// Error codes that are counted apart; a script could make up any number of them.
 const MOST_ERROR_CODES: usize = 128;
 
@@ -11,12 +13,14 @@ const MOST_ERROR_CODES: usize = 128;
 const LONGEST_CODE: usize = 30;
 
 /// The counters of one command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandStats {
     /// Times that it was carried out.
     pub calls: u64,
     /// Time that it took, in microseconds.
     pub micros: u64,
+    /// How its times are distributed, if it ever ran under `latency-tracking`.
+    pub times: Option<Histogram>,
     /// Times that a gate refused it.
     pub rejected: u64,
     /// Times that it replied an error.

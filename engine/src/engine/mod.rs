@@ -150,6 +150,9 @@ impl Engine {
             asleep_until_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
+            slow_log: Default::default(),
+            latency: Default::default(),
+            monitors: Default::default(),
             channels: Default::default(),
             events: Default::default(),
             waiting: None,
@@ -587,6 +590,7 @@ impl Engine {
             crate::command::execute::discard(&mut self.parts, &mut session);
             crate::command::blocking::forget(&mut self.parts, &mut session);
             crate::command::pubsub::forget(&mut self.parts, &mut session);
+            crate::command::monitor::forget(&mut self.parts, &mut session);
         }
     }
 
