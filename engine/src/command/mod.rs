@@ -44,6 +44,7 @@ mod server_tests;
 mod set;
 mod set_algebra;
 pub mod stats;
+mod stream;
 mod string;
 pub mod table;
 #[cfg(test)]
