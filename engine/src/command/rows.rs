@@ -7,8 +7,8 @@ use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE,
 use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
-    introspection, lcs, object, persistence, pubsub, replication, scan, set, set_algebra, stream, string,
-    transaction,
+    introspection, lcs, object, persistence, pubsub, replication, scan, set, set_algebra, stream,
+    string, transaction,
 };
 
 /// All commands, by group.

@@ -30,15 +30,15 @@ mod decode;
 pub mod dump;
 mod encode;
 mod legacy;
-mod stream;
 pub mod lzf;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Decoder, Event, RdbError, RdbErrorKind, Value};
-pub use stream::StreamPosition;
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
+pub use stream::StreamPosition;
 
 /// The version that [`Encoder`] writes.
 pub const VERSION: u32 = 10;

@@ -23,7 +23,8 @@ use alloc::vec;
 /// XREADGROUP GROUP g bob STREAMS d 0
 /// XGROUP CREATECONSUMER d h 42
 /// ```
-const PAYLOAD: &[u8] = b"\x13\x01\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00@LL\x00\x00\x00\
+const PAYLOAD: &[u8] =
+    b"\x13\x01\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00@LL\x00\x00\x00\
     \x18\x00\x03\x01\x00\x01\x01\x01\x85field\x06\x00\x01\x02\x01\x00\x01\x00\x01\x83one\x04\x04\
     \x01\x02\x01\x01\x01\x00\x01\xc3\xe8\x02\x04\x01\x00\x01\x01\x01\x01\x01\x02\x01\x85other\
     \x06\x81x\x02\x85field\x06\x81y\x02\x08\x01\xff\x03\x03\x00\x01\x00\x03\x00\x04\x02\x01g\x02\
@@ -50,7 +51,14 @@ fn a_stream_of_redis_is_read_and_written_as_it_was() {
     assert_eq!((stream.entries.len(), stream.groups.len()), (3, 2));
     let group = stream.groups.get(b"g").unwrap();
     assert_eq!((group.pending().len(), group.consumers().len()), (2, 2));
-    assert_eq!(group.pending().get(&StreamId::new(2, 0)).unwrap().deliveries, 2);
+    assert_eq!(
+        group
+            .pending()
+            .get(&StreamId::new(2, 0))
+            .unwrap()
+            .deliveries,
+        2
+    );
     let mut copy = stream.clone();
     copy.groups.remove(b"h");
     assert_ne!(copy, stream);
@@ -109,7 +117,10 @@ fn of_kind(kind: u8) -> Vec<u8> {
                 out.raw(&(-1i64).to_le_bytes());
             }
             out.length(consumer.pending().len() as u64);
-            consumer.pending().iter().for_each(|(id, ())| out.raw(&id.to_bytes()));
+            consumer
+                .pending()
+                .iter()
+                .for_each(|(id, ())| out.raw(&id.to_bytes()));
         }
     }
     sealed(out.take().to_vec())

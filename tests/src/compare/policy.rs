@@ -106,10 +106,13 @@ fn masked(value: &Value, fields: &[&str]) -> Value {
         }
         Value::Array(items) => {
             let at = |i: usize| i % 2 == 1 && hidden(&items[i - 1]);
-            let items = items
-                .iter()
-                .enumerate()
-                .map(|(i, v)| if at(i) { Value::Null } else { masked(v, fields) });
+            let items = items.iter().enumerate().map(|(i, v)| {
+                if at(i) {
+                    Value::Null
+                } else {
+                    masked(v, fields)
+                }
+            });
             Value::Array(items.collect())
         }
         other => other.clone(),

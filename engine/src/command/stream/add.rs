@@ -64,14 +64,14 @@ fn parse(d: &Data<'_>, args: &[&[u8]], adds: bool) -> Result<Options, CommandErr
                 at += 1;
             }
             at += 1;
-            let keep = if by_id {
-                Keep::From(strict_id(args[at])?)
-            } else {
-                Keep::Newest(
-                    u64::try_from(integer(args[at])?)
-                        .map_err(|_| CommandError::fixed("ERR The MAXLEN argument must be >= 0."))?,
-                )
-            };
+            let keep =
+                if by_id {
+                    Keep::From(strict_id(args[at])?)
+                } else {
+                    Keep::Newest(u64::try_from(integer(args[at])?).map_err(|_| {
+                        CommandError::fixed("ERR The MAXLEN argument must be >= 0.")
+                    })?)
+                };
             o.trim = Some(Trim {
                 keep,
                 approximate,

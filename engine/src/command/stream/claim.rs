@@ -8,8 +8,8 @@ use super::super::effects::Effects;
 use super::super::error::CommandError;
 use super::super::table::Outcome;
 use super::{
-    body_of, CREATED_CONSUMER, consumer_of, edit, journal_claim, journal_position, no_group, now_ms,
-    range_start, reply_counted, reply_id, reply_item, strict_id,
+    CREATED_CONSUMER, body_of, consumer_of, edit, journal_claim, journal_position, no_group,
+    now_ms, range_start, reply_counted, reply_id, reply_item, strict_id,
 };
 use crate::config::NotifyEvents;
 use crate::resp::Output;

@@ -6,9 +6,7 @@ use super::super::error::CommandError;
 use super::super::help;
 use super::super::string::integer;
 use super::super::table::Outcome;
-use super::{
-    CREATED_CONSUMER, edit, no_group_for_key, now_ms, strict_id,
-};
+use super::{CREATED_CONSUMER, edit, no_group_for_key, now_ms, strict_id};
 use crate::config::NotifyEvents;
 use crate::store::Place;
 use crate::value::stream::{Group, IdText, Stream, StreamId, UNKNOWN};
@@ -83,9 +81,8 @@ pub(in crate::command) fn create(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         (id, _) => strict_id(id)?,
     };
     let group = Group::new(last_id, o.entries_read);
-    let added = collection::edit::<Stream, _>(d, key, found, |stream| {
-        stream.groups.add(args[3], group)
-    });
+    let added =
+        collection::edit::<Stream, _>(d, key, found, |stream| stream.groups.add(args[3], group));
     if !added {
         return Err(CommandError::fixed(
             "BUSYGROUP Consumer Group name already exists",
@@ -139,7 +136,8 @@ pub(in crate::command) fn destroy(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         // It may be large: it goes as a stream that holds nothing else.
         let mut rest = Stream::new();
         rest.groups.add(args[3], group);
-        d.store.discard_value(crate::store::Collection::into_object(rest));
+        d.store
+            .discard_value(crate::store::Collection::into_object(rest));
     }
     d.effects.dirty += 1;
     d.notify(NotifyEvents::STREAM, "xgroup-destroy", key.bytes);

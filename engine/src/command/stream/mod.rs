@@ -53,9 +53,9 @@ fn bound(arg: &[u8], missing_seq: u64) -> Result<(StreamId, bool), CommandError>
 fn range_start(arg: &[u8]) -> Result<StreamId, CommandError> {
     match bound(arg, 0)? {
         (id, false) => Ok(id),
-        (id, true) => id.next().ok_or(CommandError::fixed(
-            "ERR invalid start ID for the interval",
-        )),
+        (id, true) => id
+            .next()
+            .ok_or(CommandError::fixed("ERR invalid start ID for the interval")),
     }
 }
 
@@ -212,7 +212,13 @@ fn journal_position(
     let read = crate::value::number::ItoaBuffer::new(entries_read);
     let last_id = last_id.text();
     let words: [&[u8]; 7] = [
-        b"XGROUP", b"SETID", key, group, &last_id, b"ENTRIESREAD", &read,
+        b"XGROUP",
+        b"SETID",
+        key,
+        group,
+        &last_id,
+        b"ENTRIESREAD",
+        &read,
     ];
     effects.instead(db, &words);
 }
@@ -226,11 +232,7 @@ fn now_ms(d: &Data<'_>) -> i64 {
 const CREATED_CONSUMER: &str = "xgroup-createconsumer";
 
 /// A consumer of this name, who is made if there is none; and whether he was.
-fn consumer_of(
-    group: &mut crate::value::stream::Group,
-    name: &[u8],
-    now_ms: i64,
-) -> (Name, bool) {
+fn consumer_of(group: &mut crate::value::stream::Group, name: &[u8], now_ms: i64) -> (Name, bool) {
     if let Some(known) = group.see_consumer(name, now_ms) {
         return (known, false);
     }

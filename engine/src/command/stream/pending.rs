@@ -152,7 +152,10 @@ fn reply_pending(out: &mut Output, group: &Group, wanted: &Wanted<'_>, now_ms: i
             }
         }
         Some(name) => {
-            let ids = group.consumers().get(name).map(|consumer| consumer.pending());
+            let ids = group
+                .consumers()
+                .get(name)
+                .map(|consumer| consumer.pending());
             for (id, ()) in ids.iter().flat_map(|ids| ids.iter_from(&wanted.start)) {
                 let known = group.pending().get(id);
                 if !known.is_some_and(|pending| reply(*id, pending)) {

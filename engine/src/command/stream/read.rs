@@ -14,8 +14,8 @@ use super::super::error::CommandError;
 use super::super::string::integer;
 use super::super::table::Outcome;
 use super::{
-    body_of, CREATED_CONSUMER, consumer_of, edit, journal_claim, journal_position, no_group, now_ms,
-    reply_counted, reply_id, reply_item, reply_items, strict_id,
+    CREATED_CONSUMER, body_of, consumer_of, edit, journal_claim, journal_position, no_group,
+    now_ms, reply_counted, reply_id, reply_item, reply_items, strict_id,
 };
 use crate::client::{Null, WaitKind};
 use crate::config::NotifyEvents;
@@ -104,7 +104,9 @@ fn parse<'a>(
         return Err(CommandError::SYNTAX);
     }
     if grouped && r.group.is_none() {
-        return Err(CommandError::fixed("ERR Missing GROUP option for XREADGROUP"));
+        return Err(CommandError::fixed(
+            "ERR Missing GROUP option for XREADGROUP",
+        ));
     }
     Ok(r)
 }

@@ -141,10 +141,7 @@ fn a_group_that_goes_is_an_answer() {
 fn waiting_ends_with_its_time() {
     let mut e = engine_after(&["XADD s 1-0 f v"]);
     let other = join(&mut e, 1);
-    assert_eq!(
-        send(&mut e, other, NOW, "XREAD BLOCK 20 STREAMS s $"),
-        ""
-    );
+    assert_eq!(send(&mut e, other, NOW, "XREAD BLOCK 20 STREAMS s $"), "");
     assert_eq!(wait(&mut e, other, after_ms(15)), "");
     assert_eq!(wait(&mut e, other, after_ms(25)), "*-1");
     run(&mut e, "XADD s 2-0 f v");
@@ -168,10 +165,17 @@ fn the_digest_is_that_of_redis() {
         enable_debug_command: crate::config::ProtectedAction::Yes,
         ..crate::config::Config::default()
     });
-    for command in ["XADD s 1-2 f v g 10", "XADD s 2-0 f w", "XGROUP CREATE s g 0"] {
+    for command in [
+        "XADD s 1-2 f v g 10",
+        "XADD s 2-0 f w",
+        "XGROUP CREATE s g 0",
+    ] {
         run(&mut e, command);
     }
-    assert_eq!(run(&mut e, "DEBUG DIGEST-VALUE s"), "*1 +67f6225c91ce25dce1888149c24fb3eac2dc9c3c");
+    assert_eq!(
+        run(&mut e, "DEBUG DIGEST-VALUE s"),
+        "*1 +67f6225c91ce25dce1888149c24fb3eac2dc9c3c"
+    );
 }
 
 /// What a snapshot says of the stream at a key.
@@ -213,7 +217,11 @@ fn effects_carried_out_elsewhere_give_the_same_stream() {
         let has_stream = here.parts.store.find(0, hash).is_some();
         if has_stream {
             let entries = "XRANGE s - +";
-            assert_eq!(run(&mut here, entries), run(&mut there, entries), "{command}");
+            assert_eq!(
+                run(&mut here, entries),
+                run(&mut there, entries),
+                "{command}"
+            );
             let groups = "XINFO STREAM s";
             assert_eq!(run(&mut here, groups), run(&mut there, groups), "{command}");
         }

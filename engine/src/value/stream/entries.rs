@@ -492,10 +492,7 @@ impl<'a> Iterator for RangeBack<'a> {
             }
             let (base, block) = self.next?;
             self.items = Some(block.items(base));
-            self.next = self
-                .blocks
-                .below(&base)
-                .map(|(id, block)| (*id, &**block));
+            self.next = self.blocks.below(&base).map(|(id, block)| (*id, &**block));
         }
     }
 }

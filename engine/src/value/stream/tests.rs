@@ -76,7 +76,9 @@ fn blocks_end_at_their_limits() {
         max_entries: 0,
     };
     for ms in 3..500 {
-        stream.entries.append(StreamId::new(ms, 0), &[b"f", b"v"], &none);
+        stream
+            .entries
+            .append(StreamId::new(ms, 0), &[b"f", b"v"], &none);
     }
     assert_eq!(stream.entries.block_count(), 2);
     stream.invariants();
@@ -93,8 +95,16 @@ fn approximate_trimming_takes_whole_blocks() {
     assert_eq!(stream.entries.trim(&trim(Keep::Newest(20), 6)), 0);
     assert_eq!(stream.entries.trim(&trim(Keep::Newest(20), 0)), 7);
     assert_eq!(stream.entries.first_id, StreamId::new(8, 0));
-    assert_eq!(stream.entries.trim(&trim(Keep::From(StreamId::new(22, 0)), 100)), 14);
-    assert_eq!((stream.entries.len(), stream.entries.entries_added), (9, 30));
+    assert_eq!(
+        stream
+            .entries
+            .trim(&trim(Keep::From(StreamId::new(22, 0)), 100)),
+        14
+    );
+    assert_eq!(
+        (stream.entries.len(), stream.entries.entries_added),
+        (9, 30)
+    );
     stream.invariants();
 }
 
@@ -177,7 +187,9 @@ fn damaged_blocks_are_refused() {
         for byte in [0u8, 1, 2, 3, 5, 0x7F, 0x81, 0xF4, 0xFF] {
             let mut bad = good.clone();
             bad[at] = byte;
-            if bad != good && let Ok(block) = Block::from_bytes(bad) {
+            if bad != good
+                && let Ok(block) = Block::from_bytes(bad)
+            {
                 accepted.push(at);
                 // Whatever passes can be read from both ends.
                 let ids = |items: &mut dyn Iterator<Item = Item<'_>>| -> Vec<String> {
@@ -202,7 +214,9 @@ fn radix_nodes_are_counted_as_redis_counts_them() {
         max_entries: 1,
     };
     for (ms, nodes) in [(1, 2), (2, 6), (3, 8), (256, 11)] {
-        stream.entries.append(StreamId::new(ms, 0), &[b"f", b"v"], &one);
+        stream
+            .entries
+            .append(StreamId::new(ms, 0), &[b"f", b"v"], &one);
         assert_eq!(stream.entries.radix_nodes(), nodes, "{ms}");
     }
 }

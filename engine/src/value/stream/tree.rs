@@ -448,10 +448,7 @@ fn split<T>(list: &mut Vec<T>, at: usize) -> Option<Vec<T>> {
     Some(list.split_off(middle))
 }
 
-fn take<K: Ord + Clone, V: Clone, Q: Ord + ?Sized>(
-    node: &mut Rc<Node<K, V>>,
-    key: &Q,
-) -> Option<V>
+fn take<K: Ord + Clone, V: Clone, Q: Ord + ?Sized>(node: &mut Rc<Node<K, V>>, key: &Q) -> Option<V>
 where
     K: core::borrow::Borrow<Q>,
 {
@@ -486,9 +483,8 @@ fn mend<K: Clone, V: Clone>(children: &mut Vec<(K, Rc<Node<K, V>>)>, at: usize) 
     if len > FAN / 4 && !single {
         return;
     }
-    let fits = |other: usize| {
-        (children.get(other)).is_some_and(|(_, node)| size(node) + len <= FAN)
-    };
+    let fits =
+        |other: usize| (children.get(other)).is_some_and(|(_, node)| size(node) + len <= FAN);
     let left = if at > 0 && fits(at - 1) {
         at - 1
     } else if fits(at + 1) {
