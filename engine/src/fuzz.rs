@@ -4,6 +4,10 @@
 //! They live here so that a change of the code they use breaks them at once. `fuzz/` calls each in one
 //! line; the tests below run them on random bytes and on mutated seeds wherever `cargo test` runs.
 
+mod value;
+
+pub use value::value;
+
 use crate::cluster::{bus, conf};
 use crate::config::Config;
 use crate::persistence::aof_reader::{CommandReader, Next};
@@ -308,6 +312,7 @@ mod tests {
             "session",
             include_bytes!("../../fuzz/seeds/session/commands"),
         ),
+        ("value", include_bytes!("../../fuzz/seeds/value/stream")),
     ];
 
     fn run(target: &str, data: &[u8]) {
@@ -316,6 +321,7 @@ mod tests {
             "bus" => bus(data),
             "rdb" => rdb(data),
             "resp" => resp(data),
+            "value" => value(data),
             _ => session(data),
         }
     }
@@ -355,7 +361,7 @@ mod tests {
 
         #[test]
         fn any_bytes(data in vec(any::<u8>(), 0..600)) {
-            for target in ["aof", "bus", "rdb", "resp", "session"] {
+            for target in ["aof", "bus", "rdb", "resp", "session", "value"] {
                 run(target, &data);
             }
         }

@@ -119,6 +119,11 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
         ValueRef::Inline(bytes) => of_parts(b"string", [bytes]),
         ValueRef::Int(number) => of_parts(b"string", [number.to_string().as_bytes()]),
         ValueRef::Object(Object::Str(bytes)) => of_parts(b"string", [&bytes[..]]),
+        ValueRef::Object(Object::Stream(stream)) => {
+            // All that a snapshot holds of it, groups and all.
+            let dump = crate::rdb::dump::dump(crate::rdb::ValueView::Stream(stream), false);
+            of_parts(b"stream", [&dump[..]])
+        }
         ValueRef::Object(Object::Hash(hash)) => {
             let mut sum = of_parts(b"hash", []);
             for (field, value) in hash.iter() {

@@ -64,10 +64,16 @@ impl Watches {
     /// A key changed.
     #[inline]
     pub fn touch(&mut self, db: usize, key: &[u8]) {
+        self.touch_watchers(db, key);
+        self.waits.touch(db, key);
+    }
+
+    /// A key changed in a way that nobody waits for.
+    #[inline]
+    pub fn touch_watchers(&mut self, db: usize, key: &[u8]) {
         if !self.keys.is_empty() {
             self.touch_slow(db, key);
         }
-        self.waits.touch(db, key);
     }
 
     #[cold]

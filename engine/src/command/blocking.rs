@@ -145,6 +145,7 @@ fn can_serve(parts: &Parts, (db, key): &(usize, Vec<u8>), kind: WaitKind) -> boo
 fn waited_for(object: &Object) -> Option<WaitKind> {
     match object {
         Object::Str(_) | Object::Hash(_) | Object::Set(_) => None,
+        Object::Stream(_) => Some(WaitKind::Stream),
     }
 }
 

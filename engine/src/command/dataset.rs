@@ -10,7 +10,7 @@ use super::access;
 use super::{hash_limits, set};
 use crate::config::Config;
 use crate::face::Now;
-use crate::rdb::{self, Encoder, KeyMeta, ValueView};
+use crate::rdb::{self, Encoder, KeyMeta, StreamPosition, ValueView};
 use crate::store::{Collection, DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
 use crate::store::{Deadline, OwnedValue};
 use crate::value::hash::{self, Hash};
@@ -18,6 +18,7 @@ use crate::value::hashtable::Position;
 use crate::value::intset::IntSet;
 use crate::value::listpack::Listpack;
 use crate::value::set::Set;
+use crate::value::stream::Stream;
 
 /// Bytes encoded, more or less, in one step.
 const STEP_BYTES: usize = 32 * 1024;
@@ -65,6 +66,8 @@ pub(crate) struct Writer {
     access: AccessMeta,
     /// Values too large for one step; the first is under way.
     large: VecDeque<Large>,
+    /// Large streams; the first is under way.
+    streams: VecDeque<LargeStream>,
     walked: bool,
     /// Keys written.
     pub keys: u64,
@@ -110,6 +113,16 @@ impl LargeValue {
     }
 }
 
+/// A large stream under way.
+struct LargeStream {
+    db: usize,
+    key: Vec<u8>,
+    meta: KeyMeta,
+    stream: Rc<Stream>,
+    /// Where it stands; `None` before the key itself.
+    next: Option<StreamPosition>,
+}
+
 impl Writer {
     /// A snapshot of what [`Store::begin_walk`] said, after the encoder's header.
     pub fn new(encoder: Encoder, sizes: Vec<DatabaseSize>, access: AccessMeta) -> Writer {
@@ -119,6 +132,7 @@ impl Writer {
             db: None,
             access,
             large: VecDeque::new(),
+            streams: VecDeque::new(),
             walked: false,
             keys: 0,
         }
@@ -137,6 +151,8 @@ impl Writer {
             }
             if !self.large.is_empty() {
                 self.large_step();
+            } else if !self.streams.is_empty() {
+                self.stream_step();
             } else if self.walked {
                 self.encoder.end();
                 return true;
@@ -187,6 +203,18 @@ impl Writer {
             ValueRef::Inline(bytes) => ValueView::Str(bytes),
             ValueRef::Int(n) => ValueView::Int(n),
             ValueRef::Object(Object::Str(bytes)) => ValueView::Str(bytes),
+            ValueRef::Object(Object::Stream(stream)) if stream.memory_bytes() > STEP_BYTES => {
+                let large = LargeStream {
+                    db: item.db,
+                    key: item.key.to_vec(),
+                    meta,
+                    stream: Rc::clone(stream),
+                    next: None,
+                };
+                self.streams.push_back(large);
+                return;
+            }
+            ValueRef::Object(Object::Stream(stream)) => ValueView::Stream(stream),
             ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
                 Some(list) => ValueView::HashListpack(list.bytes()),
                 None => return large(LargeValue::Hash(Rc::clone(hash))),
@@ -198,6 +226,22 @@ impl Writer {
         };
         self.select(item.db);
         self.encoder.key(item.key, &meta, view);
+    }
+
+    fn stream_step(&mut self) {
+        let Some(LargeStream { db, next, .. }) = self.streams.front() else {
+            return;
+        };
+        if next.is_none() {
+            self.select(*db);
+            let large = &self.streams[0];
+            self.encoder.stream(&large.key, &large.meta);
+        }
+        let large = &mut self.streams[0];
+        let next = large.next.get_or_insert_default();
+        if next.step(&large.stream, &mut self.encoder, STEP_BYTES) {
+            self.streams.pop_front();
+        }
     }
 
     fn large_step(&mut self) {
@@ -262,6 +306,7 @@ pub(crate) fn insert(
         }
         rdb::Value::Str(bytes) => OwnedValue::Bytes(bytes),
         rdb::Value::Int(n) => OwnedValue::Int(n),
+        rdb::Value::Stream(stream) => OwnedValue::Object(Object::Stream(Rc::new(*stream))),
         rdb::Value::HashListpack(bytes) => {
             let list = Listpack::from_bytes(bytes)
                 .map_err(|_| String::from("Hash listpack integrity check failed."))?;

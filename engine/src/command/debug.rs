@@ -116,6 +116,9 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
         ValueRef::Int(n) => rdb::dump::dump(ValueView::Int(n), compress),
         ValueRef::Object(Object::Str(bytes)) => rdb::dump::dump(ValueView::Str(bytes), compress),
         ValueRef::Object(Object::Set(set)) => rdb::dump::dump(ValueView::Set(set), compress),
+        ValueRef::Object(Object::Stream(stream)) => {
+            rdb::dump::dump(ValueView::Stream(stream), compress)
+        }
         ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
             Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
             None => {

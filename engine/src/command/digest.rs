@@ -8,9 +8,11 @@
 //! dataset  for each database that is not empty: mix its number (32 bits, big-endian), then xor each key's digest
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
-//!          that mixes field and value; a set: xor each member; with a deadline: xor "!!expire!!"
+//!          that mixes field and value; a set: xor each member; a stream: mix `ms.seq`, field, value, … of each
+//!          entry in turn; with a deadline: xor "!!expire!!"
 //! ```
 
+use alloc::format;
 use sha1::{Digest as _, Sha1};
 
 use super::context::Text;
@@ -23,6 +25,7 @@ pub type Digest = [u8; 20];
 const STRING: u32 = 0;
 const SET: u32 = 2;
 const HASH: u32 = 4;
+const STREAM: u32 = 6;
 
 fn xor(digest: &mut Digest, bytes: &[u8]) {
     for (d, s) in digest.iter_mut().zip(Sha1::digest(bytes)) {
@@ -74,6 +77,15 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>) {
             mix(&mut pair, &field.text());
             mix(&mut pair, &value.text());
             xor(digest, &pair);
+        }
+    } else if let ValueRef::Object(Object::Stream(stream)) = entry.value() {
+        mix(digest, &STREAM.to_be_bytes());
+        for item in stream.entries.iter() {
+            mix(digest, format!("{}.{}", item.id.ms, item.id.seq).as_bytes());
+            for (field, value) in item.pairs() {
+                mix(digest, &field.text());
+                mix(digest, &value.text());
+            }
         }
     }
     if let ValueRef::Object(Object::Set(set)) = entry.value() {

@@ -47,6 +47,7 @@ mod set;
 mod set_algebra;
 pub mod slowlog;
 pub mod stats;
+mod stream;
 mod string;
 pub mod table;
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
-use super::table::{Command, at, commands, numbered, numbered_by, span};
+use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
     introspection, latency, lcs, monitor, object, persistence, pubsub, replication, scan, set,
-    set_algebra, slowlog, string, transaction,
+    set_algebra, slowlog, stream, string, transaction,
 };
 
 /// All commands, by group.
@@ -20,6 +20,7 @@ pub static GROUPS: &[&[Command]] = &[
     SET,
     BITMAP,
     HYPERLOGLOG,
+    STREAM,
     TRANSACTION,
     CONNECTION,
     PERSISTENCE,
@@ -148,6 +149,40 @@ static EXPIRE: &[Command] = &commands! {
     "expiretime" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] [] Data(expire::expiretime);
     "pexpiretime" 2 [READONLY FAST] [KEYSPACE READ FAST] [at(1, RO | ACCESS)] [] Data(expire::pexpiretime);
     "persist" 2 [WRITE FAST] [KEYSPACE WRITE FAST] [at(1, RW | UPDATE)] [] Data(expire::persist);
+};
+
+static STREAM: &[Command] = &commands! {
+    "xadd" -5 [WRITE DENYOOM FAST] [WRITE STREAM FAST] [at(1, RW | UPDATE)] ["nondeterministic_output"] Data(stream::add::xadd);
+    "xrange" -4 [READONLY] [READ STREAM SLOW] [at(1, RO | ACCESS)] [] Data(stream::range::xrange);
+    "xrevrange" -4 [READONLY] [READ STREAM SLOW] [at(1, RO | ACCESS)] [] Data(stream::range::xrevrange);
+    "xlen" 2 [READONLY FAST] [READ STREAM FAST] [at(1, RO)] [] Data(stream::range::xlen);
+    "xread" -4 [READONLY BLOCKING MOVABLE_KEYS] [READ STREAM SLOW BLOCKING] [keyword("STREAMS", 1, -1, 1, 2, RO | ACCESS)] [] Data(stream::read::xread);
+    "xreadgroup" -7 [WRITE BLOCKING MOVABLE_KEYS] [WRITE STREAM SLOW BLOCKING] [keyword("STREAMS", 4, -1, 1, 2, RO | ACCESS)] [] Data(stream::read::xreadgroup);
+    "xgroup" -2 [] [SLOW] [] [] Container => XGROUP;
+    "xsetid" -3 [WRITE DENYOOM FAST] [WRITE STREAM FAST] [at(1, RW | UPDATE)] [] Data(stream::add::xsetid);
+    "xack" -4 [WRITE FAST] [WRITE STREAM FAST] [at(1, RW | UPDATE)] [] Data(stream::pending::xack);
+    "xpending" -3 [READONLY] [READ STREAM SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(stream::pending::xpending);
+    "xclaim" -6 [WRITE FAST] [WRITE STREAM FAST] [at(1, RW | UPDATE)] ["nondeterministic_output"] Data(stream::claim::xclaim);
+    "xautoclaim" -6 [WRITE FAST] [WRITE STREAM FAST] [at(1, RW | DELETE)] ["nondeterministic_output"] Data(stream::claim::xautoclaim);
+    "xinfo" -2 [] [SLOW] [] [] Container => XINFO;
+    "xdel" -3 [WRITE FAST] [WRITE STREAM FAST] [at(1, RW | DELETE)] [] Data(stream::add::xdel);
+    "xtrim" -4 [WRITE] [WRITE STREAM SLOW] [at(1, RW | DELETE)] ["nondeterministic_output"] Data(stream::add::xtrim);
+};
+
+static XGROUP: &[Command] = &commands! {
+    "xgroup|create" -5 [WRITE DENYOOM] [WRITE STREAM SLOW] [at(2, RW | INSERT)] [] Data(stream::group::create);
+    "xgroup|setid" -5 [WRITE] [WRITE STREAM SLOW] [at(2, RW | UPDATE)] [] Data(stream::group::setid);
+    "xgroup|destroy" 4 [WRITE] [WRITE STREAM SLOW] [at(2, RW | DELETE)] [] Data(stream::group::destroy);
+    "xgroup|createconsumer" 5 [WRITE DENYOOM] [WRITE STREAM SLOW] [at(2, RW | INSERT)] [] Data(stream::group::createconsumer);
+    "xgroup|delconsumer" 5 [WRITE] [WRITE STREAM SLOW] [at(2, RW | DELETE)] [] Data(stream::group::delconsumer);
+    "xgroup|help" 2 [LOADING STALE] [STREAM SLOW] [] [] Data(stream::group::help);
+};
+
+static XINFO: &[Command] = &commands! {
+    "xinfo|consumers" 4 [READONLY] [READ STREAM SLOW] [at(2, RO | ACCESS)] ["nondeterministic_output"] Data(stream::info::consumers);
+    "xinfo|groups" 3 [READONLY] [READ STREAM SLOW] [at(2, RO | ACCESS)] [] Data(stream::info::groups);
+    "xinfo|stream" -3 [READONLY] [READ STREAM SLOW] [at(2, RO | ACCESS)] [] Data(stream::info::stream);
+    "xinfo|help" 2 [LOADING STALE] [STREAM SLOW] [] [] Data(stream::info::help);
 };
 
 static HASH: &[Command] = &commands! {

@@ -5,7 +5,10 @@
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
+use super::stream::Builder;
 use super::{CRC, MAGIC, MAX_VERSION, kind, legacy, lzf, op, special};
+use crate::value::stream::Stream;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
@@ -77,6 +80,8 @@ pub enum Value {
     SetListpack(Vec<u8>),
     /// A set, member by member. Members may be there twice in a damaged file: the caller refuses that.
     Set(Vec<Vec<u8>>),
+    /// A stream, checked.
+    Stream(Box<Stream>),
 }
 
 /// What is wrong with a snapshot, and where.
@@ -179,18 +184,22 @@ enum State {
         elements: Vec<Vec<u8>>,
         left: u64,
     },
+    Stream {
+        key: Vec<u8>,
+        builder: Box<Builder>,
+    },
     Checksum,
     Done,
 }
 
 /// Why a step did not finish: nothing is consumed then.
-enum Stop {
+pub(super) enum Stop {
     /// That many bytes must be there, counted from the first one not consumed.
     More(u64),
     Bad(RdbErrorKind),
 }
 
-type Step<T> = Result<T, Stop>;
+pub(super) type Step<T> = Result<T, Stop>;
 
 impl core::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -356,6 +365,11 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Stream) => {
+                    let builder = Box::new(Builder::new(kind));
+                    self.state = State::Stream { key, builder };
+                    Ok(None)
+                }
                 Err(stop) => {
                     self.state = State::Value { kind, key };
                     Err(stop)
@@ -424,6 +438,24 @@ impl Decoder {
                     elements,
                     left,
                 };
+                Err(stop)
+            }
+            State::Stream { key, mut builder } => {
+                let stop = loop {
+                    let mut reader = self.reader();
+                    match builder.step(&mut reader) {
+                        Ok(complete) => {
+                            let read = reader.at;
+                            self.consume(read);
+                            if complete {
+                                let stream = Box::new(builder.into_stream());
+                                return Ok(Some(self.key_event(key, Value::Stream(stream))));
+                            }
+                        }
+                        Err(stop) => break stop,
+                    }
+                };
+                self.state = State::Stream { key, builder };
                 Err(stop)
             }
             State::Checksum => {
@@ -511,7 +543,10 @@ impl Decoder {
             | kind::HASH_ZIPMAP
             | kind::SET
             | kind::SET_INTSET
-            | kind::SET_LISTPACK => {
+            | kind::SET_LISTPACK
+            | kind::STREAM
+            | kind::STREAM_2
+            | kind::STREAM_3 => {
                 state = State::Value {
                     kind: code,
                     key: reader.string()?,
@@ -566,6 +601,7 @@ impl Decoder {
                     None => return Err(corrupt("Set listpack integrity check failed.")),
                 }
             }
+            kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Found::Stream,
             other => return Err(foreign_type(other)),
         };
         let read = reader.at;
@@ -642,6 +678,7 @@ impl Decoder {
             State::Value { .. } | State::Large { .. } => "a value",
             State::Pairs { .. } => "the fields of a hash",
             State::Elements { .. } => "the elements of a collection",
+            State::Stream { .. } => "the parts of a stream",
             State::Checksum => "the checksum",
             State::Done => "nothing",
         }
@@ -657,6 +694,8 @@ enum Found {
     Pairs(u64),
     /// So many strings follow.
     Elements(u64),
+    /// A stream follows.
+    Stream,
 }
 
 fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {
@@ -667,7 +706,7 @@ fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found
     }
 }
 
-fn corrupt(what: &'static str) -> Stop {
+pub(super) fn corrupt(what: &'static str) -> Stop {
     Stop::Bad(RdbErrorKind::Corrupt(what))
 }
 
@@ -680,7 +719,6 @@ fn foreign_type(number: u8) -> Stop {
         1 | 10 | 14 | 18 => "list",
         3 | 5 | 12 | 17 => "sorted set",
         6 | 7 => "module",
-        15 | 19 | 21 => "stream",
         _ => return Stop::Bad(RdbErrorKind::UnknownType(number)),
     };
     unsupported(number, name)
@@ -707,7 +745,7 @@ enum Text {
     Lzf { packed: u64, plain: u64 },
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -727,13 +765,13 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64)?);
         Ok(array)
     }
 
-    fn length(&mut self) -> Step<u64> {
+    pub(super) fn length(&mut self) -> Step<u64> {
         let first = self.byte()?;
         self.length_after(first)?
             .ok_or_else(|| corrupt("Invalid length"))
@@ -787,7 +825,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Step<Vec<u8>> {
+    pub(super) fn string(&mut self) -> Step<Vec<u8>> {
         let text = self.text()?;
         self.resolve(text)
     }

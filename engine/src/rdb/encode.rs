@@ -1,8 +1,10 @@
 //! Writing a snapshot, stepwise: each call appends to an internal buffer that the caller takes in
 //! pieces, so a snapshot of any size passes through a bounded amount of memory.
 
+use super::stream::StreamPosition;
 use super::{CRC, MAGIC, VERSION, kind, lzf, op, special};
 use crate::value::set::Set;
+use crate::value::stream::Stream;
 use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -75,6 +77,8 @@ pub enum ValueView<'a> {
     HashListpack(&'a [u8]),
     /// A set. (Redis 7.0 knows no sets in listpacks: these are written member by member.)
     Set(&'a Set),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
@@ -194,6 +198,13 @@ impl Encoder {
         self.string(element);
     }
 
+    /// A key whose value is a stream; all steps of its [`StreamPosition`] must follow before anything else.
+    pub fn stream(&mut self, key: &[u8], meta: &KeyMeta) {
+        self.meta(meta);
+        self.out.push(kind::STREAM_2);
+        self.string(key);
+    }
+
     /// The end mark and the checksum. Nothing may follow but [`take`](Encoder::take).
     pub fn end(&mut self) {
         self.out.push(op::EOF);
@@ -274,10 +285,14 @@ impl Encoder {
                     set.iter().for_each(|member| self.string(&member.text()));
                 }
             },
+            ValueView::Stream(stream) => {
+                let mut at = StreamPosition::default();
+                while !at.step(stream, self, usize::MAX) {}
+            }
         }
     }
 
-    fn string(&mut self, bytes: &[u8]) {
+    pub(super) fn string(&mut self, bytes: &[u8]) {
         if let Some(number) = canonical_i32(bytes) {
             return self.int(number);
         }
@@ -312,7 +327,12 @@ impl Encoder {
         }
     }
 
-    fn length(&mut self, length: u64) {
+    /// Bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    pub(super) fn length(&mut self, length: u64) {
         if length < 1 << 6 {
             self.out.push(length as u8);
         } else if length < 1 << 14 {
@@ -334,6 +354,7 @@ fn value_kind(value: ValueView<'_>) -> u8 {
         ValueView::HashListpack(_) => kind::HASH_LISTPACK,
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
+        ValueView::Stream(_) => kind::STREAM_2,
     }
 }
 

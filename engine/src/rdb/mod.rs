@@ -14,7 +14,7 @@
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
 //!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
-//!          listpack)
+//!          listpack); 15, 19, 21: a stream (see `stream.rs`)
 //! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
 //! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
 //!          or 0xC3 length length bytes: LZF, compressed and plain length first
@@ -31,12 +31,14 @@ pub mod dump;
 mod encode;
 mod legacy;
 pub mod lzf;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Decoder, Event, RdbError, RdbErrorKind, Value};
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
+pub use stream::StreamPosition;
 
 /// The version that [`Encoder`] writes.
 pub const VERSION: u32 = 10;
@@ -68,6 +70,9 @@ mod kind {
     pub const HASH_ZIPLIST: u8 = 13;
     pub const HASH_LISTPACK: u8 = 16;
     pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM: u8 = 15;
+    pub const STREAM_2: u8 = 19;
+    pub const STREAM_3: u8 = 21;
 }
 
 /// First bytes of strings that are not plain.

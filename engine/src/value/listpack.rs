@@ -286,6 +286,32 @@ impl Listpack {
         self.splice(self.bytes.len() - 1, 0, &Element::of_int(value));
     }
 
+    /// Adds several entries at the end, with one change to the header. They take about `room` bytes:
+    /// no more than a hint.
+    pub fn append_with(&mut self, room: usize, write: impl FnOnce(&mut Appender<'_>)) {
+        self.bytes.pop();
+        let wanted = self.bytes.len().saturating_add(room).saturating_add(1);
+        if wanted > self.bytes.capacity() {
+            // Whoever appends so will do it again: room for more of the same, up to a page.
+            let ahead = (self.bytes.capacity() * 2).min(4096);
+            let class = size_class(wanted.max(ahead));
+            self.bytes.reserve_exact(class - self.bytes.len());
+        }
+        let mut appender = Appender {
+            bytes: &mut self.bytes,
+            count: 0,
+        };
+        write(&mut appender);
+        let count = appender.count;
+        self.bytes.push(END);
+        assert!(self.bytes.len() <= u32::MAX as usize, "listpack too large");
+        self.store_total();
+        let stored = self.stored_count();
+        if stored != COUNT_UNKNOWN {
+            self.store_count(usize::from(stored) + count);
+        }
+    }
+
     /// Adds an entry at the start.
     pub fn prepend(&mut self, text: &[u8]) {
         self.splice(HEADER, 0, &Element::of_text(text));
@@ -447,12 +473,62 @@ impl<'a> IntoIterator for &'a Listpack {
     }
 }
 
+/// Takes the entries that [`Listpack::append_with`] adds.
+#[derive(Debug)]
+pub struct Appender<'a> {
+    bytes: &'a mut Vec<u8>,
+    count: usize,
+}
+
+impl Appender<'_> {
+    /// Adds an entry.
+    #[inline]
+    pub fn text(&mut self, text: &[u8]) {
+        self.element(&Element::of_text(text));
+    }
+
+    /// Adds an integer.
+    #[inline]
+    pub fn int(&mut self, value: i64) {
+        if (0..128).contains(&value) {
+            self.count += 1;
+            self.bytes.extend_from_slice(&[value as u8, 1]);
+        } else {
+            self.element(&Element::of_int(value));
+        }
+    }
+
+    fn element(&mut self, element: &Element<'_>) {
+        self.count += 1;
+        let at = self.bytes.len();
+        self.bytes.resize(at + element.len(), 0);
+        element.write(&mut self.bytes[at..]);
+    }
+}
+
 /// Entries of a listpack, from either end.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
     list: &'a Listpack,
     front: usize,
     back: usize,
+}
+
+impl Iter<'_> {
+    /// The place of the entry that comes next.
+    pub fn pos(&self) -> Option<Pos> {
+        (self.front < self.back).then_some(Pos(self.front))
+    }
+
+    /// Passes over up to `count` entries without reading them.
+    pub fn pass(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.front == self.back {
+                return;
+            }
+            self.front = self.list.after(self.front);
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

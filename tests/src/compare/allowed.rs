@@ -28,6 +28,15 @@ pub const ALLOWED: &[Allowed] = &[
             *subject == Value::bulk("listpack") && *oracle == Value::bulk("hashtable")
         },
     },
+    Allowed {
+        command: "xread",
+        why: "`+`, the last entry, is of Redis 7.4",
+        is: |args, _, oracle| {
+            args.iter().any(|arg| arg == b"+")
+                && *oracle
+                    == Value::error("ERR Invalid stream ID specified as stream command argument")
+        },
+    },
 ];
 
 /// Whether a difference is meant.

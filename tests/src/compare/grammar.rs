@@ -95,6 +95,7 @@ impl Row {
             draw,
             out: &mut out,
             numkeys: None,
+            keys: 0,
         };
         writer.sequence(&self.arguments);
         out
@@ -118,6 +119,8 @@ struct Writer<'a> {
     out: &'a mut Vec<Vec<u8>>,
     /// Where the number of keys stands that are still to come.
     numkeys: Option<usize>,
+    /// How many keys there were last.
+    keys: usize,
 }
 
 impl Writer<'_> {
@@ -127,9 +130,19 @@ impl Writer<'_> {
                 continue;
             }
             let times = match argument.multiple {
+                // An id for each key.
+                true if self.row.name.starts_with("xread")
+                    && argument.kind != "key"
+                    && self.draw.chance(95) =>
+                {
+                    self.keys
+                }
                 true => *self.draw.pick(&[1, 1, 1, 2, 2, 3, 5]),
                 false => 1,
             };
+            if argument.kind == "key" {
+                self.keys = times;
+            }
             let start = self.out.len();
             for time in 0..times {
                 if let Some(token) = argument

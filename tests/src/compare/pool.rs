@@ -169,6 +169,8 @@ const DIRECTIVES: &[&str] = &[
     "nosuch",
     "nosuch*",
     "maxmemory-policy",
+    "stream-node-max-entries",
+    "stream-node-max-bytes",
 ];
 const TYPES: &[&str] = &[
     "string", "hash", "list", "set", "zset", "stream", "HASH", "nosuch",
@@ -179,6 +181,8 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("hash-max-listpack-entries", "128"),
     ("hash-max-listpack-value", "64"),
     ("maxmemory-policy", "noeviction"),
+    ("stream-node-max-bytes", "4096"),
+    ("stream-node-max-entries", "100"),
 ];
 
 /// All keys, those of the audit.
@@ -258,11 +262,51 @@ fn of(draw: &mut Draw, words: &[&str]) -> Vec<u8> {
     draw.pick(words).as_bytes().to_vec()
 }
 
+/// An entry's id, or an end of a range of them.
+fn stream_id(draw: &mut Draw, command: &str) -> Vec<u8> {
+    let adds = matches!(command, "xadd" | "xsetid");
+    match draw.below(if adds { 40 } else { 12 }) {
+        0 => of(
+            draw,
+            &[
+                "0-0",
+                "0",
+                "-",
+                "+",
+                "18446744073709551615-18446744073709551614",
+                "18446744073709551615-18446744073709551615",
+                "18446744073709551615",
+                "18446744073709551616-1",
+                "x",
+                "$",
+                ">",
+                "01-1",
+                "1--1",
+                "1- -5",
+                " 1-1",
+                "-1-1",
+                "3-",
+                "(",
+                "(0-0",
+                "(+",
+                "(-",
+            ],
+        ),
+        1..=3 if !adds => of(draw, &["-", "+", "(1-1", "(2", "0-1", "5", "5-*"]),
+        4..=20 if adds => format!("{}-*", draw.below(50)).into_bytes(),
+        _ => format!("{}-{}", draw.below(50), draw.below(4)).into_bytes(),
+    }
+}
+
 /// A value for an argument, from the command, its group, and the argument's kind and name.
 pub fn value(draw: &mut Draw, command: &str, group: &str, kind: &str, name: &str) -> Vec<u8> {
     let waits = matches!(name, "timeout" | "milliseconds") || command == "wait";
     if draw.chance(2) && !waits {
-        return nonsense(draw);
+        // An id by the clock is another on each server.
+        return match nonsense(draw) {
+            id if id == b"*" && command == "xadd" => b"7-*".to_vec(),
+            other => other,
+        };
     }
     match (command, kind, name) {
         (_, "key", _) => key(draw, group),
@@ -351,27 +395,20 @@ pub fn value(draw: &mut Draw, command: &str, group: &str, kind: &str, name: &str
         (_, _, "password") => of(draw, &["secret", ""]),
         (_, _, "clientname" | "connection-name") => of(draw, &["name", "two words", "", "l\n"]),
         (_, _, "client-id") => of(draw, &["0", "-1", "99999999", "x"]),
-        (_, _, "id" | "last-id" | "start" | "end" | "stop" | "threshold") if group == "stream" => {
-            of(
-                draw,
-                &[
-                    "1-1",
-                    "1-2",
-                    "2-0",
-                    "5",
-                    "5-*",
-                    "0-0",
-                    "0",
-                    "-",
-                    "+",
-                    "(1-1",
-                    "18446744073709551615-18446744073709551615",
-                    "x",
-                    "$",
-                    ">",
-                ],
-            )
-        }
+        (_, _, "min-idle-time") => of(draw, &["0", "0", "0", "-1", "100000000", I64_MAX, "x"]),
+        (_, _, "ms") => of(draw, &["0", "1000000", "-1", I64_MAX, I64_MIN, "x"]),
+        (_, _, "entries_read" | "entries_added") => match draw.below(3) {
+            0 => integer(draw),
+            _ => draw.below(60).to_string().into_bytes(),
+        },
+        ("xreadgroup", _, "id") if draw.chance(60) => b">".to_vec(),
+        ("xread", _, "id") if draw.chance(10) => b"$".to_vec(),
+        (_, _, "threshold") if draw.chance(60) => draw.below(40).to_string().into_bytes(),
+        (
+            _,
+            _,
+            "id" | "last-id" | "start" | "end" | "stop" | "threshold" | "max_deleted_entry_id",
+        ) if group == "stream" => stream_id(draw, command),
         (_, _, "min" | "max" | "start" | "stop") if group == "sorted-set" => of(
             draw,
             &[

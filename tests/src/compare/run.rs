@@ -308,7 +308,7 @@ impl Side {
                     "hash" => ("HGETALL", &[]),
                     "list" => ("LRANGE", &["0", "-1"]),
                     "set" => ("SMEMBERS", &[]),
-                    "stream" => ("XRANGE", &["-", "+"]),
+                    "stream" => ("XINFO STREAM", &["FULL", "COUNT", "0"]),
                     "zset" => ("ZRANGE", &["0", "-1", "WITHSCORES"]),
                     _ => ("GET", &[]),
                 };
@@ -316,7 +316,7 @@ impl Side {
                     let mut args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
                     args.push(key.bytes());
                     args.extend(rest.iter().map(|word| word.as_bytes()));
-                    let policy = table::policy(&command.to_lowercase());
+                    let policy = table::policy(&command.to_lowercase().replace(' ', "|"));
                     found.push((
                         policy,
                         format!("{command} {key:?} in database {database}"),
