@@ -511,13 +511,13 @@ impl<'p> World<'p> {
             Promise::All => Fork::Nothing,
             Promise::Nothing => Fork::Anything,
             // A second of timer, a second in flight. (What the network took to bring the answer only makes operations
-            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails.
+            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails,
+            // and a process that stands still cannot sync either.
             Promise::TwoSeconds => {
-                let failed = self.nodes[usize::from(id)].disk.first_failure;
-                // A process that stands still cannot sync either.
-                let ran = self.nodes[usize::from(id)].last_ran;
-                let sound_until = failed.map_or(ran, |at| at.min(ran));
-                Fork::Time(sound_until.saturating_sub(2 * SEC + 200 * MS + delay))
+                let node = &self.nodes[usize::from(id)];
+                let sound_until = node.disk.first_failure.unwrap_or(self.now);
+                let span = 2 * SEC + 200 * MS + delay;
+                Fork::Time(node.ran.ran_since(sound_until, span))
             }
         }
     }
@@ -615,7 +615,8 @@ impl<'p> World<'p> {
             }
             Fault::Shutdown { node, .. } => self.terminate(node),
             Fault::Pause { node, for_us } => {
-                self.nodes[usize::from(node)].paused_until = now + for_us;
+                let found = &mut self.nodes[usize::from(node)];
+                found.paused_until = found.paused_until.max(now + for_us);
             }
             Fault::Slow { node, factor, .. } => {
                 self.nodes[usize::from(node)].slowness = factor.max(1)
