@@ -577,6 +577,7 @@ fn engine_standing(engine: &Engine) -> Standing {
         primary: standing.primary,
         replid: standing.replid,
         offset: standing.offset,
+        previous: standing.previous,
         link_up: standing.link_up,
         journalling: standing.journalling,
         full_syncs: standing.full_syncs,

@@ -61,11 +61,16 @@ impl Reigns {
             Some(reign) => reign,
             None => {
                 let reign = history.reigns.len() as u32;
+                // What it followed last may have passed within one turn: the id that it had before tells.
+                let followed = standing
+                    .previous
+                    .and_then(|(id, until)| Some((*self.by_replid.get(&id)?, Fork::Offset(until))));
+                state.held.extend(followed.map(|(reign, _)| reign));
                 history.reigns.push(Reign {
                     node,
                     start: now,
                     end: None,
-                    parent: state.data,
+                    parent: followed.or(state.data),
                     held: state.held.iter().copied().collect(),
                 });
                 state.held.insert(reign);
@@ -154,6 +159,18 @@ mod tests {
             1
         );
         assert_eq!(history.reigns[1].parent, Some((0, Fork::Time(3))));
+    }
+
+    #[test]
+    fn a_copy_and_a_promotion_in_one_turn_are_told_by_the_id_before() {
+        let (mut reigns, mut history) = (Reigns::new(2), History::default());
+        reigns.observe(&mut history, 0, 1, &standing(true, b'a', 10));
+        let promoted = Standing {
+            previous: Some(([b'a'; 40], 8)),
+            ..standing(true, b'b', 8)
+        };
+        reigns.observe(&mut history, 1, 2, &promoted);
+        assert_eq!(history.reigns[1].parent, Some((0, Fork::Offset(8))));
     }
 
     #[test]
