@@ -33,6 +33,24 @@ pub enum Bug {
     WatchesNothing,
 }
 
+impl Bug {
+    /// All, in order.
+    pub const ALL: [Bug; 12] = [
+        Bug::AcknowledgesBeforeSync,
+        Bug::ContinuesAnything,
+        Bug::DeadlinesAsSpans,
+        Bug::ExpiresInSilence,
+        Bug::ForgetsDeletions,
+        Bug::ForgetsSync,
+        Bug::ForgetsSyncDir,
+        Bug::KeepsHouseOften,
+        Bug::LazyExpiryOnly,
+        Bug::SplitsTransactions,
+        Bug::VotesTwice,
+        Bug::WatchesNothing,
+    ];
+}
+
 #[cfg(feature = "planted")]
 static PLANTED: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(0);
 

@@ -19,6 +19,8 @@ pub struct Standing {
     pub replid: [u8; 40],
     /// What it executed or applied.
     pub offset: u64,
+    /// The id that its data had before, and the offset up to which both are one.
+    pub previous: Option<([u8; 40], u64)>,
     /// As a replica: the stream of its primary is being applied.
     pub link_up: bool,
     /// What it executes moves its offset: somebody reads the journal.
@@ -62,12 +64,19 @@ impl Engine {
     pub fn standing(&self) -> Standing {
         let replication = &self.parts.replication;
         let mut replid = [b'0'; 40];
-        replid.copy_from_slice(replication.ids().current().as_str().as_bytes());
+        let ids = replication.ids();
+        replid.copy_from_slice(ids.current().as_str().as_bytes());
+        let previous = u64::try_from(ids.second_offset() - 1).ok().map(|until| {
+            let mut id = [b'0'; 40];
+            id.copy_from_slice(ids.previous().as_str().as_bytes());
+            (id, until)
+        });
         Standing {
             loading: self.parts.is(condition::LOADING),
             primary: !replication.following(),
             replid,
             offset: self.parts.journal.end(),
+            previous,
             link_up: replication.link_up(),
             journalling: self.parts.effects.wanted,
             full_syncs: self.full_copies,

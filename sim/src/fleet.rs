@@ -40,6 +40,16 @@ pub struct Report {
 /// Runs all seeds of a range, on all processors; each plan passes through `adjust` first. One seed in a hundred runs
 /// twice (X1). Stops early after a few failures.
 pub fn run(kind: Kind, seeds: Range<u64>, adjust: impl Fn(&mut Plan) + Sync) -> Report {
+    run_until(kind, seeds, 3, adjust)
+}
+
+/// As [`run`], but stops after so many failures.
+pub fn run_until(
+    kind: Kind,
+    seeds: Range<u64>,
+    failures: usize,
+    adjust: impl Fn(&mut Plan) + Sync,
+) -> Report {
     let next = AtomicU64::new(seeds.start);
     let report = Mutex::new(Report::default());
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -50,7 +60,9 @@ pub fn run(kind: Kind, seeds: Range<u64>, adjust: impl Fn(&mut Plan) + Sync) -> 
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= seeds.end
-                            || report.lock().is_ok_and(|report| report.failures.len() >= 3)
+                            || report
+                                .lock()
+                                .is_ok_and(|report| report.failures.len() >= failures)
                         {
                             return;
                         }

@@ -99,6 +99,9 @@ pub struct Reign {
     pub end: Option<Micros>,
     /// Whose data it continues; `None` began empty.
     pub parent: Option<(u32, Fork)>,
+    /// Reigns whose data the node's files may still hold besides, or instead: it followed others before, and what its
+    /// files have of them may be older than what it held last. They matter where the fork is [`Fork::Anything`].
+    pub held: Vec<u32>,
 }
 
 /// How much of the parent's data a reign continues: which acknowledged operations it may lack.

@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::network::{EndRef, Host, Network, Notice};
 use crate::probe::{ClusterProbe, DumpedKey, Standing};
 use crate::rng::Rng;
-use crate::time::{Micros, NodeClock};
+use crate::time::{Attendance, Micros, NodeClock};
 use crate::toy::{Toy, ToyBug};
 use reprise_engine::command::table::Index;
 use reprise_engine::config::Config;
@@ -56,8 +56,8 @@ pub struct Node {
     pub slowness: u32,
     /// Nothing runs before this moment.
     pub paused_until: Micros,
-    /// When it last ran.
-    pub last_ran: Micros,
+    /// When its process ran.
+    pub ran: Attendance,
     /// When the next wake-up is scheduled.
     pub wake_at: Option<Micros>,
     /// Dies after so many effects and outputs of the next turns; with its machine if the flag is set.
@@ -120,7 +120,7 @@ impl Node {
             boots: 0,
             slowness: 1,
             paused_until: 0,
-            last_ran: 0,
+            ran: Attendance::default(),
             wake_at: None,
             dies_after: None,
             asked: false,
@@ -175,6 +175,7 @@ impl Node {
             Program::Toy(bug) => Brain::Toy(Toy::new(*bug)),
         });
         self.busy_until = now;
+        self.ran = Attendance::begin(now);
         self.asked = false;
         net.listen(self.id, &[PORT, BUS_PORT]);
     }
@@ -271,7 +272,7 @@ impl Node {
 
     /// Runs one turn of its loop.
     pub fn wake(&mut self, machine: &mut Machine<'_>) -> Turned {
-        self.last_ran = machine.now;
+        self.ran.mark(machine.now);
         let Some(mut brain) = self.brain.take() else {
             return Turned::Alive;
         };
@@ -576,6 +577,7 @@ fn engine_standing(engine: &Engine) -> Standing {
         primary: standing.primary,
         replid: standing.replid,
         offset: standing.offset,
+        previous: standing.previous,
         link_up: standing.link_up,
         journalling: standing.journalling,
         full_syncs: standing.full_syncs,

@@ -12,6 +12,8 @@ pub struct Standing {
     pub replid: [u8; 40],
     /// The replication offset of its data: what it executed or applied, not what it received.
     pub offset: u64,
+    /// The id that its data had before, and the offset up to which both are one history.
+    pub previous: Option<([u8; 40], u64)>,
     /// As a replica: the stream of its primary is being applied.
     pub link_up: bool,
     /// As a primary: what it executes moves its offset, because somebody reads the journal.
@@ -27,6 +29,7 @@ impl Default for Standing {
             primary: true,
             replid: [b'0'; 40],
             offset: 0,
+            previous: None,
             link_up: false,
             journalling: false,
             full_syncs: 0,

@@ -29,6 +29,8 @@ pub enum Concern {
     Settings,
     /// How long the nodes' processors take.
     Cpu,
+    /// Who follows whom in a cluster.
+    Layout,
 }
 
 impl Concern {
@@ -42,6 +44,7 @@ impl Concern {
             Concern::Faults => (6, 0),
             Concern::Settings => (7, 0),
             Concern::Cpu => (8, 0),
+            Concern::Layout => (9, 0),
         };
         kind << 32 | u64::from(index)
     }

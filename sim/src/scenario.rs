@@ -123,7 +123,9 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
     Plan {
         seed,
         kind,
-        files: (0..nodes).map(|node| files(kind, node)).collect(),
+        files: (0..nodes)
+            .map(|node| files(kind, node, layout(seed)))
+            .collect(),
         programs,
         clocks,
         promise: match kind {
@@ -264,8 +266,17 @@ fn program(kind: Kind, node: u16, rng: &mut Rng) -> Program {
     Program::Engine(directives)
 }
 
+/// Whom each of a cluster's three replicas follows. Where several follow one, elections are contested.
+fn layout(seed: u64) -> [u16; 3] {
+    let rng = &mut Rng::new(seed, Concern::Layout);
+    if rng.chance(400) {
+        return [0, 1, 2];
+    }
+    std::array::from_fn(|_| rng.below(3) as u16)
+}
+
 /// A cluster begins formed: every node has the same `nodes.conf` but for the word `myself`.
-fn files(kind: Kind, node: u16) -> Vec<(&'static str, String)> {
+fn files(kind: Kind, node: u16, layout: [u16; 3]) -> Vec<(&'static str, String)> {
     if kind != Kind::Cluster {
         return Vec::new();
     }
@@ -282,11 +293,12 @@ fn files(kind: Kind, node: u16) -> Vec<(&'static str, String)> {
                 other + 1
             )
         } else {
-            let primary = name(other - 3);
+            let primary = layout[usize::from(other - 3)];
             format!(
-                "{} {ip}:{port}@{bus} {myself}slave {primary} 0 0 {} connected\n",
+                "{} {ip}:{port}@{bus} {myself}slave {} 0 0 {} connected\n",
                 name(other),
-                other - 2
+                name(primary),
+                primary + 1
             )
         };
         text.push_str(&line);

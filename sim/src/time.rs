@@ -5,7 +5,7 @@
 
 use reprise_engine::Now;
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Microseconds since the start of the world.
 pub type Micros = u64;
@@ -147,6 +147,60 @@ impl NodeClock {
     }
 }
 
+/// When a process ran, and when it stood still: paused, or too slow to come round.
+///
+/// A promise about seconds (`appendfsync everysec`) is one about seconds in which the process could act.
+#[derive(Clone, Debug, Default)]
+pub struct Attendance {
+    last: Micros,
+    gaps: VecDeque<(Micros, Micros)>,
+}
+
+impl Attendance {
+    /// An idle process keeps house ten times a second; one that does not is standing still.
+    const LONGEST_STEP: Micros = 300 * MS;
+
+    /// A process begins.
+    pub fn begin(now: Micros) -> Attendance {
+        Attendance {
+            last: now,
+            gaps: VecDeque::new(),
+        }
+    }
+
+    /// It runs now.
+    pub fn mark(&mut self, now: Micros) {
+        if now > self.last + Self::LONGEST_STEP {
+            self.gaps.push_back((self.last, now));
+        }
+        while self
+            .gaps
+            .front()
+            .is_some_and(|&(_, until)| until + 60 * SEC < now)
+        {
+            self.gaps.pop_front();
+        }
+        self.last = now;
+    }
+
+    /// The moment since which, until `now`, it has run for `span`.
+    pub fn ran_since(&self, now: Micros, span: Micros) -> Micros {
+        let standing = (now > self.last + Self::LONGEST_STEP).then_some((self.last, now));
+        let (mut at, mut left) = (now, span);
+        for (from, until) in self.gaps.iter().copied().chain(standing).rev() {
+            if from >= at {
+                continue;
+            }
+            let ran = at.saturating_sub(until);
+            if ran >= left {
+                break;
+            }
+            (at, left) = (from, left - ran);
+        }
+        at.saturating_sub(left)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +237,25 @@ mod tests {
             prop_assert!(clock.now(world).mono_us >= mono);
             prop_assert!(world == 0 || clock.now(world - 1).mono_us < mono);
         }
+    }
+
+    #[test]
+    fn time_in_which_a_process_stood_still_does_not_count() {
+        let mut ran = Attendance::begin(0);
+        for at in (0..=2_000).step_by(100) {
+            ran.mark(at * MS);
+        }
+        assert_eq!(ran.ran_since(2 * SEC, SEC), SEC);
+        assert_eq!(ran.ran_since(2 * SEC, 9 * SEC), 0);
+        // It stands still from 2 s to 7 s, and is asked in the middle of that and after.
+        assert_eq!(ran.ran_since(5 * SEC, SEC), SEC);
+        ran.mark(7 * SEC);
+        ran.mark(7 * SEC + 200 * MS);
+        assert_eq!(ran.ran_since(7 * SEC + 200 * MS, SEC), SEC + 200 * MS);
+        assert_eq!(
+            ran.ran_since(7 * SEC + 200 * MS, 100 * MS),
+            7 * SEC + 100 * MS
+        );
+        assert_eq!(ran.ran_since(SEC, 500 * MS), 500 * MS);
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::checkers::reigns::Reigns;
 use crate::checkers::replication::Replication;
+use crate::checkers::stream::Stream;
 use crate::checkers::{Kind as Breach, Violation, cluster::Cluster, linear, round_trip};
 use crate::client::{Client, Surroundings};
 use crate::disk::Disk;
@@ -18,6 +19,7 @@ use crate::plan::{Kind, Plan, Promise};
 use crate::probe::{DumpedKey, Standing};
 use crate::rng::{Concern, Rng};
 use crate::time::{MS, Micros, NodeClock, Queue, SEC};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -100,6 +102,7 @@ struct World<'p> {
     history: History,
     reigns: Reigns,
     replication: Replication,
+    stream: Stream,
     cluster: Cluster,
     violations: Vec<Violation>,
     phase: Phase,
@@ -192,6 +195,7 @@ impl<'p> World<'p> {
             history: History::default(),
             reigns: Reigns::new(count),
             replication: Replication::default(),
+            stream: Stream::default(),
             cluster: Cluster::default(),
             violations: Vec::new(),
             phase: Phase::Chaos,
@@ -327,6 +331,7 @@ impl<'p> World<'p> {
 
     fn wake(&mut self, id: u16) {
         let now = self.now;
+        let nodes = self.nodes.len() as u16;
         let node = &mut self.nodes[usize::from(id)];
         node.wake_at = None;
         if node.paused_until > now {
@@ -334,6 +339,8 @@ impl<'p> World<'p> {
         }
         let (history, reigns, replication) =
             (&mut self.history, &mut self.reigns, &mut self.replication);
+        let stream = RefCell::new(&mut self.stream);
+        let standing_now = Cell::new(Standing::default());
         let (cluster, trace, story, options) = (
             &mut self.cluster,
             &mut self.trace,
@@ -345,6 +352,8 @@ impl<'p> World<'p> {
         let mut stamp = |standing: Standing| {
             let reign = reigns.observe(history, id, now, &standing);
             found = found.take().or(replication.observe(id, now, &standing));
+            stream.borrow_mut().observe(&standing);
+            standing_now.set(standing);
             history.stamp(Stamp {
                 node: id,
                 reign,
@@ -355,6 +364,11 @@ impl<'p> World<'p> {
         let mut sniff = |end: EndRef, peer: Host, bytes: &[u8]| {
             mix_bytes(trace, bytes);
             seen = seen.take().or(cluster.sniff(id, peer, now, end, bytes));
+            if peer < nodes {
+                let standing = standing_now.get();
+                let mut stream = stream.borrow_mut();
+                seen = seen.take().or(stream.sniff(id, now, end, bytes, &standing));
+            }
         };
         let mut tell = |_, text: &str| {
             if options.logs {
@@ -511,13 +525,13 @@ impl<'p> World<'p> {
             Promise::All => Fork::Nothing,
             Promise::Nothing => Fork::Anything,
             // A second of timer, a second in flight. (What the network took to bring the answer only makes operations
-            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails.
+            // look younger.) What was answered just before the disk failed may wait in memory for as long as it fails,
+            // and a process that stands still cannot sync either.
             Promise::TwoSeconds => {
-                let failed = self.nodes[usize::from(id)].disk.first_failure;
-                // A process that stands still cannot sync either.
-                let ran = self.nodes[usize::from(id)].last_ran;
-                let sound_until = failed.map_or(ran, |at| at.min(ran));
-                Fork::Time(sound_until.saturating_sub(2 * SEC + 200 * MS + delay))
+                let node = &self.nodes[usize::from(id)];
+                let sound_until = node.disk.first_failure.unwrap_or(self.now);
+                let span = 2 * SEC + 200 * MS + delay;
+                Fork::Time(node.ran.ran_since(sound_until, span))
             }
         }
     }
@@ -615,7 +629,8 @@ impl<'p> World<'p> {
             }
             Fault::Shutdown { node, .. } => self.terminate(node),
             Fault::Pause { node, for_us } => {
-                self.nodes[usize::from(node)].paused_until = now + for_us;
+                let found = &mut self.nodes[usize::from(node)];
+                found.paused_until = found.paused_until.max(now + for_us);
             }
             Fault::Slow { node, factor, .. } => {
                 self.nodes[usize::from(node)].slowness = factor.max(1)

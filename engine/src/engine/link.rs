@@ -10,6 +10,9 @@ use crate::command::execute::{self, Request};
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, decode};
 
+/// While the files are made durable for the end of the process, so much of the stream is held back at most.
+const HELD_BYTES: usize = 16 << 20;
+
 /// The link to our primary while its stream is up.
 #[derive(Debug)]
 pub(crate) struct PrimaryLink {
@@ -40,12 +43,17 @@ impl PrimaryLink {
 }
 
 impl Engine {
-    /// Bytes of the primary's stream: carries out every whole command.
+    /// Bytes of the primary's stream: carries out every whole command. Not while a shutdown flushes: what would be
+    /// executed now would not be in the file, or in part; the primary still has it.
     pub(super) fn stream(&mut self, now: Now, bytes: &[u8]) {
         let Some(mut link) = self.link.take() else {
             return;
         };
         link.bytes.extend_from_slice(bytes);
+        if self.flushing() && link.bytes.len() < HELD_BYTES {
+            self.link = Some(link);
+            return;
+        }
         let mut done = 0;
         let limits = Limits {
             bulk: u64::from(u32::MAX),

@@ -101,6 +101,8 @@ impl Engine {
                 match self.parts.persistence.flush_state() {
                     FlushState::Pending => {}
                     FlushState::Done if !conf => {}
+                    // Something of our own came in meanwhile, such as a PING for replicas.
+                    FlushState::Done if self.flush_rest() => {}
                     FlushState::Failed if !wish.force => {
                         self.call_off("Writing to the append only file failed")
                     }
@@ -113,6 +115,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether the files are being made durable for the end.
+    pub(super) fn flushing(&self) -> bool {
+        self.shutdown
+            .is_some_and(|shutdown| shutdown.stage == Stage::Flush)
+    }
+
+    fn flush_rest(&mut self) -> bool {
+        let parts = &mut self.parts;
+        parts.journal.seal();
+        parts.persistence.flush_rest(&parts.journal)
     }
 
     fn go_on(&mut self, stage: Stage) {
@@ -151,6 +165,7 @@ impl Engine {
         self.parts.shutting_down = false;
         self.update_pause();
         self.parts.log(LogLevel::Warning, why);
+        self.stream(self.now, &[]); // what was held back
         for conn in self.parts.blocked.clone() {
             let Some(session) = self.parts.clients.get_mut(conn) else {
                 continue;
@@ -160,5 +175,57 @@ impl Engine {
                     .fail(conn, "ERR Errors trying to SHUTDOWN. Check logs.");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+
+    use crate::command::testing::{NOW, engine_with, run};
+    use crate::config::Config;
+    use crate::face::{DiskReply, DiskRequest, Effect, Input, OpId};
+
+    /// What came in while the file was being synced is synced, too, before the process goes: otherwise it would go in
+    /// the middle of the write of that record.
+    #[test]
+    fn what_comes_in_during_the_last_sync_is_in_the_file() {
+        let mut config = Config {
+            appendonly: true,
+            ..Config::default()
+        };
+        config.save.0.clear();
+        let mut engine = engine_with(config);
+        run(&mut engine, "SET a x");
+        engine.handle(NOW, Input::Shutdown { signal: "SIGTERM" });
+        let (mut asked, mut seen) = (VecDeque::<(OpId, DiskRequest)>::new(), Vec::new());
+        let mut went_on = false;
+        for _ in 0..100 {
+            while let Some(effect) = engine.poll_effect() {
+                match effect {
+                    Effect::Disk { op, request } => asked.push_back((op, request)),
+                    Effect::Exit { .. } => seen.push("exit"),
+                    _ => {}
+                }
+            }
+            if !went_on && matches!(asked.front(), Some((_, DiskRequest::Sync { .. }))) {
+                went_on = true;
+                engine.parts.journal.append_command(&[b"PING"]); // as for replicas
+                engine.handle(NOW, Input::Tick);
+                continue;
+            }
+            let Some((op, request)) = asked.pop_front() else {
+                break;
+            };
+            match request {
+                DiskRequest::Write { .. } => seen.push("write"),
+                DiskRequest::Sync { .. } => seen.push("sync"),
+                _ => {}
+            }
+            let result = Ok(DiskReply::Done);
+            engine.handle(NOW, Input::Disk { op, result });
+        }
+        assert_eq!(seen, ["sync", "write", "sync", "exit"]);
     }
 }

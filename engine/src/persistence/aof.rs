@@ -369,6 +369,18 @@ impl Aof {
         }
     }
 
+    /// Whether the journal has grown since the flush was announced; then that is flushed, too.
+    pub fn flush_rest(&mut self, journal: &Journal) -> bool {
+        let idle = matches!(self.state, State::Off | State::Starting | State::Waiting);
+        let grown = self
+            .flush_to
+            .is_some_and(|target| target < journal.sealed());
+        if grown && !idle {
+            self.flush_to = Some(journal.sealed());
+        }
+        grown && !idle
+    }
+
     pub fn end_flush(&mut self) {
         self.flush_to = None;
     }

@@ -482,6 +482,11 @@ impl Persistence {
         self.aof.flush(journal, &mut self.outbox);
     }
 
+    /// Whether the journal has grown since [`flush`](Persistence::flush); then that is flushed, too.
+    pub fn flush_rest(&mut self, journal: &Journal) -> bool {
+        self.aof.flush_rest(journal)
+    }
+
     /// How the flush stands.
     pub fn flush_state(&self) -> FlushState {
         self.aof.flush_state()

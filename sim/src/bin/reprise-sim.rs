@@ -4,6 +4,7 @@
 //! promise broken, 13 a run did not repeat itself.
 
 use clap::Parser;
+use reprise_engine::planted::Bug;
 use reprise_sim::checkers::Kind as Breach;
 use reprise_sim::plan::Kind;
 use reprise_sim::world::{self, Options, Outcome};
@@ -31,6 +32,12 @@ struct Arguments {
     /// Cut a failing world down and print it as a test; with at most so many runs.
     #[arg(long, num_args = 0..=1, default_missing_value = "2000")]
     shrink: Option<usize>,
+    /// With --runs: do not stop after a few failures.
+    #[arg(long)]
+    all: bool,
+    /// Plant this bug in the engines (a build with the feature `planted` only).
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -44,13 +51,23 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     };
     let seed = seed_of(&arguments.seed);
+    let planted = match arguments.plant.as_deref().map(bug_of_name) {
+        Some(None) => {
+            eprintln!("no such bug, or a build without the feature `planted`");
+            return ExitCode::from(1);
+        }
+        planted => planted.flatten(),
+    };
     if arguments.runs > 1 {
-        let report = fleet::run(kind, seed..seed.saturating_add(arguments.runs), |_| {});
+        let seeds = seed..seed.saturating_add(arguments.runs);
+        let failures = if arguments.all { usize::MAX } else { 3 };
+        let report = fleet::run_until(kind, seeds, failures, |plan| plan.planted = planted);
         println!("{}: {}", kind.name(), report.figures());
         print!("{}", report.complain());
         return ExitCode::from(if report.failures.is_empty() { 0 } else { 11 });
     }
-    let plan = scenario::plan(seed, kind);
+    let mut plan = scenario::plan(seed, kind);
+    plan.planted = planted;
     println!(
         "{}",
         if arguments.verbose {
@@ -96,6 +113,13 @@ fn main() -> ExitCode {
         return ExitCode::from(13);
     }
     ExitCode::from(code(&outcome))
+}
+
+fn bug_of_name(name: &str) -> Option<Bug> {
+    let known = Bug::ALL.into_iter().filter(|_| cfg!(feature = "planted"));
+    known
+        .into_iter()
+        .find(|bug| format!("{bug:?}").eq_ignore_ascii_case(name))
 }
 
 fn code(outcome: &Outcome) -> u8 {

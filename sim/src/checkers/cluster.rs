@@ -38,7 +38,8 @@ const CURRENT_EPOCH: usize = 16;
 const CONFIG_EPOCH: usize = 24;
 const FLAGS: usize = 2250;
 const SHORTEST: usize = 2256;
-const PRIMARY: u16 = 2;
+/// Bit 0 of the flags; bit 1 is a replica's.
+const PRIMARY: u16 = 1;
 const REQUEST: u16 = 5;
 const VOTE: u16 = 6;
 

@@ -76,8 +76,8 @@ fn check_group(
     reigns: &BTreeMap<usize, Vec<&Op>>,
     verdict: &mut Verdict,
 ) {
-    // For each reign, the states it may have begun with; `None` once its ancestry is undecided.
-    let mut starts: BTreeMap<usize, Option<BTreeSet<Keyspace>>> = BTreeMap::new();
+    // For each reign, the states it may have begun with; none if its ancestry is undecided.
+    let mut starts: BTreeMap<usize, BTreeSet<Keyspace>> = BTreeMap::new();
     // All states that a reign and its ancestors passed through: where nothing is promised, a crash may go back to any,
     // for what one process found in the system's memory may be lost to the next.
     let mut passed: BTreeMap<usize, BTreeSet<Keyspace>> = BTreeMap::new();
@@ -86,10 +86,13 @@ fn check_group(
         .iter()
         .any(|reign| matches!(reign.parent, Some((_, Fork::Anything))));
     for (index, reign) in history.reigns.iter().enumerate() {
-        if reign.parent.is_none() {
-            starts.insert(index, Some(BTreeSet::from([Keyspace::default()])));
-        }
-        let Some(Some(initial)) = starts.get(&index).cloned() else {
+        let initial = match reign.parent {
+            None => Some(BTreeSet::from([Keyspace::default()])),
+            Some((parent, Fork::Anything)) => any_of(&passed, parent, &reign.held),
+            Some(_) => starts.remove(&index),
+        };
+        // Too many beginnings make every ending possible, and take long to say so.
+        let Some(initial) = initial.filter(|states| states.len() <= 200) else {
             continue;
         };
         let children: Vec<(usize, Fork)> = (index + 1..history.reigns.len())
@@ -128,17 +131,26 @@ fn check_group(
         }
         for ((child, fork), states) in children.into_iter().zip(search.fork_states) {
             let states = match fork {
-                Fork::Anything => all.clone(),
                 Fork::Everything => BTreeSet::from([Keyspace::default()]),
                 _ => states,
             };
-            // Too many beginnings make every ending possible, and take long to say so.
-            if states.len() <= 200 {
-                starts.insert(child, Some(states));
-            }
+            starts.insert(child, states);
         }
         passed.insert(index, all);
     }
+}
+
+/// The states that these reigns passed through; nothing if one of them was not decided.
+fn any_of(
+    passed: &BTreeMap<usize, BTreeSet<Keyspace>>,
+    parent: u32,
+    held: &[u32],
+) -> Option<BTreeSet<Keyspace>> {
+    let mut all = passed.get(&(parent as usize))?.clone();
+    for reign in held {
+        all.extend(passed.get(&(*reign as usize))?.iter().cloned());
+    }
+    Some(all)
 }
 
 type Bits = [u64; 8];
@@ -576,6 +588,7 @@ mod tests {
                 start,
                 end,
                 parent,
+                held: Vec::new(),
             });
         }
         for &(reign, line) in lines {
@@ -773,6 +786,24 @@ mod tests {
             &[Fork::Anything],
             &[before[0], (1, "1001..1002 GET a → nil")]
         ));
+    }
+
+    #[test]
+    fn files_may_hold_the_data_of_any_history_that_the_node_followed() {
+        // Reign 2 is that of a node that followed reign 0, saved, then followed reign 1, crashed, and found its file.
+        let mut history = history(
+            &[Fork::Everything, Fork::Anything],
+            &[
+                (0, "1..2 SET a x → OK"),
+                (1, "1001..1002 SET a y → OK"),
+                (2, "2001..2002 GET a → x"),
+            ],
+        );
+        history.reigns[1].parent = None;
+        let holds = |history: &History| check(history, Limits::default()).violations.is_empty();
+        assert!(!holds(&history));
+        history.reigns[2].held = vec![0, 1];
+        assert!(holds(&history));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod linear;
 pub mod reigns;
 pub mod replication;
 pub mod round_trip;
+pub mod stream;
 
 use crate::time::Micros;
 

@@ -3,7 +3,7 @@
 use crate::history::{Fork, History, Reign};
 use crate::probe::Standing;
 use crate::time::Micros;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The stamp's reign of a node that is no primary now.
 pub const NO_REIGN: u32 = u32::MAX;
@@ -16,12 +16,14 @@ pub struct Reigns {
     by_replid: BTreeMap<[u8; 40], u32>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct NodeState {
     /// Its reign, while it is a primary.
     reign: Option<u32>,
     /// Whose data it holds, and how much of it.
     data: Option<(u32, Fork)>,
+    /// All reigns whose data it ever held: its files may be of any of them.
+    held: BTreeSet<u32>,
 }
 
 impl Reigns {
@@ -51,6 +53,7 @@ impl Reigns {
             }
             if let Some(&reign) = self.by_replid.get(&standing.replid) {
                 state.data = Some((reign, Fork::Offset(standing.offset)));
+                state.held.insert(reign);
             }
             return NO_REIGN;
         }
@@ -58,12 +61,19 @@ impl Reigns {
             Some(reign) => reign,
             None => {
                 let reign = history.reigns.len() as u32;
+                // What it followed last may have passed within one turn: the id that it had before tells.
+                let followed = standing
+                    .previous
+                    .and_then(|(id, until)| Some((*self.by_replid.get(&id)?, Fork::Offset(until))));
+                state.held.extend(followed.map(|(reign, _)| reign));
                 history.reigns.push(Reign {
                     node,
                     start: now,
                     end: None,
-                    parent: state.data,
+                    parent: followed.or(state.data),
+                    held: state.held.iter().copied().collect(),
                 });
+                state.held.insert(reign);
                 state.reign = Some(reign);
                 state.data = Some((reign, Fork::Nothing));
                 reign
@@ -81,11 +91,12 @@ impl Reigns {
             history.reigns[reign as usize].end = Some(now);
         }
         if let Some((_, had)) = &mut state.data {
-            // A replica's own files promise nothing beyond what it had; how much of that they keep is not followed.
-            *had = if ruled.is_some() || matches!(fork, Fork::Anything | Fork::Everything) {
-                fork
-            } else {
-                Fork::Anything
+            *had = match *had {
+                _ if ruled.is_some() || matches!(fork, Fork::Anything | Fork::Everything) => fork,
+                // A replica's own files promise nothing beyond what it had; how much of that they keep is not followed.
+                Fork::Offset(_) => Fork::Anything,
+                // It died before it had served: what its predecessor made durable is so still.
+                before => before,
             };
         }
     }
@@ -147,6 +158,41 @@ mod tests {
             reigns.observe(&mut history, 0, 7, &standing(true, b'a', 0)),
             1
         );
+        assert_eq!(history.reigns[1].parent, Some((0, Fork::Time(3))));
+    }
+
+    #[test]
+    fn a_copy_and_a_promotion_in_one_turn_are_told_by_the_id_before() {
+        let (mut reigns, mut history) = (Reigns::new(2), History::default());
+        reigns.observe(&mut history, 0, 1, &standing(true, b'a', 10));
+        let promoted = Standing {
+            previous: Some(([b'a'; 40], 8)),
+            ..standing(true, b'b', 8)
+        };
+        reigns.observe(&mut history, 1, 2, &promoted);
+        assert_eq!(history.reigns[1].parent, Some((0, Fork::Offset(8))));
+    }
+
+    #[test]
+    fn what_a_node_followed_once_its_files_may_still_hold() {
+        let (mut reigns, mut history) = (Reigns::new(3), History::default());
+        reigns.observe(&mut history, 0, 1, &standing(true, b'a', 10));
+        reigns.observe(&mut history, 1, 1, &standing(true, b'b', 10));
+        reigns.observe(&mut history, 2, 2, &standing(false, b'a', 7));
+        reigns.observe(&mut history, 2, 3, &standing(false, b'b', 7));
+        reigns.gone(&mut history, 2, 4, Fork::Nothing);
+        reigns.observe(&mut history, 2, 5, &standing(true, b'c', 0));
+        assert_eq!(history.reigns[2].parent, Some((1, Fork::Anything)));
+        assert_eq!(history.reigns[2].held, [0, 1]);
+    }
+
+    #[test]
+    fn a_process_that_dies_before_it_served_takes_nothing() {
+        let (mut reigns, mut history) = (Reigns::new(1), History::default());
+        reigns.observe(&mut history, 0, 1, &standing(true, b'a', 0));
+        reigns.gone(&mut history, 0, 5, Fork::Time(3));
+        reigns.gone(&mut history, 0, 9, Fork::Time(8));
+        reigns.observe(&mut history, 0, 10, &standing(true, b'a', 0));
         assert_eq!(history.reigns[1].parent, Some((0, Fork::Time(3))));
     }
 }

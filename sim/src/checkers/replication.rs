@@ -131,6 +131,7 @@ mod tests {
             primary,
             replid: [replid; 40],
             offset,
+            previous: None,
             link_up: true,
             journalling: true,
             full_syncs: 0,
