@@ -92,6 +92,8 @@ pub enum Blocked {
     Asleep,
     /// CONFIG REWRITE: the file being in place.
     ConfigRewrite,
+    /// CONFIG SET: the runtime's word that it can do what the new values say.
+    ConfigSet,
     /// Its next request waits for the end of a pause.
     Paused,
     /// SAVE: the end of the snapshot.

@@ -47,6 +47,7 @@ mod transaction;
 use alloc::string::String;
 
 pub use client::describe;
+pub(crate) use config::reconfigured;
 
 use crate::config::Config;
 use crate::face::Address;
