@@ -132,6 +132,12 @@ pub enum Input {
         /// What came of it.
         result: Result<DiskReply, DiskError>,
     },
+    /// The answer to an [`Effect::Reconfigured`].
+    Reconfigured {
+        /// What could not be done. The change is undone then: another Reconfigured with the same names says
+        /// so, and everything is to be made as it was.
+        refused: Option<Refusal>,
+    },
     /// A timer: due at [`crate::Engine::deadline`]. Harmless at any other time.
     Tick,
     /// SIGTERM or SIGINT: shut down in order, as SHUTDOWN does. The answer is [`Effect::Exit`].
@@ -141,6 +147,15 @@ pub enum Input {
     },
     /// What the allocator and the system say of our memory, for display in INFO only.
     Memory(MemoryReport),
+}
+
+/// Why the runtime cannot do what a directive says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The directive's name.
+    pub name: &'static str,
+    /// What the client is told, in Redis's words.
+    pub reason: String,
 }
 
 /// Figures about the process that only the runtime can know. Display only: no decision reads them.
@@ -196,10 +211,11 @@ pub enum Effect {
     },
     /// The role mark of log lines changed: `M` primary, `S` replica (see Redis's log format).
     Role(char),
-    /// A setting that the runtime acts on was changed by CONFIG SET; read it from the engine's configuration.
+    /// Directives were changed by CONFIG SET: the runtime acts on those that concern it, as the engine's
+    /// configuration has them now. Answered by [`Input::Reconfigured`], in the order of the effects.
     Reconfigured {
-        /// The directive's name.
-        name: &'static str,
+        /// The directives' names.
+        names: Vec<&'static str>,
     },
     /// Stop the process with this code. Everything durable was done before this left.
     Exit {

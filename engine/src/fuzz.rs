@@ -260,7 +260,11 @@ impl World {
                         );
                     }
                     Effect::Exit { .. } => self.over = true,
-                    Effect::Log { .. } | Effect::Reconfigured { .. } | Effect::Role(_) => {}
+                    Effect::Reconfigured { .. } => {
+                        let refused = None;
+                        self.engine.handle(now, Input::Reconfigured { refused });
+                    }
+                    Effect::Log { .. } | Effect::Role(_) => {}
                 }
             }
             while let Some(conn) = self.engine.poll_output() {

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::client::{Blocked, Session, alert, limits};
+use crate::client::{Blocked, ReplyMode, Session, alert, limits};
 use crate::command::context::Parts;
 use crate::command::execute::{self, Request};
 use crate::command::table::{Command, flag};
@@ -289,9 +289,9 @@ impl<'a> Turn<'a> {
                     };
                     execute::process(parts, &mut session, now, request);
                 }
-                None => fail(parts, &mut session, ProtocolError::UnbalancedQuotes),
+                None => fail(parts, &mut session, now, ProtocolError::UnbalancedQuotes),
             },
-            What::Broken(error) => fail(parts, &mut session, error),
+            What::Broken(error) => fail(parts, &mut session, now, error),
         }
         // A request that waits for the end of a pause is kept.
         if session.blocked.as_deref() != Some(&Blocked::Paused) {
@@ -474,10 +474,16 @@ impl Source {
 }
 
 /// A request that cannot be understood: an error, and the end of the connection.
-fn fail(parts: &mut Parts, session: &mut Session, error: ProtocolError) {
+fn fail(parts: &mut Parts, session: &mut Session, now: Now, error: ProtocolError) {
     let reply = error.reply();
     parts.stats.error(&reply);
-    session.out.error(&reply);
+    let start = session.out.position();
+    if session.reply_mode == ReplyMode::On {
+        session.out.error(&reply);
+    }
+    if session.is(alert::REPLICA) {
+        execute::cut_talking_replica(parts, session, now, start);
+    }
     session.set(alert::CLOSING, true);
 }
 

@@ -10,7 +10,7 @@ const RESERVED: u64 = 32;
 /// Raises the limit of open files so that `maxclients` fit; returns how many clients do.
 pub fn adjust_open_files(maxclients: u32, log: &Logger) -> u32 {
     let wanted = u64::from(maxclients) + RESERVED;
-    let old = match sys::open_files_limit() {
+    let (old, hard) = match sys::open_files_limit() {
         Ok(old) => old,
         Err(error) => {
             log.warning(&format!(
@@ -24,16 +24,20 @@ pub fn adjust_open_files(maxclients: u32, log: &Logger) -> u32 {
     if old >= wanted {
         return maxclients;
     }
-    const STEP: u64 = 16;
-    let mut best = wanted;
     let mut refused = String::new();
-    while best > old {
-        match sys::set_open_files_limit(best) {
-            Ok(()) => break,
-            Err(error) => refused = words(&error),
+    let mut fits = |files: &u64| match sys::set_open_files_limit(*files) {
+        Ok(()) => true,
+        Err(error) => {
+            refused = words(&error);
+            false
         }
-        best = best.saturating_sub(STEP).max(old);
-    }
+    };
+    let fewer = [most_files(), hard].map(|bound| lowered(wanted, bound));
+    let mut candidates = [wanted]
+        .into_iter()
+        .chain(fewer)
+        .filter(|&files| files > old);
+    let best = candidates.find(|files| fits(files)).unwrap_or(old);
     if best >= wanted {
         log.notice(&format!(
             "Increased maximum number of open files to {wanted} (it was originally set to {old})."
@@ -61,6 +65,19 @@ pub fn adjust_open_files(maxclients: u32, log: &Logger) -> u32 {
     fitting
 }
 
+/// Lowered in steps of 16 until it is within a bound. (Redis tries each step; only the bound decides.)
+fn lowered(wanted: u64, bound: u64) -> u64 {
+    const STEP: u64 = 16;
+    wanted.saturating_sub(wanted.saturating_sub(bound).next_multiple_of(STEP))
+}
+
+/// How many files the system lets any process open, be it privileged.
+fn most_files() -> u64 {
+    let text = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most = text.and_then(|text| text.trim().parse().ok());
+    most.unwrap_or(1 << 20)
+}
+
 /// Warns if the system cuts the listeners' queues.
 pub fn check_backlog(backlog: u32, log: &Logger) {
     let Ok(text) = fs::read_to_string("/proc/sys/net/core/somaxconn") else {
@@ -74,5 +91,23 @@ pub fn check_backlog(backlog: u32, log: &Logger) {
             "WARNING: The TCP backlog setting of {backlog} cannot be enforced because \
                  /proc/sys/net/core/somaxconn is set to the lower value of {most}."
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_lowered_in_steps() {
+        for (wanted, bound, expected) in [
+            (100, 100, 100),
+            (100, 99, 84),
+            (100, 84, 84),
+            (100, 0, 0),
+            (2_000_000_032, 1 << 20, 1_048_576),
+        ] {
+            assert_eq!(lowered(wanted, bound), expected, "{wanted} {bound}");
+        }
     }
 }

@@ -21,8 +21,8 @@ use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
-use reprise_engine::config::{BindList, Config, LogLevel as ConfigLevel};
-use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now};
+use reprise_engine::config::{Config, LogLevel as ConfigLevel};
+use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Refusal};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -66,8 +66,6 @@ pub struct Server {
     clock: Clock,
     conns: Conns,
     listeners: Vec<Option<Listening>>,
-    /// What the TCP listeners were opened with.
-    bound: BindList,
     accept_after_us: u64,
     disk: DiskThread,
     resolver: Resolver,
@@ -102,7 +100,6 @@ impl Server {
         poll.registry()
             .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
         let mut clock = Clock::new();
-        let bound = config.bind.clone();
         let now = clock.now();
         let mut server = Server {
             engine: Engine::new(config, seed, now),
@@ -110,7 +107,6 @@ impl Server {
             clock,
             conns: Conns::default(),
             listeners: Vec::new(),
-            bound,
             accept_after_us: 0,
             disk: DiskThread::start(Arc::clone(&waker))?,
             resolver: Resolver::start(waker)?,
@@ -448,7 +444,10 @@ impl Server {
             },
             Effect::Log { level, text } => self.log.line(level, &text),
             Effect::Role(role) => self.log.set_role(role),
-            Effect::Reconfigured { name } => self.reconfigure(name),
+            Effect::Reconfigured { names } => {
+                let refused = self.reconfigure(&names);
+                self.inputs.push(Input::Reconfigured { refused });
+            }
             Effect::Exit { code } => self.exit = Some(code),
         }
     }
@@ -519,51 +518,60 @@ impl Server {
         }
     }
 
-    /// Acts on a directive that CONFIG SET changed.
-    fn reconfigure(&mut self, name: &'static str) {
-        match name {
-            "port" | "bind" => self.listen_anew(),
-            "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
-            "oom-score-adj" | "oom-score-adj-values" => {
-                self.oom.apply(self.engine.config(), &self.log);
-            }
-            "maxclients" => {
-                limits::adjust_open_files(self.engine.config().maxclients, &self.log);
-            }
-            "dir" => {
-                let dir = &self.engine.config().dir.0;
-                if let Err(error) = std::env::set_current_dir(dir) {
-                    self.log
-                        .warning(&format!("Can't chdir to '{dir}': {}", words(&error)));
-                }
-            }
-            _ => {}
+    /// Acts on directives that CONFIG SET changed; says what it cannot do. What it has done until then is
+    /// undone when the engine has the old values again.
+    fn reconfigure(&mut self, names: &[&'static str]) -> Option<Refusal> {
+        let refusal = |name, reason| Some(Refusal { name, reason });
+        if names.contains(&"dir")
+            && let Err(error) = std::env::set_current_dir(&self.engine.config().dir.0)
+        {
+            return refusal("dir", words(&error));
         }
+        let mut listened = false;
+        for &name in names {
+            match name {
+                "port" | "bind" if !listened => {
+                    listened = true;
+                    if let Err(failed) = self.listen_anew() {
+                        self.log.warning(&failed);
+                        let reason = match name {
+                            "bind" => "Failed to bind to specified addresses.",
+                            _ => "Unable to listen on this port. Check server logs.",
+                        };
+                        return refusal(name, reason.into());
+                    }
+                }
+                "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
+                "oom-score-adj" | "oom-score-adj-values" => {
+                    self.oom.apply(self.engine.config(), &self.log);
+                }
+                "maxclients" => {
+                    let wanted = self.engine.config().maxclients;
+                    let fitting = limits::adjust_open_files(wanted, &self.log);
+                    if fitting != wanted {
+                        let reason = format!(
+                            "The operating system is not able to handle the specified number of clients, try with {fitting}"
+                        );
+                        return refusal(name, reason);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
-    /// Opens the clients' TCP listeners anew; if that fails, the addresses of before.
-    fn listen_anew(&mut self) {
+    /// Closes the clients' TCP listeners, and opens those that the configuration asks for; or tells why not.
+    fn listen_anew(&mut self) -> Result<(), String> {
         for slot in &mut self.listeners {
             if slot.as_ref().is_some_and(|l| l.kind == Listener::Tcp) {
                 *slot = None;
             }
         }
-        let mut config = self.engine.config().clone();
-        let opened = listen::open_tcp(&config, &self.log).or_else(|failed| {
-            self.log.warning(&failed.0);
-            config.bind = self.bound.clone();
-            listen::open_tcp(&config, &self.log)
-        });
-        match opened {
-            Ok(opened) => {
-                self.bound = config.bind;
-                if let Err(error) = self.watch_listeners(opened) {
-                    self.log
-                        .warning(&format!("Watching a listener failed: {}", words(&error)));
-                }
-            }
-            Err(failed) => self.log.warning(&failed.0),
-        }
+        let opened =
+            listen::open_tcp(self.engine.config(), &self.log).map_err(|failed| failed.0)?;
+        self.watch_listeners(opened)
+            .map_err(|error| format!("Watching a listener failed: {}", words(&error)))
     }
 
     fn watch_listeners(&mut self, opened: Vec<(Listener, Open)>) -> io::Result<()> {

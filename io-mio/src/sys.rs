@@ -83,15 +83,15 @@ pub fn local_time(unix: i64) -> LocalTime {
     }
 }
 
-/// How many files the process may have open.
-pub fn open_files_limit() -> io::Result<u64> {
+/// How many files the process may have open: the soft limit, and the hard one, up to which anybody may raise it.
+pub fn open_files_limit() -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` is a valid place to write to.
     match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
-        0 => Ok(limit.rlim_cur),
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
         _ => Err(io::Error::last_os_error()),
     }
 }

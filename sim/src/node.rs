@@ -412,7 +412,8 @@ impl Node {
                     self.log.pop_front();
                 }
             }
-            Effect::Role(_) | Effect::Reconfigured { .. } => {}
+            Effect::Reconfigured { .. } => self.inbox.push(Input::Reconfigured { refused: None }),
+            Effect::Role(_) => {}
             Effect::Exit { code } => return Some(code),
             #[expect(unreachable_patterns, reason = "effects that later floors add")]
             _ => {}

@@ -152,7 +152,10 @@ impl Toy {
                 }
             }
             Input::Shutdown { .. } => self.effects.push_back(Effect::Exit { code: 0 }),
-            Input::Connected { .. } | Input::Tick | Input::Memory(_) => {}
+            Input::Connected { .. }
+            | Input::Reconfigured { .. }
+            | Input::Tick
+            | Input::Memory(_) => {}
         }
     }
 

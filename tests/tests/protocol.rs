@@ -328,6 +328,33 @@ fn replies_can_be_switched_off() {
     assert_eq!(conn.reply(), Value::bulk("next"));
 }
 
+/// Also by a transaction, from the middle of its reply on.
+#[test]
+fn replies_are_switched_off_and_on_at_the_same_places() {
+    let scripts = [
+        "client reply skip;nosuch;ping",
+        "client reply skip;client reply skip;ping;echo x",
+        "client reply skip;client reply off;ping;client reply skip;client reply on;ping",
+        "client reply off;client reply bad;client reply on",
+        "client reply skip;client reply on;ping",
+        "client reply skip;multi;client reply skip;ping",
+        "client reply skip;multi;psync ? -1;ping;exec;ping",
+        "multi;client reply skip;watch a;ping;exec;ping;ping",
+        "multi;ping;client reply skip;ping;exec;ping;ping",
+        "multi;client reply skip;shutdown;exec;ping",
+        "multi;ping;client reply off;ping;exec;ping;client reply on;ping",
+        "client reply off;multi;ping;client reply on;ping;exec;ping",
+        "multi;ping;client reply on;exec;ping",
+        "client reply off;reset;ping",
+        "multi;ping;client reply skip;exec;client reply skip;ping;ping",
+    ];
+    let inputs: Vec<Vec<u8>> = scripts
+        .iter()
+        .map(|script| (script.replace(';', "\r\n") + "\r\n").into_bytes())
+        .collect();
+    same_answers(&inputs);
+}
+
 #[test]
 fn many_connections_come_and_go() {
     let server = subject().start();

@@ -321,3 +321,32 @@ fn a_password_is_asked_for_and_given() {
     assert_eq!(conn.run("WAIT 1 20000"), Value::Int(1));
     assert_eq!(replica.run("GET key"), Value::bulk("1"));
 }
+
+#[test]
+fn a_replica_link_carries_no_replies() {
+    for request in ["PING", "GET a", "SET a 1", "NOSUCH", "MULTI", "WAIT 1 0"] {
+        let primary = subject().set("repl-diskless-sync-delay", "0").start();
+        let mut link = primary.conn();
+        link.send(&["PSYNC", "?", "-1"]);
+        until(SOON, "the replica has the snapshot", || {
+            primary
+                .conn()
+                .info("replication", "slave0")
+                .contains("state=online")
+        });
+        // That it lives, and how far it is, it may say.
+        link.send_raw(b"\n");
+        link.send(&["REPLCONF", "ACK", "0"]);
+        link.send_raw(format!("{request}\r\n").as_bytes());
+        link.drain(SOON);
+        assert!(link.is_closed(), "{request} was answered");
+        let command = match request {
+            "NOSUCH" => "<unknown>".to_owned(),
+            known => known.split(' ').next().unwrap_or_default().to_lowercase(),
+        };
+        let line =
+            format!("# Replica generated a reply to command '{command}', disconnecting it: id=");
+        assert!(primary.log().contains(&line), "{}", primary.log());
+        assert_eq!(primary.run("GET a"), Value::NullBulk);
+    }
+}

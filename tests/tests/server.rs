@@ -503,3 +503,73 @@ fn debug_digest_is_redis_own() {
         oracle.run("DEBUG DIGEST-VALUE s h")
     );
 }
+
+/// A change that the system refuses is answered with an error, and leaves everything as it was.
+#[test]
+fn what_the_system_refuses_is_undone() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let commands = [
+        format!("CONFIG SET port {port}"),
+        format!("CONFIG SET timeout 55 port {port} maxmemory 100mb"),
+        "CONFIG SET bind 192.0.2.1".to_owned(),
+        format!("CONFIG SET bind 127.0.0.1 port {port}"),
+        "CONFIG SET dir /no/such/directory timeout 77".to_owned(),
+        format!("CONFIG SET dir / port {port}"),
+        "CONFIG SET maxclients 3000000 timeout 88".to_owned(),
+        "CONFIG GET port".to_owned(),
+        "CONFIG GET bind".to_owned(),
+        "CONFIG GET timeout".to_owned(),
+        "CONFIG GET maxmemory".to_owned(),
+        "CONFIG GET maxclients".to_owned(),
+        "CONFIG SET bind 127.0.0.1 maxclients 77".to_owned(),
+        "CONFIG GET maxclients".to_owned(),
+    ];
+    let launch = |launch: reprise_tests::server::Launch| {
+        launch.set("enable-protected-configs", "yes").start()
+    };
+    let subject = launch(subject());
+    let mut conn = subject.conn();
+    let dir = conn.run("CONFIG GET dir");
+    // Everything of a client comes in order, also what follows a change that waits.
+    commands
+        .iter()
+        .for_each(|command| conn.send_raw(format!("{command}\r\n").as_bytes()));
+    let ours: Vec<Value> = commands.iter().map(|_| conn.reply()).collect();
+    assert_eq!(conn.run("CONFIG GET dir"), dir);
+    // Listening goes on, or begins again.
+    assert_eq!(subject.run("PING"), Value::simple("PONG"));
+    assert!(subject.run("SAVE").is_ok() && subject.path("dump.rdb").exists());
+    let line = "Failed applying new configuration. Possibly related to new port setting. Restoring previous settings.";
+    assert!(subject.log().contains(line), "{}", subject.log());
+    let Some(oracle) = oracle() else { return };
+    let oracle = launch(oracle);
+    let mut conn = oracle.conn();
+    for (command, ours) in commands.iter().zip(ours) {
+        let theirs = conn.run(command);
+        let (ours, theirs) = (format!("{ours:?}"), format!("{theirs:?}"));
+        let same_port = |text: String, server: &reprise_tests::Server| {
+            text.replace(&server.port().to_string(), "PORT")
+        };
+        assert_eq!(
+            same_port(ours, &subject),
+            same_port(theirs, &oracle),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn a_transaction_does_not_wait_for_the_system() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let server = subject().start();
+    let mut conn = server.conn();
+    conn.ok("MULTI");
+    conn.run(&format!("CONFIG SET port {port}"));
+    conn.run("EXEC");
+    until(SOON, "it is undone", || {
+        conn.run("CONFIG GET port").items()[1].text() == server.port().to_string()
+    });
+    assert_eq!(server.run("PING"), Value::simple("PONG"));
+}

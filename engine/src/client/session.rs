@@ -19,7 +19,7 @@ pub mod alert {
     pub const ASKING: u32 = 1 << 2;
     /// READONLY: it takes reads from replicas in cluster mode.
     pub const READONLY: u32 = 1 << 3;
-    /// Its replies are thrown away (CLIENT REPLY OFF or SKIP).
+    /// Its replies, or those to the next command, are thrown away (CLIENT REPLY OFF or SKIP).
     pub const MUTED: u32 = 1 << 4;
     /// It is a replica of ours.
     pub const REPLICA: u32 = 1 << 5;
@@ -39,8 +39,6 @@ pub enum ReplyMode {
     On,
     /// None is.
     Off,
-    /// The running command is not answered, and neither is the next.
-    SkipNext,
     /// The running command is not answered.
     Skip,
 }
@@ -94,6 +92,8 @@ pub enum Blocked {
     Asleep,
     /// CONFIG REWRITE: the file being in place.
     ConfigRewrite,
+    /// CONFIG SET: the runtime's word that it can do what the new values say.
+    ConfigSet,
     /// Its next request waits for the end of a pause.
     Paused,
     /// SAVE: the end of the snapshot.
@@ -141,6 +141,10 @@ pub struct Session {
     pub blocked: Option<Box<Blocked>>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// The next command is not to be answered.
+    pub skip_next: bool,
+    /// While replies are thrown away: the position in the output from which on they are.
+    pub muted_from: u64,
     /// CLIENT SETNAME.
     pub name: Box<[u8]>,
     /// CLIENT SETINFO LIB-NAME.
@@ -192,6 +196,8 @@ impl Session {
             subscriptions: None,
             blocked: None,
             reply_mode: ReplyMode::On,
+            skip_next: false,
+            muted_from: 0,
             name: Box::default(),
             lib_name: Box::default(),
             lib_ver: Box::default(),

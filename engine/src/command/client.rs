@@ -341,17 +341,23 @@ pub(super) fn kill(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 /// `CLIENT REPLY ON | OFF | SKIP`. <https://redis.io/commands/client-reply/>
 pub(super) fn reply(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let session = &mut *s.session;
+    // In a transaction it holds from here on: what is in the output already stays, or goes.
+    let here = session.out.position();
     match args[2].to_ascii_lowercase().as_slice() {
         b"on" => {
+            if session.reply_mode != ReplyMode::On && !session.is(alert::REPLICA) {
+                session.out.truncate(session.muted_from);
+            }
             session.reply_mode = ReplyMode::On;
             session.out.ok();
         }
-        b"off" => session.reply_mode = ReplyMode::Off,
-        b"skip" => {
-            if session.reply_mode != ReplyMode::Off {
-                session.reply_mode = ReplyMode::SkipNext;
+        b"off" => {
+            if session.reply_mode == ReplyMode::On {
+                session.muted_from = here;
             }
+            session.reply_mode = ReplyMode::Off;
         }
+        b"skip" => session.skip_next |= session.reply_mode != ReplyMode::Off,
         _ => return Err(CommandError::SYNTAX),
     }
     session.set(alert::MUTED, true);

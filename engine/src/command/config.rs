@@ -1,16 +1,17 @@
 //! CONFIG: the configuration read, changed and written back.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::context::{Server, Wish, condition};
+use super::context::{Parts, Server, Told, Wish, condition};
 use super::error::CommandError;
 use super::table::Outcome;
 use super::{client, evict, help};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
-use crate::config::{Access, ReplicaOf};
-use crate::face::{Effect, LogLevel};
+use crate::config::{Access, Config, ConfigError, Directive, ReplicaOf};
+use crate::face::{ConnId, Effect, LogLevel, Refusal};
 
 /// `CONFIG GET pattern [pattern …]`. <https://redis.io/commands/config-get/>
 pub(super) fn get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -38,6 +39,9 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         pairs.push((name, value));
     }
     let parts = &mut *s.parts;
+    let outside =
+        (pairs.iter()).any(|(name, _)| Directive::find(name).is_some_and(|d| d.is_outside()));
+    let before = outside.then(|| Box::new(parts.config.clone()));
     let access = Access {
         protected: parts
             .config
@@ -48,20 +52,70 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .config
         .set_many(&pairs, access)
         .map_err(|error| CommandError::text(error.reply()))?;
-    for &name in &changed {
-        parts.outbox.push_back(Effect::Reconfigured { name });
+    let waits = before.is_some() && !changed.is_empty();
+    take_over(parts, Some(s.session.conn), changed, before);
+    if waits && !s.session.is(alert::MULTI | alert::TRUSTED) {
+        client::block(s, Blocked::ConfigSet);
+    } else {
+        // Nothing waits in a transaction: the log tells what had to be undone.
+        s.session.out.ok();
     }
-    apply(s, &changed);
-    s.session.out.ok();
     Ok(())
 }
 
-/// Has changed directives take effect.
-fn apply(s: &mut Server<'_>, changed: &[&'static str]) {
+/// The runtime's answer to the oldest change that it was told of.
+pub(crate) fn reconfigured(parts: &mut Parts, refused: Option<Refusal>) {
+    let Some(told) = parts.told.pop_front() else {
+        return;
+    };
+    let waiting = told.conn.filter(|&conn| {
+        let session = parts.clients.get(conn);
+        session.is_some_and(|s| s.blocked.as_deref() == Some(&Blocked::ConfigSet))
+    });
+    let Some(Refusal { name, reason }) = refused else {
+        if let Some(session) = waiting.and_then(|conn| parts.clients.get_mut(conn)) {
+            session.out.ok();
+            let conn = session.conn;
+            parts.unblock(conn);
+        }
+        return;
+    };
+    let Some(before) = told.before else {
+        let text = format!("Failed applying restored failed CONFIG SET command: {reason}");
+        return parts.log(LogLevel::Warning, text);
+    };
+    // (Redis finds out about a directory while it reads the values, before it applies any.)
+    if name != "dir" {
+        parts.log(
+            LogLevel::Warning,
+            format!(
+                "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
+            ),
+        );
+    }
+    parts.config.restore(&before, &told.names);
+    take_over(parts, None, told.names, None);
+    if let Some(conn) = waiting {
+        let error = ConfigError::Refused {
+            name: name.into(),
+            reason: reason.into(),
+        };
+        parts.fail(conn, error.reply());
+    }
+}
+
+/// Has changed directives take effect, here and in the runtime.
+fn take_over(
+    parts: &mut Parts,
+    conn: Option<ConnId>,
+    changed: Vec<&'static str>,
+    before: Option<Box<Config>>,
+) {
     if changed.is_empty() {
         return;
     }
-    let parts = &mut *s.parts;
+    let names = changed.clone();
+    parts.outbox.push_back(Effect::Reconfigured { names });
     // What the next commands of this turn heed; the rest follows once it is over.
     parts.set(condition::MAXMEMORY, parts.config.maxmemory > 0);
     parts.set(
@@ -89,6 +143,11 @@ fn apply(s: &mut Server<'_>, changed: &[&'static str]) {
             }
         }
     }
+    parts.told.push_back(Told {
+        conn,
+        names: changed,
+        before,
+    });
 }
 
 /// `CONFIG RESETSTAT`. <https://redis.io/commands/config-resetstat/>

@@ -168,6 +168,7 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     session.db = 0;
     session.name = Default::default();
     session.reply_mode = ReplyMode::On;
+    session.skip_next = false;
     session.out.resp3 = false;
     session.set(alert::ASKING | alert::READONLY | alert::MUTED, false);
     session.set(

@@ -319,6 +319,16 @@ pub enum Wish {
     Shutdown(ShutdownWish),
 }
 
+/// A CONFIG SET that the runtime was told of, and has not answered yet.
+pub struct Told {
+    /// Who set it; `None` if it is one that was refused, and is undone.
+    pub conn: Option<ConnId>,
+    /// The directives that changed.
+    pub names: Vec<&'static str>,
+    /// The configuration before, if some of it can be refused.
+    pub before: Option<Box<Config>>,
+}
+
 /// What CLIENT PAUSE asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
@@ -384,6 +394,8 @@ pub struct Parts {
     pub persistence: Persistence,
     /// The cluster, in cluster mode.
     pub cluster: Option<Box<Cluster>>,
+    /// Changes of the configuration that the runtime was told of, in order.
+    pub told: VecDeque<Told>,
     /// What commands want that is done outside commands.
     pub wishes: VecDeque<Wish>,
     /// Writes are held back for a manual failover until then, in monotonic milliseconds.

@@ -11,7 +11,7 @@ use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
 use super::{monitor, pubsub};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
-use crate::face::Now;
+use crate::face::{LogLevel, Now};
 use crate::planted::{self, Bug};
 use crate::resp::{Arg, shown};
 
@@ -79,16 +79,20 @@ fn wrong_arity(command: &Command) -> CommandError {
 /// session ([`Blocked::Paused`]): then the request is to be kept, and brought again.
 #[inline]
 pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
-    if session.is(alert::ASKING) {
-        return process_asking(parts, session, now, request);
+    if session.alerts & (alert::ASKING | alert::REPLICA) != 0 {
+        return process_rare(parts, session, now, request);
     }
     process_one(parts, session, now, request);
 }
 
-/// ASKING holds for one command, or for one transaction.
 #[cold]
-fn process_asking(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
+fn process_rare(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
+    let start = session.out.position();
     process_one(parts, session, now, request);
+    if session.is(alert::REPLICA) {
+        cut_talking_replica(parts, session, now, start);
+    }
+    // ASKING holds for one command, or for one transaction.
     let again = request.command.is_some_and(|(_, c)| c.name == "asking");
     let kept = session.blocked.as_deref() == Some(&Blocked::Paused);
     if !session.is(alert::MULTI) && !again && !kept {
@@ -113,9 +117,11 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
                 error
             };
             let named = request.command.filter(|(_, c)| c.subcommands.is_empty());
+            session.last_command = named.map(|(number, _)| number as u16);
             return reject(parts, session, start, named, error);
         }
     };
+    session.last_command = Some(number as u16);
     match gates::check(parts, session, now, command, &request) {
         Verdict::Pass => {}
         Verdict::Later => {
@@ -132,9 +138,8 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
             return reject(parts, session, start, Some((number, command)), error);
         }
     }
-    session.last_command = Some(number as u16);
     if session.is(alert::MULTI) && !command_in_multi(command.name) {
-        queue(parts, session, number, command, &request);
+        queue(session, number, command, &request);
     } else {
         call(parts, session, now, number, command, &request);
     }
@@ -155,18 +160,7 @@ fn command_in_multi(name: &str) -> bool {
     )
 }
 
-fn queue(
-    parts: &mut Parts,
-    session: &mut Session,
-    number: usize,
-    command: &'static Command,
-    request: &Request<'_>,
-) {
-    if command.flags & flag::NO_MULTI != 0 {
-        let error = CommandError::fixed("ERR Command not allowed inside a transaction");
-        let start = session.out.position();
-        return reject(parts, session, start, Some((number, command)), error);
-    }
+fn queue(session: &mut Session, number: usize, command: &'static Command, request: &Request<'_>) {
     let multi = session
         .multi
         .get_or_insert_with(|| alloc::boxed::Box::new(Multi::default()));
@@ -321,13 +315,12 @@ pub(super) fn carry_out(
 /// What follows every reply: muting, and the release gate.
 #[inline]
 pub(super) fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
-    if session.is(alert::REPLICA) {
-        // From here on the connection carries the stream and nothing else.
-        session.out.truncate(start);
-        return;
-    }
     if session.is(alert::MUTED) {
         mute(session, start);
+    }
+    if session.is(alert::REPLICA) {
+        // The stream waits for nothing.
+        return;
     }
     let gated = parts.is(condition::STRICT) && !session.is(alert::TRUSTED);
     if gated && !planted::is(Bug::AcknowledgesBeforeSync) {
@@ -339,17 +332,41 @@ pub(super) fn finish(parts: &mut Parts, session: &mut Session, start: u64) {
 
 #[cold]
 fn mute(session: &mut Session, start: u64) {
-    match session.reply_mode {
-        ReplyMode::On => session.set(alert::MUTED, false),
-        ReplyMode::Off => session.out.truncate(start),
-        ReplyMode::SkipNext => {
-            session.out.truncate(start);
-            session.reply_mode = ReplyMode::Skip;
-        }
-        ReplyMode::Skip => {
-            session.out.truncate(start);
-            session.reply_mode = ReplyMode::On;
-            session.set(alert::MUTED, false);
-        }
+    if session.reply_mode != ReplyMode::On {
+        session.out.truncate(start.max(session.muted_from));
     }
+    if matches!(session.blocked.as_deref(), Some(Blocked::Keys(_))) {
+        // The command is not over.
+        return;
+    }
+    if session.reply_mode == ReplyMode::Skip {
+        session.reply_mode = ReplyMode::On;
+    }
+    if core::mem::take(&mut session.skip_next) && session.reply_mode == ReplyMode::On {
+        session.reply_mode = ReplyMode::Skip;
+        session.muted_from = session.out.position();
+    }
+    session.set(alert::MUTED, session.reply_mode != ReplyMode::On);
+}
+
+/// A connection that follows us as a replica carries the stream, and no replies: if a command that came by it
+/// made one, it is cut.
+#[cold]
+pub fn cut_talking_replica(parts: &mut Parts, session: &mut Session, now: Now, start: u64) {
+    let waits = session.blocked.is_some();
+    if session.out.position() == start && !waits {
+        return;
+    }
+    session.out.truncate(start);
+    let command = session
+        .last_command
+        .and_then(|number| parts.index.all().get(usize::from(number)));
+    let command = command.map_or("<unknown>", |c| c.name);
+    let client = super::describe(parts, session, now);
+    parts.log(
+        LogLevel::Warning,
+        format!("Replica generated a reply to command '{command}', disconnecting it: {client}"),
+    );
+    session.set(alert::CLOSING, true);
+    parts.clients.doom(session.conn);
 }

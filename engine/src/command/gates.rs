@@ -68,6 +68,9 @@ fn check_all(
     if session.is(alert::UNAUTHENTICATED) && !is(flag::NO_AUTH) {
         return refuse("NOAUTH Authentication required.");
     }
+    if session.is(alert::MULTI) && is(flag::NO_MULTI) {
+        return refuse("ERR Command not allowed inside a transaction");
+    }
     if parts.is(condition::CLUSTER)
         && !trusted
         && let Some(error) = redirect(parts, session, now, command, request)
@@ -113,6 +116,10 @@ fn check_all(
         if parts.is(condition::LOADING) && lacks(flag::LOADING) {
             return refuse("LOADING Redis is loading the dataset in memory");
         }
+    }
+    // Replicas are exempt from pauses, and must not profit from it.
+    if session.is(alert::REPLICA) && any(flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) {
+        return refuse("ERR Replica can't interact with the keyspace");
     }
     if parts.is(condition::PAUSED) && !trusted && !session.is(alert::REPLICA) {
         let all = parts.pause.is_some_and(|p| p.all);

@@ -58,6 +58,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use client::describe;
+pub(crate) use config::reconfigured;
 
 use crate::config::Config;
 use crate::face::Address;

@@ -50,6 +50,9 @@ pub fn engine_with(config: Config) -> Engine {
 /// Answers what the engine wants of the disk, which is empty and forgets all, until it wants no more.
 fn settle(engine: &mut Engine) {
     while let Some(effect) = engine.poll_effect() {
+        if let Effect::Reconfigured { .. } = effect {
+            engine.handle(NOW, Input::Reconfigured { refused: None });
+        }
         let Effect::Disk { op, request } = effect else {
             continue;
         };

@@ -27,7 +27,8 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use setting::{Origin, Reason};
 use table::{
-    DENY_LOADING, DIRECTIVES, HIDDEN, IMMUTABLE, LATER, MULTI, PROTECTED, SENSITIVE, VOLATILE,
+    DENY_LOADING, DIRECTIVES, HIDDEN, IMMUTABLE, LATER, MULTI, OUTSIDE, PROTECTED, SENSITIVE,
+    VOLATILE,
 };
 
 /// Under what circumstances CONFIG SET is asked.
@@ -98,6 +99,11 @@ impl Directive {
         self.traits & SENSITIVE != 0
     }
 
+    /// Whether the runtime may find that it cannot do what it says (a port that is taken).
+    pub fn is_outside(&self) -> bool {
+        self.traits & OUTSIDE != 0
+    }
+
     /// Whether CONFIG SET always refuses it.
     pub fn is_immutable(&self) -> bool {
         self.traits & IMMUTABLE != 0
@@ -109,6 +115,16 @@ impl Directive {
 
     fn value(&self, config: &Config) -> Vec<u8> {
         (self.of)(config).value(&self.rule)
+    }
+
+    /// Takes a value as CONFIG SET has it, and as CONFIG GET shows it.
+    fn replace(&self, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
+        let words: Vec<&[u8]> = match (self.has(MULTI), value.is_empty()) {
+            (true, true) => Vec::new(),
+            (true, false) => value.split(|&b| b == b' ').collect(),
+            (false, _) => Vec::from([value]),
+        };
+        self.set(config, &words, Origin::Replace)
     }
 
     fn set(&self, config: &mut Config, args: &[&[u8]], origin: Origin) -> Result<(), Reason> {
@@ -155,13 +171,8 @@ impl Config {
         let directives = settable(pairs, access)?;
         let mut wanted = self.clone();
         for (directive, (typed, value)) in directives.iter().zip(pairs) {
-            let words: Vec<&[u8]> = match (directive.has(MULTI), value.is_empty()) {
-                (true, true) => Vec::new(),
-                (true, false) => value.split(|&b| b == b' ').collect(),
-                (false, _) => Vec::from([*value]),
-            };
             directive
-                .set(&mut wanted, &words, Origin::Replace)
+                .replace(&mut wanted, value)
                 .map_err(|reason| ConfigError::Refused {
                     name: directive.spelled(typed).into(),
                     reason,
@@ -178,6 +189,17 @@ impl Config {
         }
         *self = wanted;
         Ok(changed)
+    }
+
+    /// Gives directives the values back that they had `before`.
+    pub fn restore(&mut self, before: &Config, names: &[&'static str]) {
+        for directive in names
+            .iter()
+            .filter_map(|name| Directive::find(name.as_bytes()))
+        {
+            let restored = directive.replace(self, &directive.value(before));
+            debug_assert!(restored.is_ok(), "a value that was there is allowed");
+        }
     }
 
     /// Whether a client may set protected directives; `local`: it is on this machine.

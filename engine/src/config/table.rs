@@ -34,10 +34,13 @@ pub(super) const DENY_LOADING: u16 = 1 << 3;
 pub(super) const MULTI: u16 = 1 << 4;
 /// CONFIG GET shows it only when asked by its exact name.
 pub(super) const HIDDEN: u16 = 1 << 5;
-/// Setting it again applies it again (a file may have changed).
+/// Setting it again applies it again (a file or the network may have changed).
 pub(super) const VOLATILE: u16 = 1 << 6;
 /// Unknown to Redis 7.0; else as HIDDEN.
 pub(super) const LATER: u16 = 1 << 7;
+
+/// The runtime may find that it cannot do what it says.
+pub(super) const OUTSIDE: u16 = 1 << 8;
 
 /// What is known about one directive.
 pub struct Directive {
@@ -123,7 +126,7 @@ directives! {
     // General.
     daemonize: bool = false, "daemonize", [IMMUTABLE];
     pidfile: String = text(""), "pidfile", [IMMUTABLE];
-    dir: Dir = Dir::default(), "dir", [PROTECTED | DENY_LOADING];
+    dir: Dir = Dir::default(), "dir", [PROTECTED | DENY_LOADING | OUTSIDE | VOLATILE];
     databases: u32 = 16, "databases" => Rule::range(1, INT_MAX), [IMMUTABLE];
     loglevel: LogLevel = LogLevel::Notice, "loglevel";
     logfile: String = text(""), "logfile" => MAY_BE_EMPTY, [IMMUTABLE];
@@ -159,8 +162,8 @@ directives! {
     locale_collate: String = text(""), "locale-collate" => MAY_BE_EMPTY, [LATER];
 
     // Network.
-    port: u16 = 6379, "port" => PORT;
-    bind: BindList = BindList::default(), "bind", [MULTI];
+    port: u16 = 6379, "port" => PORT, [OUTSIDE];
+    bind: BindList = BindList::default(), "bind", [MULTI | OUTSIDE | VOLATILE];
     bind_source_addr: String = text(""), "bind-source-addr";
     protected_mode: bool = true, "protected-mode";
     tcp_backlog: u32 = 511, "tcp-backlog" => COUNT, [IMMUTABLE];
@@ -196,7 +199,7 @@ directives! {
     tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout" => COUNT;
 
     // Clients.
-    maxclients: u32 = 10000, "maxclients" => Rule::range(1, u32::MAX as i128);
+    maxclients: u32 = 10000, "maxclients" => Rule::range(1, u32::MAX as i128), [OUTSIDE];
     /// Bytes; as a negative number, percents of `maxmemory`; 0 for no limit.
     maxmemory_clients: i64 = 0, "maxmemory-clients"
         => Rule::range(-100, LONG_MAX).with_unit(Unit::MemoryOrPercent);

@@ -163,6 +163,7 @@ impl Engine {
             ),
             persistence: Persistence::new(persist::settings(&config), now),
             cluster: clustering::new(&config, seed, now),
+            told: VecDeque::new(),
             wishes: VecDeque::new(),
             failover_pause_until_ms: None,
             shutting_down: false,
@@ -234,6 +235,9 @@ impl Engine {
             Input::Connected { conn, local, peer } => self.connected(now, conn, &peer, &local),
             Input::Closed { conn, reason } => self.closed(now, conn, &reason),
             Input::Memory(report) => self.parts.memory_report = report,
+            Input::Reconfigured { refused } => {
+                crate::command::reconfigured(&mut self.parts, refused);
+            }
             Input::Tick => {}
             Input::Shutdown { signal } => {
                 self.parts.log(
