@@ -321,3 +321,71 @@ fn a_password_is_asked_for_and_given() {
     assert_eq!(conn.run("WAIT 1 20000"), Value::Int(1));
     assert_eq!(replica.run("GET key"), Value::bulk("1"));
 }
+
+/// A stream that stays in one database says so once. Whatever begins in its middle must know: an increment of
+/// a replica's append-only file, a link that is continued, a replica that is promoted.
+#[test]
+fn who_begins_in_the_middle_of_the_stream_knows_its_database() {
+    let primary = subject().start();
+    let mut replica = subject().set("appendonly", "yes").start();
+    let mut conn = primary.conn();
+    conn.ok("SELECT 2");
+    conn.ok("SET before 1");
+    follow(&replica, &primary);
+    linked(&replica);
+    conn.ok("SET first 1");
+    same(&primary, &replica);
+
+    let mut other = replica.conn();
+    let rewritten = |conn: &mut Conn| {
+        until(SOON, "the append-only file is rewritten", || {
+            conn.info("persistence", "aof_rewrite_in_progress") == "0"
+                && conn.info("persistence", "aof_rewrite_scheduled") == "0"
+        });
+    };
+    rewritten(&mut other);
+    other.ok("BGREWRITEAOF");
+    rewritten(&mut other);
+    conn.ok("SET after-the-rewrite 1");
+    assert!(conn.run("CLIENT KILL TYPE replica").int() > Some(0));
+    conn.ok("SET after-the-break 1");
+    same(&primary, &replica);
+    assert_eq!(conn.info("stats", "sync_full"), "1");
+
+    let before = content(&mut other);
+    assert_eq!(before.len(), 4);
+    replica.kill();
+    replica.restart();
+    assert_eq!(content(&mut replica.conn()), before);
+}
+
+#[test]
+fn a_promoted_replica_names_the_database_of_its_stream() {
+    let (primary, one, two) = (
+        subject().start(),
+        subject().start(),
+        subject().set("appendonly", "yes").start(),
+    );
+    let mut conn = primary.conn();
+    conn.ok("SELECT 2");
+    conn.ok("SET before 1");
+    follow(&one, &primary);
+    follow(&two, &one);
+    linked(&one);
+    conn.ok("SET first 1");
+    same(&primary, &one);
+    same(&one, &two);
+
+    assert!(one.run("REPLICAOF NO ONE").is_ok());
+    let mut promoted = one.conn();
+    promoted.ok("SELECT 1");
+    promoted.ok("SET second 1");
+    same(&one, &two);
+    // The old primary continues with what it has, from database 2.
+    follow(&primary, &one);
+    same(&one, &primary);
+    promoted.ok("SET third 1");
+    same(&one, &primary);
+    same(&one, &two);
+    assert_eq!(promoted.info("stats", "sync_full"), "1");
+}

@@ -129,9 +129,8 @@ impl Engine {
             return parts.persistence.schedule_rewrite();
         }
         parts.journal.seal();
-        let at = parts.journal.sealed();
-        if parts.persistence.begin_rewrite(now, at) {
-            parts.journal.forget_db();
+        let (at, db) = (parts.journal.sealed(), parts.journal.db());
+        if parts.persistence.begin_rewrite(now, at, db) {
             self.begin_snapshot(now, Reader::Base);
         }
     }
@@ -281,7 +280,10 @@ impl Engine {
     fn ready(&mut self, now: Now) {
         self.loader = None;
         self.parts.set(condition::LOADING, false);
-        self.parts.journal.forget_db();
+        if !self.parts.replication.following() {
+            // The append-only file may go on where an earlier process was in any database.
+            self.parts.journal.forget_db();
+        }
         self.reconcile_cluster(now);
         self.parts
             .log(LogLevel::Notice, "Ready to accept connections");

@@ -443,13 +443,13 @@ impl Persistence {
         self.aof.schedule();
     }
 
-    /// Begins a rewrite whose base is the snapshot as of this journal offset, the present sealed end; the
-    /// journal must forget its selected database there. False, and scheduled for later, if it cannot begin now.
-    pub fn begin_rewrite(&mut self, now: Now, at: u64) -> bool {
+    /// Begins a rewrite whose base is the snapshot as of this journal offset, the present sealed end, where the
+    /// journal is in database `db` ([`Journal::db`]). False, and scheduled for later, if it cannot begin now.
+    pub fn begin_rewrite(&mut self, now: Now, at: u64, db: Option<u32>) -> bool {
         self.wished_ms = None;
         let begun = self
             .aof
-            .begin_rewrite(now, at, &self.settings, &mut self.outbox);
+            .begin_rewrite(now, at, db, &self.settings, &mut self.outbox);
         if !begun {
             self.aof.scheduled = true;
         }

@@ -168,10 +168,9 @@ impl World {
     }
 
     pub fn begin_rewrite(&mut self) -> bool {
-        self.journal.forget_db();
-        let begun = self
-            .persistence
-            .begin_rewrite(self.now, self.journal.sealed());
+        let begun =
+            self.persistence
+                .begin_rewrite(self.now, self.journal.sealed(), self.journal.db());
         if begun {
             self.base = snapshot(&self.state, true).into();
         }
