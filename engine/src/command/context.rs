@@ -286,6 +286,8 @@ pub enum Wish {
     AbortShutdown,
     /// A snapshot into the file, in the background.
     Bgsave,
+    /// All data was deleted: a snapshot of before is of no use, and the file is to say that there is nothing.
+    Emptied,
     /// Directives were changed: everybody is to take them over.
     Reconfigure,
     /// A rewrite of the append-only file.

@@ -69,6 +69,13 @@ impl Writer {
         }
     }
 
+    /// The snapshot is not wanted any more; what only it still holds is freed in steps.
+    pub fn abandon(self, store: &mut Store) {
+        for large in self.large {
+            store.discard_object(Object::Hash(large.hash));
+        }
+    }
+
     /// Bytes that are ready.
     pub fn take(&mut self) -> Bytes {
         self.encoder.take()
@@ -81,7 +88,7 @@ impl Writer {
                 return false;
             }
             if !self.large.is_empty() {
-                self.large_step();
+                self.large_step(store);
             } else if self.walked {
                 self.encoder.end();
                 return true;
@@ -135,7 +142,7 @@ impl Writer {
         self.encoder.key(item.key, &meta, view);
     }
 
-    fn large_step(&mut self) {
+    fn large_step(&mut self, store: &mut Store) {
         let Some(large) = self.large.front() else {
             return;
         };
@@ -163,7 +170,10 @@ impl Writer {
         let next = pairs.position();
         drop(pairs);
         if whole {
-            self.large.pop_front();
+            // It may be the last that holds the value as it was.
+            if let Some(large) = self.large.pop_front() {
+                store.discard_object(Object::Hash(large.hash));
+            }
         } else {
             self.large[0].next = Some(next);
         }

@@ -299,9 +299,10 @@ impl Engine {
         self.shutdown_step(now);
         loop {
             self.parts.journal.seal();
+            let for_replicas = self.snapshot_is_for_replicas();
             self.parts
                 .persistence
-                .pump(now, &self.parts.journal, self.job.is_some());
+                .pump(now, &self.parts.journal, for_replicas);
             let any = self.settle_persistence(now)
                 | self.settle_replication(now)
                 | self.settle_cluster(now);
@@ -354,6 +355,7 @@ impl Engine {
                     self.parts.persistence.schedule_save();
                 }
             }
+            Wish::Emptied => self.emptied(now),
             Wish::Reconfigure => self.reconfigure(now),
             Wish::RewriteConfig { conn, all } => self.rewrite_config(conn, all),
             Wish::Rewrite => self.begin_rewrite(now),
@@ -594,10 +596,7 @@ impl Engine {
         if now.mono_us < self.next_round_us {
             return;
         }
-        let snapshotting = self.job.is_some();
-        self.parts
-            .persistence
-            .tick(now, snapshotting, self.parts.changes);
+        self.parts.persistence.tick(now, self.parts.changes);
         let more =
             self.expire_some(now) | self.delete_slot_keys() | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us
@@ -738,7 +737,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        let snapshot_goes_on = self.job.is_some() && !self.job_waits;
+        let snapshot_goes_on = self.parts.store.walking() && !self.job_waits;
         if self.parts.clients.resuming() || snapshot_goes_on || self.load_goes_on {
             return Some(0);
         }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
-use crate::command::context::condition;
+use crate::command::context::{Wish, condition};
 use crate::command::dataset;
 use crate::command::execute::{self, Request};
 use crate::config::{AppendFsync, Config};
@@ -95,6 +95,8 @@ impl Engine {
             Action::Loaded => self.loaded(now),
             Action::Ready => self.ready(now),
             Action::LoadFailed | Action::Exit => parts.outbox.push_back(Effect::Exit { code: 1 }),
+            // What cannot begin now stays due, or scheduled.
+            Action::WantRewrite if self.parts.store.walking() => {}
             Action::WantRewrite => self.begin_rewrite(now),
             Action::WantSave => {
                 self.begin_save(now, true);
@@ -122,7 +124,22 @@ impl Engine {
         self.begin_snapshot(now, Reader::File)
     }
 
-    /// Begins to rewrite the append-only file; later, if a snapshot is under way.
+    /// FLUSHALL: ends a snapshot of what there was, and replaces the file if there are save points.
+    pub(super) fn emptied(&mut self, now: Now) {
+        if self.parts.is(condition::LOADING) {
+            return;
+        }
+        if self.parts.persistence.saving_in_background() {
+            self.parts.persistence.abort_save();
+            // The old one's end is not to be taken for the new one's.
+            self.settle_persistence(now);
+        }
+        if !self.parts.config.save.0.is_empty() {
+            self.grant(now, Wish::Save);
+        }
+    }
+
+    /// Begins to rewrite the append-only file as a client asked; later, if a snapshot is under way.
     pub(super) fn begin_rewrite(&mut self, now: Now) {
         let parts = &mut self.parts;
         if parts.store.walking() {

@@ -9,6 +9,9 @@ use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
 /// Bytes that may wait for a replica's socket before the walk pauses.
 const REPLICA_AHEAD: u64 = 1 << 20;
 
+/// Buckets of an abandoned walk that are looked at in one go.
+const ABANDONED_STEPS: usize = 256;
+
 /// Who reads the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -18,8 +21,6 @@ pub(crate) enum Reader {
     File,
     /// Replicas of ours.
     Replicas,
-    /// Nobody any more: the walk goes on only because it cannot stop half-way.
-    Nobody,
 }
 
 /// The snapshot under way.
@@ -72,15 +73,16 @@ impl Engine {
 
     /// Goes on with the snapshot, one step, unless its reader is behind. True if it can go on at once.
     pub(super) fn snapshot_step(&mut self, now: Now) -> bool {
-        let Some(mut job) = self.job.take() else {
-            return false;
-        };
         let parts = &mut self.parts;
+        let Some(mut job) = self.job.take() else {
+            // One that was given up has traces to remove.
+            let over = (0..ABANDONED_STEPS).any(|_| parts.store.walk_step(|_| ()));
+            return !over;
+        };
         let ready = match job.reader {
             Reader::Base => parts.persistence.wants_base(),
             Reader::File => parts.persistence.wants_save(),
             Reader::Replicas => parts.replication.snapshot_pending() <= REPLICA_AHEAD,
-            Reader::Nobody => true,
         };
         if !ready {
             self.job = Some(job);
@@ -111,7 +113,6 @@ impl Engine {
                         .snapshot_ended(now, &mut parts.journal, true);
                 }
             }
-            Reader::Nobody => {}
         }
         if !done {
             self.job = Some(job);
@@ -121,8 +122,16 @@ impl Engine {
 
     /// The reader wants the snapshot no more.
     pub(super) fn cancel_snapshot(&mut self, reader: Reader) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.reader == reader) {
-            job.reader = Reader::Nobody;
+        if let Some(job) = self.job.take_if(|job| job.reader == reader) {
+            self.parts.store.abandon_walk();
+            job.writer.abandon(&mut self.parts.store);
         }
+    }
+
+    /// Whether replicas of ours are being sent a snapshot, or it is being made for them.
+    pub(super) fn snapshot_is_for_replicas(&self) -> bool {
+        self.job
+            .as_ref()
+            .is_some_and(|job| job.reader == Reader::Replicas)
     }
 }

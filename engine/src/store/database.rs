@@ -221,9 +221,10 @@ impl Store {
         if entry.marked() {
             return;
         }
-        if let Some(walk) = &mut self.walk {
-            walk.save(db, entry);
-        }
+        let Some(walk) = self.walk.as_mut().filter(|walk| walk.keeps()) else {
+            return;
+        };
+        walk.save(db, entry);
         self.databases[db].table.entry_mut(place).mark(true);
     }
 
@@ -310,7 +311,9 @@ impl Store {
         let database = &mut self.databases[db];
         let mut entry = Entry::new(key.bytes, value, deadline, access);
         // A snapshot that is still to come here must not see what is newer than itself.
-        if database.walk_from.is_some_and(|from| key.hash >= from) {
+        if database.walk_from.is_some_and(|from| key.hash >= from)
+            && self.walk.as_ref().is_some_and(Walk::keeps)
+        {
             entry.view_mut().mark(true);
         }
         database.bytes += entry.view().memory();
@@ -384,21 +387,30 @@ impl Store {
     }
 
     fn discard(&mut self, entry: Entry) {
-        if let ValueRef::Object(object) = entry.view().value()
-            && object.memory() > LARGE_VALUE
-        {
+        if let ValueRef::Object(object) = entry.view().value() {
             // The garbage's reference outlives the entry's, so the entry frees nothing large.
-            self.garbage.push_back(Garbage::Value(object.clone()));
+            self.discard_object(object.clone());
+        }
+    }
+
+    /// Frees a value; a large one in steps.
+    pub fn discard_object(&mut self, object: Object) {
+        if object.memory() > LARGE_VALUE {
+            self.garbage.push_back(Garbage::Value(object));
         }
     }
 
     /// Empties one database; its table is freed in steps.
     pub fn flush(&mut self, db: usize) {
         let database = core::mem::replace(&mut self.databases[db], Database::new());
-        match (&mut self.walk, database.walk_from) {
+        let unneeded = match (&mut self.walk, database.walk_from) {
             (Some(walk), Some(from)) => walk.detach(db, database.table, from),
-            _ => self.garbage.push_back(Garbage::Table(database.table)),
+            _ => Some(database.table),
+        };
+        if self.walk.as_ref().is_some_and(Walk::is_over) {
+            self.walk = None;
         }
+        self.garbage.extend(unneeded.map(Garbage::Table));
     }
 
     /// Swaps two databases.

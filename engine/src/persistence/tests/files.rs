@@ -786,7 +786,7 @@ fn a_wish_that_came_to_nothing_is_repeated() {
     (0..5).for_each(|_| world.operate());
     world.advance_ms(2100);
     for expected in [1, 0, 1] {
-        world.persistence.tick(world.now, false, 5);
+        world.persistence.tick(world.now, 5);
         let actions = core::iter::from_fn(|| world.persistence.poll_action());
         let wishes = actions.filter(|action| *action == Action::WantSave).count();
         assert_eq!(wishes, expected);
