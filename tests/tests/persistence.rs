@@ -518,6 +518,81 @@ fn debug_reload_brings_back_the_same() {
     let before = held(&server);
     server.ok("DEBUG RELOAD");
     assert_eq!(held(&server), before);
+    assert!(server.log().contains("DB reloaded by DEBUG RELOAD"));
+    server.ok("DEBUG LOADAOF");
+    assert_eq!(held(&server), before);
+    server.ok("BGREWRITEAOF");
+    server.ok("SET in-the-increment 1");
+    server.ok("DEBUG LOADAOF");
+    settle(&mut server.conn());
+    assert_eq!(server.run("DBSIZE").int(), Some(count(&before) + 1));
+    assert!(
+        server
+            .log()
+            .contains("Append Only File loaded by DEBUG LOADAOF")
+    );
+}
+
+/// Keys of database 0.
+fn count(content: &Content) -> i64 {
+    content.keys().filter(|(db, _)| *db == 0).count() as i64
+}
+
+#[test]
+fn debug_reload_takes_its_options() {
+    let server = subject().start();
+    let mut conn = server.conn();
+    conn.ok("SET a saved");
+    conn.ok("SET b saved");
+    conn.ok("SAVE");
+    conn.ok("SET a later");
+    conn.ok("SET c later");
+    conn.ok("DEBUG RELOAD NOSAVE NOFLUSH MERGE");
+    let all = |conn: &mut Conn| conn.run("MGET a b c");
+    let values = |values: [&str; 3]| Value::Array(values.map(Value::bulk).to_vec());
+    assert_eq!(all(&mut conn), values(["saved", "saved", "later"]));
+    conn.ok("SET a later");
+    conn.ok("DEBUG RELOAD NOSAVE");
+    assert_eq!(conn.run("DBSIZE"), Value::Int(2));
+    conn.ok("SET c later");
+    conn.ok("DEBUG RELOAD");
+    assert_eq!(all(&mut conn), values(["saved", "saved", "later"]));
+    let replies = in_one_go(&mut conn, &["DEBUG RELOAD", "GET c"]);
+    assert_eq!(replies[1], Value::bulk("later"), "what follows waits");
+    fs::remove_file(server.path("dump.rdb")).expect("a snapshot");
+    assert_eq!(
+        conn.run("DEBUG RELOAD NOSAVE"),
+        Value::error("ERR Error trying to load the RDB dump")
+    );
+}
+
+const LIBRARY: &str =
+    "#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n";
+
+#[test]
+fn functions_are_kept() {
+    let (Some(one), Some(two)) = (oracle(), oracle()) else {
+        return;
+    };
+    let mut one = one.start();
+    let mut conn = one.conn();
+    conn.ok("SET key value");
+    assert!(!conn.cmd(&["FUNCTION", "LOAD", LIBRARY]).is_error());
+    conn.ok("SAVE");
+    one.terminate();
+    let bring = |from: &Server, to: Launch| {
+        to.start_with(|dir| copy(&from.path("dump.rdb"), &dir.join("dump.rdb")))
+    };
+    let mut between = bring(&one, subject());
+    between.ok("FLUSHALL");
+    between.ok("CONFIG SET appendonly yes");
+    settle(&mut between.conn());
+    between.ok("DEBUG LOADAOF");
+    between.ok("SAVE");
+    between.terminate();
+    let two = bring(&between, two);
+    assert_eq!(two.run("FCALL answer 0"), Value::Int(42));
+    assert_eq!(two.run("DBSIZE"), Value::Int(0));
 }
 
 /// Sends these commands at once, so that nothing comes between them, and gives the replies.

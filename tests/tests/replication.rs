@@ -389,3 +389,47 @@ fn a_promoted_replica_names_the_database_of_its_stream() {
     same(&one, &two);
     assert_eq!(promoted.info("stats", "sync_full"), "1");
 }
+
+#[test]
+fn functions_pass_through_and_snapshots_can_be_had_in_part() {
+    let (Some(first), Some(last), Some(check)) = (oracle(), oracle(), oracle()) else {
+        return;
+    };
+    let (first, middle, last) = (first.start(), subject().start(), last.start());
+    first.ok("SET key value");
+    let library = "#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n";
+    let loaded = first.conn().cmd(&["FUNCTION", "LOAD", library]);
+    assert_eq!(loaded, Value::bulk("lib"));
+    follow(&middle, &first);
+    same(&first, &middle);
+    follow(&last, &middle);
+    same(&middle, &last);
+    assert_eq!(last.run("FUNCTION LIST"), first.run("FUNCTION LIST"));
+
+    let file = middle.path("part.rdb");
+    let fetch = |what: &str| {
+        let done = std::process::Command::new("redis-cli")
+            .args(["-p", &middle.port().to_string(), what])
+            .arg(&file)
+            .output()
+            .expect("redis-cli");
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let put = |dir: &std::path::Path| {
+        std::fs::copy(&file, dir.join("dump.rdb")).expect("a snapshot");
+    };
+    fetch("--functions-rdb");
+    let mut functions_only = check.start_with(put);
+    assert_eq!(functions_only.run("DBSIZE"), Value::Int(0));
+    assert_eq!(functions_only.run("FUNCTION LIST").items().len(), 1);
+    functions_only.kill();
+    fetch("--rdb");
+    put(functions_only.dir());
+    functions_only.restart();
+    assert_eq!(functions_only.run("DBSIZE"), Value::Int(1));
+    assert_eq!(functions_only.run("FUNCTION LIST").items().len(), 1);
+}

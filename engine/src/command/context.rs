@@ -288,6 +288,13 @@ pub enum Wish {
     Bgsave,
     /// All data was deleted: a snapshot of before is of no use, and the file is to say that there is nothing.
     Emptied,
+    /// All data is to be read back from a file, while everybody waits.
+    Reload {
+        /// Who asked.
+        conn: ConnId,
+        /// From where.
+        source: ReloadSource,
+    },
     /// Directives were changed: everybody is to take them over.
     Reconfigure,
     /// A rewrite of the append-only file.
@@ -303,6 +310,22 @@ pub enum Wish {
     Save,
     /// An orderly end.
     Shutdown(ShutdownWish),
+}
+
+/// What DEBUG RELOAD and DEBUG LOADAOF read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadSource {
+    /// The append-only file.
+    AppendOnly,
+    /// The snapshot file.
+    Snapshot {
+        /// It is written first.
+        save: bool,
+        /// What there is goes first.
+        flush: bool,
+        /// What the file holds replaces keys that are there; else they are an error.
+        merge: bool,
+    },
 }
 
 /// What CLIENT PAUSE asked for.
@@ -400,6 +423,19 @@ impl Parts {
             level,
             text: text.into(),
         });
+    }
+
+    /// Says that there are functions, which cannot be called yet.
+    pub fn log_functions(&mut self) {
+        let count = self.store.functions().len();
+        if count > 0 {
+            self.log(
+                LogLevel::Notice,
+                alloc::format!(
+                    "{count} function libraries are kept and passed on, but this version cannot call them"
+                ),
+            );
+        }
     }
 
     /// What the cluster must know of the rest.

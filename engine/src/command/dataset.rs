@@ -56,15 +56,15 @@ struct Large {
 }
 
 impl Writer {
-    /// A snapshot of what [`Store::begin_walk`] said, after the encoder's header.
-    pub fn new(encoder: Encoder, sizes: Vec<DatabaseSize>, access: AccessMeta) -> Writer {
+    /// A snapshot of what [`Store::begin_walk`] said, after the encoder's header; `None`: without keys.
+    pub fn new(encoder: Encoder, sizes: Option<Vec<DatabaseSize>>, access: AccessMeta) -> Writer {
         Writer {
             encoder,
-            sizes,
+            walked: sizes.is_none(),
+            sizes: sizes.unwrap_or_default(),
             db: None,
             access,
             large: VecDeque::new(),
-            walked: false,
             keys: 0,
         }
     }

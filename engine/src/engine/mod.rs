@@ -4,6 +4,7 @@ mod clustering;
 mod link;
 mod links;
 mod persist;
+mod reload;
 mod replicate;
 mod rewrite;
 mod shutdown;
@@ -30,11 +31,12 @@ use crate::journal::Journal;
 use crate::persistence::Persistence;
 use crate::planted::{self, Bug};
 use crate::random::Random;
-use crate::replication::Replication;
+use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
 use link::PrimaryLink;
 use links::{LinkKind, Links};
+use reload::Reload;
 use replicate::Incoming;
 use rewrite::Rewrites;
 use shutdown::Shutdown;
@@ -113,8 +115,10 @@ pub struct Engine {
     job_waits: bool,
     /// A client waits for a snapshot that could not begin yet.
     save_wanted: bool,
-    /// Replicas want a snapshot as soon as none is under way.
-    snapshot_wanted: bool,
+    /// Replicas want a snapshot with this in it, as soon as none is under way.
+    snapshot_wanted: Option<Filter>,
+    /// DEBUG RELOAD or LOADAOF under way.
+    reload: Option<Reload>,
 }
 
 impl Engine {
@@ -198,7 +202,8 @@ impl Engine {
             job: None,
             job_waits: false,
             save_wanted: false,
-            snapshot_wanted: false,
+            snapshot_wanted: None,
+            reload: None,
         };
         engine.boot();
         engine
@@ -291,9 +296,10 @@ impl Engine {
         if core::mem::take(&mut self.save_wanted) {
             self.grant(now, Wish::Save);
         }
-        if core::mem::take(&mut self.snapshot_wanted) {
-            self.snapshot_for_replicas(now);
+        if let Some(filter) = self.snapshot_wanted.take() {
+            self.snapshot_for_replicas(now, filter);
         }
+        self.reload_step(now);
         self.load_goes_on = self.load_step(now);
         self.job_waits = !self.snapshot_step(now);
         self.shutdown_step(now);
@@ -358,6 +364,7 @@ impl Engine {
             Wish::Emptied => self.emptied(now),
             Wish::Reconfigure => self.reconfigure(now),
             Wish::RewriteConfig { conn, all } => self.rewrite_config(conn, all),
+            Wish::Reload { conn, source } => self.begin_reload(conn, source),
             Wish::Rewrite => self.begin_rewrite(now),
             Wish::Save => {
                 if !self.begin_save(now, false) {
@@ -737,7 +744,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        let snapshot_goes_on = self.parts.store.walking() && !self.job_waits;
+        let snapshot_goes_on = self.snapshot_under_way() && !self.job_waits;
         if self.parts.clients.resuming() || snapshot_goes_on || self.load_goes_on {
             return Some(0);
         }

@@ -5,6 +5,7 @@ use crate::command::dataset::{AccessMeta, Writer};
 use crate::config::MaxmemoryPolicy;
 use crate::face::Now;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
+use crate::replication::Filter;
 
 /// Bytes that may wait for a replica's socket before the walk pauses.
 const REPLICA_AHEAD: u64 = 1 << 20;
@@ -30,12 +31,18 @@ pub(crate) struct Job {
 }
 
 impl Engine {
-    /// Begins a snapshot of the data as it is now. False if one is under way.
-    pub(super) fn begin_snapshot(&mut self, now: Now, reader: Reader) -> bool {
-        let parts = &mut self.parts;
-        let Some(sizes) = parts.store.begin_walk() else {
+    /// Whether a snapshot is under way, or one that was given up still has traces to remove.
+    pub(super) fn snapshot_under_way(&self) -> bool {
+        self.job.is_some() || self.parts.store.walking()
+    }
+
+    /// Begins a snapshot of what there is now. False if one is under way.
+    pub(super) fn begin_snapshot(&mut self, now: Now, reader: Reader, filter: Filter) -> bool {
+        if self.snapshot_under_way() {
             return false;
-        };
+        }
+        let parts = &mut self.parts;
+        let sizes = filter.data.then(|| parts.store.begin_walk()).flatten();
         let config = &parts.config;
         let mut encoder = Encoder::new(Options {
             compress: config.rdbcompression,
@@ -58,6 +65,9 @@ impl Engine {
             replication,
             aof_base: reader == Reader::Base,
         });
+        if filter.functions {
+            parts.store.functions().for_each(|f| encoder.function(f));
+        }
         let access = match config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
                 AccessMeta::Idle(now.access_clock())

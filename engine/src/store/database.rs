@@ -136,6 +136,8 @@ pub struct Store {
     hasher: Hasher,
     pub(super) walk: Option<Walk>,
     garbage: VecDeque<Garbage>,
+    /// Function libraries as snapshots store them. They are kept, not understood.
+    functions: BTreeSet<Vec<u8>>,
 }
 
 enum Garbage {
@@ -152,6 +154,7 @@ impl Store {
             hasher,
             walk: None,
             garbage: VecDeque::new(),
+            functions: BTreeSet::new(),
         }
     }
 
@@ -177,7 +180,18 @@ impl Store {
         self.databases
             .iter()
             .map(|d| d.bytes + d.table.bytes())
+            .chain(self.functions.iter().map(Vec::len))
             .sum()
+    }
+
+    /// The function libraries, as a snapshot stores them. Not every server that keeps them can call them.
+    pub fn functions(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.functions.iter().map(Vec::as_slice)
+    }
+
+    /// Keeps a function library that a snapshot holds.
+    pub fn keep_function(&mut self, library: Vec<u8>) {
+        self.functions.insert(library);
     }
 
     /// Where a key is, whether due to expire or not.
@@ -377,6 +391,14 @@ impl Store {
         self.discard(entry);
     }
 
+    /// Deletes a key if it is there.
+    pub fn forget(&mut self, db: usize, key: &[u8]) {
+        let key = self.hasher.key(key);
+        if let Some(place) = self.find(db, key) {
+            self.delete(db, key, place);
+        }
+    }
+
     fn take(&mut self, db: usize, key: Key<'_>, place: Place) -> Entry {
         self.before_write(db, key.hash, place);
         let database = &mut self.databases[db];
@@ -427,14 +449,26 @@ impl Store {
             databases,
             hasher,
             garbage,
+            functions,
             ..
         } = other;
-        for old in core::mem::replace(&mut self.databases, databases) {
-            self.garbage.push_back(Garbage::Table(old.table));
-        }
+        let old = core::mem::replace(&mut self.databases, databases);
+        self.discard_tables(old);
         self.garbage.extend(garbage);
         self.hasher = hasher;
+        self.functions = functions;
         self.walk = None;
+    }
+
+    /// Frees all data of another store in steps.
+    pub fn discard_all(&mut self, other: Store) {
+        self.discard_tables(other.databases);
+        self.garbage.extend(other.garbage);
+    }
+
+    fn discard_tables(&mut self, databases: Vec<Database>) {
+        let tables = databases.into_iter().map(|db| Garbage::Table(db.table));
+        self.garbage.extend(tables);
     }
 
     /// Frees some of what waits to be freed, about `budget` entries; true when nothing is left.
