@@ -133,7 +133,7 @@ impl Database {
 /// All databases. See the module's documentation.
 pub struct Store {
     pub(super) databases: Vec<Database>,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     pub(super) walk: Option<Walk>,
     garbage: VecDeque<Garbage>,
     /// Function libraries as snapshots store them. They are kept, not understood.

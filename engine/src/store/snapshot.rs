@@ -15,7 +15,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::database::Store;
+use super::database::{Hasher, Store};
 use super::entry::{EntryRef, OwnedValue, Parts, ValueRef};
 use super::table::{Place, Table};
 
@@ -217,8 +217,8 @@ impl Store {
             }
             At::Detached(table, from) => (table, *from),
         };
-        let abandoned = walk.abandoned;
-        let next = step(table, from, target.db, &mut |item| {
+        let (abandoned, hasher) = (walk.abandoned, self.hasher);
+        let next = step(table, from, &hasher, target.db, &mut |item| {
             if !abandoned {
                 visit(item);
             }
@@ -252,11 +252,13 @@ impl Store {
 fn step(
     table: &mut Table,
     from: u64,
+    hasher: &Hasher,
     db: usize,
     visit: &mut impl FnMut(SnapshotItem<'_>),
 ) -> Option<u64> {
     let mut marked: smallvec::SmallVec<[Place; 32]> = smallvec::SmallVec::new();
-    let next = table.walk(from, |place, entry| {
+    let hash_of = |key: &[u8]| hasher.hash(key);
+    let next = table.walk_once(from, hash_of, |place, entry| {
         if entry.marked() {
             marked.push(place);
             return;
@@ -277,7 +279,7 @@ fn step(
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::{Deadline, Hasher, Key};
+    use super::super::database::{Deadline, Key};
     use super::super::entry::Value;
     use super::*;
     use alloc::collections::BTreeMap;
