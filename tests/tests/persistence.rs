@@ -1,6 +1,7 @@
 //! What survives: orderly ends, crashes of the process, broken files, and the way to Redis and back.
 
 use reprise_tests::content::{Content, content, fill};
+use reprise_tests::resp::command;
 use reprise_tests::server::{Launch, subject_is_oracle};
 use reprise_tests::wait::{SOON, pass, until};
 use reprise_tests::{Conn, Server, Value, oracle, subject};
@@ -516,5 +517,186 @@ fn debug_reload_brings_back_the_same() {
     let server = filled(with_aof("always"));
     let before = held(&server);
     server.ok("DEBUG RELOAD");
+    assert_eq!(held(&server), before);
+    assert!(server.log().contains("DB reloaded by DEBUG RELOAD"));
+    server.ok("DEBUG LOADAOF");
+    assert_eq!(held(&server), before);
+    server.ok("BGREWRITEAOF");
+    server.ok("SET in-the-increment 1");
+    server.ok("DEBUG LOADAOF");
+    settle(&mut server.conn());
+    assert_eq!(server.run("DBSIZE").int(), Some(count(&before) + 1));
+    assert!(
+        server
+            .log()
+            .contains("Append Only File loaded by DEBUG LOADAOF")
+    );
+}
+
+/// Keys of database 0.
+fn count(content: &Content) -> i64 {
+    content.keys().filter(|(db, _)| *db == 0).count() as i64
+}
+
+#[test]
+fn debug_reload_takes_its_options() {
+    let server = subject().start();
+    let mut conn = server.conn();
+    conn.ok("SET a saved");
+    conn.ok("SET b saved");
+    conn.ok("SAVE");
+    conn.ok("SET a later");
+    conn.ok("SET c later");
+    conn.ok("DEBUG RELOAD NOSAVE NOFLUSH MERGE");
+    let all = |conn: &mut Conn| conn.run("MGET a b c");
+    let values = |values: [&str; 3]| Value::Array(values.map(Value::bulk).to_vec());
+    assert_eq!(all(&mut conn), values(["saved", "saved", "later"]));
+    conn.ok("SET a later");
+    conn.ok("DEBUG RELOAD NOSAVE");
+    assert_eq!(conn.run("DBSIZE"), Value::Int(2));
+    conn.ok("SET c later");
+    conn.ok("DEBUG RELOAD");
+    assert_eq!(all(&mut conn), values(["saved", "saved", "later"]));
+    let replies = in_one_go(&mut conn, &["DEBUG RELOAD", "GET c"]);
+    assert_eq!(replies[1], Value::bulk("later"), "what follows waits");
+    fs::remove_file(server.path("dump.rdb")).expect("a snapshot");
+    assert_eq!(
+        conn.run("DEBUG RELOAD NOSAVE"),
+        Value::error("ERR Error trying to load the RDB dump")
+    );
+}
+
+const LIBRARY: &str =
+    "#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n";
+
+#[test]
+fn functions_are_kept() {
+    let (Some(one), Some(two)) = (oracle(), oracle()) else {
+        return;
+    };
+    let mut one = one.start();
+    let mut conn = one.conn();
+    conn.ok("SET key value");
+    assert!(!conn.cmd(&["FUNCTION", "LOAD", LIBRARY]).is_error());
+    conn.ok("SAVE");
+    one.terminate();
+    let bring = |from: &Server, to: Launch| {
+        to.start_with(|dir| copy(&from.path("dump.rdb"), &dir.join("dump.rdb")))
+    };
+    let mut between = bring(&one, subject());
+    between.ok("FLUSHALL");
+    between.ok("CONFIG SET appendonly yes");
+    settle(&mut between.conn());
+    between.ok("DEBUG LOADAOF");
+    between.ok("SAVE");
+    between.terminate();
+    let two = bring(&between, two);
+    assert_eq!(two.run("FCALL answer 0"), Value::Int(42));
+    assert_eq!(two.run("DBSIZE"), Value::Int(0));
+}
+
+/// Sends these commands at once, so that nothing comes between them, and gives the replies.
+fn in_one_go(conn: &mut Conn, lines: &[&str]) -> Vec<Value> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    let request: Vec<u8> = words.flat_map(|words| command(&words)).collect();
+    conn.send_raw(&request);
+    lines.iter().map(|_| conn.reply()).collect()
+}
+
+#[test]
+fn snapshots_and_rewrites_wait_for_each_other() {
+    let server = filled(with_aof("everysec"));
+    let mut conn = server.conn();
+    let scheduled = |info: &Value, n: u32| {
+        let info = info.text();
+        assert!(info.contains(&format!("aof_rewrite_scheduled:{n}\r\n")));
+    };
+
+    let replies = in_one_go(
+        &mut conn,
+        &[
+            "BGSAVE",
+            "BGSAVE",
+            "SAVE",
+            "BGREWRITEAOF",
+            "INFO persistence",
+        ],
+    );
+    assert_eq!(replies[0], Value::simple("Background saving started"));
+    let under_way = Value::error("ERR Background save already in progress");
+    assert_eq!(replies[1..3], [under_way.clone(), under_way]);
+    let later = Value::simple("Background append only file rewriting scheduled");
+    assert_eq!(replies[3], later);
+    scheduled(&replies[4], 1);
+    settle(&mut conn);
+    assert_eq!(conn.info("persistence", "aof_rewrites"), "1");
+
+    let replies = in_one_go(
+        &mut conn,
+        &["BGREWRITEAOF", "BGREWRITEAOF", "BGSAVE", "BGSAVE SCHEDULE"],
+    );
+    assert_eq!(
+        replies,
+        [
+            Value::simple("Background append only file rewriting started"),
+            Value::error("ERR Background append only file rewriting already in progress"),
+            Value::error(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in \
+                 order to schedule a BGSAVE whenever possible."
+            ),
+            Value::simple("Background saving scheduled"),
+        ]
+    );
+    settle(&mut conn);
+    until(SOON, "the scheduled snapshot is made", || {
+        conn.info("persistence", "rdb_saves") == "2"
+    });
+    settle(&mut conn);
+
+    // In a transaction both are for later.
+    conn.ok("MULTI");
+    conn.ok("BGSAVE");
+    conn.ok("BGREWRITEAOF");
+    assert_eq!(
+        conn.run("EXEC"),
+        Value::Array(vec![Value::simple("Background saving scheduled"), later])
+    );
+    until(SOON, "both are made", || {
+        conn.info("persistence", "rdb_saves") == "3"
+            && conn.info("persistence", "aof_rewrites") == "3"
+    });
+}
+
+#[test]
+fn flushall_ends_a_snapshot_and_saves_that_there_is_nothing() {
+    let mut server = filled(subject().set("save", "3600 1"));
+    let mut conn = server.conn();
+    conn.ok("SAVE");
+    conn.ok("DEBUG POPULATE 100000 key 100");
+    let replies = in_one_go(&mut conn, &["BGSAVE", "FLUSHALL"]);
+    assert!(replies.iter().all(|reply| !reply.is_error()));
+    settle(&mut conn);
+    until(SOON, "the log says so", || {
+        server
+            .log()
+            .contains("Background saving terminated by signal 10")
+    });
+    assert_eq!(conn.info("persistence", "rdb_last_bgsave_status"), "ok");
+    until(SOON, "an empty snapshot is in place", || {
+        fs::metadata(server.path("dump.rdb")).is_ok_and(|file| file.len() < 300)
+    });
+    server.kill();
+    server.restart();
+    assert_eq!(server.run("DBSIZE"), Value::Int(0));
+
+    // Without save points the file is left alone.
+    let mut server = filled(subject());
+    let mut conn = server.conn();
+    let before = held(&server);
+    conn.ok("SAVE");
+    in_one_go(&mut conn, &["BGSAVE", "FLUSHALL"]);
+    settle(&mut conn);
+    server.kill();
+    server.restart();
     assert_eq!(held(&server), before);
 }

@@ -350,3 +350,115 @@ fn a_replica_link_carries_no_replies() {
         assert_eq!(primary.run("GET a"), Value::NullBulk);
     }
 }
+
+/// A stream that stays in one database says so once. Whatever begins in its middle must know: an increment of
+/// a replica's append-only file, a link that is continued, a replica that is promoted.
+#[test]
+fn who_begins_in_the_middle_of_the_stream_knows_its_database() {
+    let primary = subject().start();
+    let mut replica = subject().set("appendonly", "yes").start();
+    let mut conn = primary.conn();
+    conn.ok("SELECT 2");
+    conn.ok("SET before 1");
+    follow(&replica, &primary);
+    linked(&replica);
+    conn.ok("SET first 1");
+    same(&primary, &replica);
+
+    let mut other = replica.conn();
+    let rewritten = |conn: &mut Conn| {
+        until(SOON, "the append-only file is rewritten", || {
+            conn.info("persistence", "aof_rewrite_in_progress") == "0"
+                && conn.info("persistence", "aof_rewrite_scheduled") == "0"
+        });
+    };
+    rewritten(&mut other);
+    other.ok("BGREWRITEAOF");
+    rewritten(&mut other);
+    conn.ok("SET after-the-rewrite 1");
+    assert!(conn.run("CLIENT KILL TYPE replica").int() > Some(0));
+    conn.ok("SET after-the-break 1");
+    same(&primary, &replica);
+    assert_eq!(conn.info("stats", "sync_full"), "1");
+
+    let before = content(&mut other);
+    assert_eq!(before.len(), 4);
+    replica.kill();
+    replica.restart();
+    assert_eq!(content(&mut replica.conn()), before);
+}
+
+#[test]
+fn a_promoted_replica_names_the_database_of_its_stream() {
+    let (primary, one, two) = (
+        subject().start(),
+        subject().start(),
+        subject().set("appendonly", "yes").start(),
+    );
+    let mut conn = primary.conn();
+    conn.ok("SELECT 2");
+    conn.ok("SET before 1");
+    follow(&one, &primary);
+    follow(&two, &one);
+    linked(&one);
+    conn.ok("SET first 1");
+    same(&primary, &one);
+    same(&one, &two);
+
+    assert!(one.run("REPLICAOF NO ONE").is_ok());
+    let mut promoted = one.conn();
+    promoted.ok("SELECT 1");
+    promoted.ok("SET second 1");
+    same(&one, &two);
+    // The old primary continues with what it has, from database 2.
+    follow(&primary, &one);
+    same(&one, &primary);
+    promoted.ok("SET third 1");
+    same(&one, &primary);
+    same(&one, &two);
+    assert_eq!(promoted.info("stats", "sync_full"), "1");
+}
+
+#[test]
+fn functions_pass_through_and_snapshots_can_be_had_in_part() {
+    let (Some(first), Some(last), Some(check)) = (oracle(), oracle(), oracle()) else {
+        return;
+    };
+    let (first, middle, last) = (first.start(), subject().start(), last.start());
+    first.ok("SET key value");
+    let library = "#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n";
+    let loaded = first.conn().cmd(&["FUNCTION", "LOAD", library]);
+    assert_eq!(loaded, Value::bulk("lib"));
+    follow(&middle, &first);
+    same(&first, &middle);
+    follow(&last, &middle);
+    same(&middle, &last);
+    assert_eq!(last.run("FUNCTION LIST"), first.run("FUNCTION LIST"));
+
+    let file = middle.path("part.rdb");
+    let fetch = |what: &str| {
+        let done = std::process::Command::new("redis-cli")
+            .args(["-p", &middle.port().to_string(), what])
+            .arg(&file)
+            .output()
+            .expect("redis-cli");
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let put = |dir: &std::path::Path| {
+        std::fs::copy(&file, dir.join("dump.rdb")).expect("a snapshot");
+    };
+    fetch("--functions-rdb");
+    let mut functions_only = check.start_with(put);
+    assert_eq!(functions_only.run("DBSIZE"), Value::Int(0));
+    assert_eq!(functions_only.run("FUNCTION LIST").items().len(), 1);
+    functions_only.kill();
+    fetch("--rdb");
+    put(functions_only.dir());
+    functions_only.restart();
+    assert_eq!(functions_only.run("DBSIZE"), Value::Int(1));
+    assert_eq!(functions_only.run("FUNCTION LIST").items().len(), 1);
+}

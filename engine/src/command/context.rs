@@ -302,6 +302,15 @@ pub enum Wish {
     AbortShutdown,
     /// A snapshot into the file, in the background.
     Bgsave,
+    /// All data was deleted: a snapshot of before is of no use, and the file is to say that there is nothing.
+    Emptied,
+    /// All data is to be read back from a file, while everybody waits.
+    Reload {
+        /// Who asked.
+        conn: ConnId,
+        /// From where.
+        source: ReloadSource,
+    },
     /// Directives were changed: everybody is to take them over.
     Reconfigure,
     /// A rewrite of the append-only file.
@@ -327,6 +336,22 @@ pub struct Told {
     pub names: Vec<&'static str>,
     /// The configuration before, if some of it can be refused.
     pub before: Option<Box<Config>>,
+}
+
+/// What DEBUG RELOAD and DEBUG LOADAOF read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadSource {
+    /// The append-only file.
+    AppendOnly,
+    /// The snapshot file.
+    Snapshot {
+        /// It is written first.
+        save: bool,
+        /// What there is goes first.
+        flush: bool,
+        /// What the file holds replaces keys that are there; else they are an error.
+        merge: bool,
+    },
 }
 
 /// What CLIENT PAUSE asked for.
@@ -434,6 +459,19 @@ impl Parts {
             level,
             text: text.into(),
         });
+    }
+
+    /// Says that there are functions, which cannot be called yet.
+    pub fn log_functions(&mut self) {
+        let count = self.store.functions().len();
+        if count > 0 {
+            self.log(
+                LogLevel::Notice,
+                alloc::format!(
+                    "{count} function libraries are kept and passed on, but this version cannot call them"
+                ),
+            );
+        }
     }
 
     /// What the cluster must know of the rest.

@@ -89,6 +89,13 @@ enum LargeValue {
 }
 
 impl LargeValue {
+    fn into_object(self) -> Object {
+        match self {
+            LargeValue::Hash(hash) => Object::Hash(hash),
+            LargeValue::Set(set) => Object::Set(set),
+        }
+    }
+
     /// Writes the key, and what tells type and length.
     fn begin(&self, encoder: &mut Encoder, key: &[u8], meta: &KeyMeta) {
         match self {
@@ -124,17 +131,27 @@ struct LargeStream {
 }
 
 impl Writer {
-    /// A snapshot of what [`Store::begin_walk`] said, after the encoder's header.
-    pub fn new(encoder: Encoder, sizes: Vec<DatabaseSize>, access: AccessMeta) -> Writer {
+    /// A snapshot of what [`Store::begin_walk`] said, after the encoder's header; `None`: without keys.
+    pub fn new(encoder: Encoder, sizes: Option<Vec<DatabaseSize>>, access: AccessMeta) -> Writer {
         Writer {
             encoder,
-            sizes,
+            walked: sizes.is_none(),
+            sizes: sizes.unwrap_or_default(),
             db: None,
             access,
             large: VecDeque::new(),
             streams: VecDeque::new(),
-            walked: false,
             keys: 0,
+        }
+    }
+
+    /// The snapshot is not wanted any more; what only it still holds is freed in steps.
+    pub fn abandon(self, store: &mut Store) {
+        for large in self.large {
+            store.discard_object(large.value.into_object());
+        }
+        for large in self.streams {
+            store.discard_object(Object::Stream(large.stream));
         }
     }
 
@@ -150,9 +167,9 @@ impl Writer {
                 return false;
             }
             if !self.large.is_empty() {
-                self.large_step();
+                self.large_step(store);
             } else if !self.streams.is_empty() {
-                self.stream_step();
+                self.stream_step(store);
             } else if self.walked {
                 self.encoder.end();
                 return true;
@@ -228,7 +245,7 @@ impl Writer {
         self.encoder.key(item.key, &meta, view);
     }
 
-    fn stream_step(&mut self) {
+    fn stream_step(&mut self, store: &mut Store) {
         let Some(LargeStream { db, next, .. }) = self.streams.front() else {
             return;
         };
@@ -240,11 +257,13 @@ impl Writer {
         let large = &mut self.streams[0];
         let next = large.next.get_or_insert_default();
         if next.step(&large.stream, &mut self.encoder, STEP_BYTES) {
-            self.streams.pop_front();
+            if let Some(large) = self.streams.pop_front() {
+                store.discard_object(Object::Stream(large.stream));
+            }
         }
     }
 
-    fn large_step(&mut self) {
+    fn large_step(&mut self, store: &mut Store) {
         let Some(large) = self.large.front() else {
             return;
         };
@@ -259,9 +278,12 @@ impl Writer {
                 Position::default()
             }
         };
-        match self.large[0].value.step(&mut self.encoder, from) {
-            None => drop(self.large.pop_front()),
-            next => self.large[0].next = next,
+        let next = self.large[0].value.step(&mut self.encoder, from);
+        if next.is_some() {
+            self.large[0].next = next;
+        } else if let Some(large) = self.large.pop_front() {
+            // It may be the last that holds the value as it was.
+            store.discard_object(large.value.into_object());
         }
     }
 }

@@ -6,8 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::config::begin_rewrite;
-use super::context::{Parts, Server, condition};
-use super::dataset::{self, AccessMeta, Writer};
+use super::context::{ReloadSource, Server, Wish};
 use super::digest::{self, Digest};
 use super::error::CommandError;
 use super::string::integer;
@@ -16,10 +15,10 @@ use super::{client, help, object};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
-use crate::face::{LogLevel, Now};
-use crate::rdb::{self, Decoder, Encoder, Event, Header, Options, ValueView};
+use crate::face::LogLevel;
+use crate::rdb::{self, ValueView};
 use crate::resp::Output;
-use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
+use crate::store::{Deadline, EntryRef, Object, Value, ValueRef};
 
 /// `DEBUG subcommand [arg …]`.
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -56,6 +55,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             return Ok(());
         }
         (b"htstats", [db, ..]) => return table_stats(s, db),
+        (b"loadaof", []) => return read_back(s, ReloadSource::AppendOnly),
         (b"log", [text]) => {
             let text = format!("DEBUG LOG: {}", String::from_utf8_lossy(text));
             s.parts.log(LogLevel::Warning, text);
@@ -71,7 +71,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
                 ));
             }
         }
-        (b"reload", options) => reload_with(s, options)?,
+        (b"reload", options) => return reload(s, options),
         (b"replybuffer", [what, _])
             if [&b"peak-reset-time"[..], b"resizing"]
                 .iter()
@@ -291,15 +291,14 @@ fn sleep(s: &mut Server<'_>, seconds: &[u8]) -> Outcome {
     Ok(())
 }
 
-fn reload_with(s: &mut Server<'_>, options: &[&[u8]]) -> Outcome {
+/// `DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]`.
+fn reload(s: &mut Server<'_>, options: &[&[u8]]) -> Outcome {
+    let (mut save, mut flush, mut merge) = (true, true, false);
     for option in options {
         match option.to_ascii_lowercase().as_slice() {
-            b"merge" | b"noflush" => {}
-            b"nosave" => {
-                return Err(CommandError::fixed(
-                    "ERR DEBUG RELOAD works in memory here: NOSAVE has nothing to load",
-                ));
-            }
+            b"merge" => merge = true,
+            b"noflush" => flush = false,
+            b"nosave" => save = false,
             _ => {
                 return Err(CommandError::fixed(
                     "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
@@ -307,72 +306,19 @@ fn reload_with(s: &mut Server<'_>, options: &[&[u8]]) -> Outcome {
             }
         }
     }
-    reload(s.parts, s.now)?;
-    s.parts
-        .log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
-    Ok(())
+    read_back(s, ReloadSource::Snapshot { save, flush, merge })
 }
 
-/// All data written as a snapshot, in memory, and replaced by what is read from that.
-fn reload(parts: &mut Parts, now: Now) -> Outcome {
-    let failed =
-        |why: &str| CommandError::text(format!("ERR Error trying to load the RDB dump: {why}"));
-    let Some(sizes) = parts.store.begin_walk() else {
+/// Has all data read back from a file. Nobody gets anything done until then.
+fn read_back(s: &mut Server<'_>, source: ReloadSource) -> Outcome {
+    if s.session.is(alert::MULTI) || s.session.is(alert::TRUSTED) {
         return Err(CommandError::fixed(
-            "ERR Background save already in progress",
+            "ERR DEBUG RELOAD and LOADAOF are not possible inside a transaction",
         ));
-    };
-    let mut encoder = Encoder::new(Options {
-        compress: parts.config.rdbcompression,
-        checksum: true,
-    });
-    encoder.begin(&Header {
-        redis_version: crate::REDIS_VERSION,
-        ctime_s: now.unix_us / 1_000_000,
-        used_memory: parts.store.bytes() as u64,
-        replication: None,
-        aof_base: false,
-    });
-    let mut writer = Writer::new(encoder, sizes, AccessMeta::None);
-    let mut decoder = Decoder::new(None, true);
-    let mut store = Store::new(parts.store.databases().len(), *parts.store.hasher());
-    let limits = dataset::Limits::new(&parts.config, &parts.store);
-    let drops_expired = !parts.is(condition::REPLICA);
-    // A walk that has begun goes on to its end, whatever happens.
-    let mut outcome = Ok(());
-    loop {
-        let written = writer.step(&mut parts.store);
-        decoder.feed(&writer.take());
-        while outcome.is_ok() {
-            match decoder.next_event() {
-                Ok(Event::NeedMore | Event::End { .. }) => break,
-                Ok(Event::Key {
-                    db,
-                    key,
-                    expire_ms,
-                    value,
-                    ..
-                }) => {
-                    if drops_expired && expire_ms.is_some_and(|ms| ms < now.unix_ms()) {
-                        continue;
-                    }
-                    let (db, access) = (db as usize, now.access_clock());
-                    match dataset::insert(&mut store, db, &key, value, expire_ms, access, &limits) {
-                        Ok(true) => {}
-                        Ok(false) => outcome = Err(failed("a key twice")),
-                        Err(error) => outcome = Err(failed(&error)),
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => outcome = Err(failed(&format!("{error}"))),
-            }
-        }
-        if written {
-            break;
-        }
     }
-    outcome?;
-    parts.store.replace(store);
-    parts.watches.touch_all();
+    let conn = s.session.conn;
+    s.parts.wishes.push_back(Wish::Reload { conn, source });
+    s.parts.asleep_until_us = u64::MAX;
+    client::block(s, Blocked::Asleep);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::context::{Data, Overdue};
+use super::context::{Data, Overdue, Server, Wish};
 use super::error::CommandError;
 use super::object::type_name;
 use super::string::integer;
@@ -291,8 +291,11 @@ pub(super) fn flushdb(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 }
 
 /// `FLUSHALL [ASYNC|SYNC]`. <https://redis.io/commands/flushall/>
-pub(super) fn flushall(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    flush(d, args, 0..d.store.databases().len())
+pub(super) fn flushall(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let databases = 0..s.parts.store.databases().len();
+    flush(&mut s.parts.data(s.session, s.now, None), args, databases)?;
+    s.parts.wishes.push_back(Wish::Emptied);
+    Ok(())
 }
 
 /// `SWAPDB index1 index2`. <https://redis.io/commands/swapdb/>

@@ -2,17 +2,28 @@
 
 use alloc::boxed::Box;
 
-use super::context::{Server, ShutdownWish, Wish, condition};
+use super::context::{Parts, Server, ShutdownWish, Wish, condition};
 use super::error::CommandError;
 use super::table::Outcome;
 use crate::client::{Blocked, alert};
 
 const SAVING: CommandError = CommandError::fixed("ERR Background save already in progress");
 
+/// Whether a snapshot is under way, or was asked for earlier in this turn.
+fn saving(parts: &Parts) -> bool {
+    parts.persistence.snapshotting()
+        || (parts.wishes.iter()).any(|wish| matches!(wish, Wish::Bgsave | Wish::Save))
+}
+
+/// Whether a rewrite is under way, or was asked for earlier in this turn.
+fn rewriting(parts: &Parts) -> bool {
+    parts.persistence.rewriting() || parts.wishes.contains(&Wish::Rewrite)
+}
+
 /// `SAVE`. The reply comes when the file is in place; others are served meanwhile.
 /// <https://redis.io/commands/save/>
 pub(super) fn save(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
-    if s.parts.persistence.saving() {
+    if saving(s.parts) {
         return Err(SAVING);
     }
     s.parts.wishes.push_back(Wish::Save);
@@ -33,11 +44,12 @@ pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         _ => return Err(CommandError::SYNTAX),
     };
     let parts = &mut *s.parts;
-    if parts.persistence.saving() {
+    if saving(parts) {
         return Err(SAVING);
     }
-    if parts.persistence.rewriting() {
-        if !schedule {
+    let in_transaction = s.session.is(alert::MULTI);
+    if rewriting(parts) || in_transaction {
+        if !schedule && !in_transaction {
             return Err(CommandError::fixed(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
             ));
@@ -54,12 +66,12 @@ pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 /// `BGREWRITEAOF`. <https://redis.io/commands/bgrewriteaof/>
 pub(super) fn bgrewriteaof(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     let parts = &mut *s.parts;
-    if parts.persistence.rewriting() {
+    if rewriting(parts) {
         return Err(CommandError::fixed(
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    if parts.persistence.saving() {
+    if saving(parts) || s.session.is(alert::MULTI) {
         parts.persistence.schedule_rewrite();
         s.session
             .out

@@ -126,7 +126,7 @@ static GENERIC: &[Command] = &commands! {
     "touch" -2 [READONLY FAST] [KEYSPACE READ FAST] [span(1, -1, 1, RO)] ["request_policy:multi_shard", "response_policy:agg_sum"] Data(generic::touch);
     "dbsize" 1 [READONLY FAST] [KEYSPACE READ FAST] [] ["request_policy:all_shards", "response_policy:agg_sum"] Data(generic::dbsize);
     "flushdb" -1 [WRITE] [KEYSPACE WRITE SLOW DANGEROUS] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Data(generic::flushdb);
-    "flushall" -1 [WRITE] [KEYSPACE WRITE SLOW DANGEROUS] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Data(generic::flushall);
+    "flushall" -1 [WRITE] [KEYSPACE WRITE SLOW DANGEROUS] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(generic::flushall);
     "swapdb" 3 [WRITE FAST] [KEYSPACE WRITE FAST DANGEROUS] [] [] Data(generic::swapdb);
     "object" -2 [] [SLOW] [] [] Container => OBJECT;
 };

@@ -1,6 +1,7 @@
 //! For tests of commands: an engine with one connection, commands as text, replies as text; and files
 //! of answers recorded from a real Redis (see `golden/record.py`).
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,8 +10,8 @@ use core::fmt::Write as _;
 use super::effects::encode;
 use crate::config::{Config, ProtectedAction};
 use crate::face::{
-    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener,
-    Now, OpenMode,
+    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
+    Listener, Now, OpenMode,
 };
 use crate::{Engine, resp};
 
@@ -47,8 +48,11 @@ pub fn engine_with(config: Config) -> Engine {
     engine
 }
 
-/// Answers what the engine wants of the disk, which is empty and forgets all, until it wants no more.
+/// Answers what the engine wants of the disk until it wants no more. The disk is empty at first, and
+/// forgets all afterwards.
 fn settle(engine: &mut Engine) {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut open: BTreeMap<FileId, String> = BTreeMap::new();
     while let Some(effect) = engine.poll_effect() {
         if let Effect::Reconfigured { .. } = effect {
             engine.handle(NOW, Input::Reconfigured { refused: None });
@@ -64,11 +68,36 @@ fn settle(engine: &mut Engine) {
         let result = match request {
             DiskRequest::Open {
                 mode: OpenMode::Read,
+                path,
                 ..
-            } => Err(missing),
-            DiskRequest::Open { .. } => Ok(DiskReply::Opened { len: 0 }),
+            } if !files.contains_key(&path) => Err(missing),
+            DiskRequest::Open { file, path, mode } => {
+                let content = files.entry(path.clone()).or_default();
+                if mode == OpenMode::Create {
+                    content.clear();
+                }
+                let len = content.len() as u64;
+                open.insert(file, path);
+                Ok(DiskReply::Opened { len })
+            }
             DiskRequest::List { .. } => Ok(DiskReply::Names(Vec::new())),
-            DiskRequest::Read { .. } => Ok(DiskReply::Data(Vec::new())),
+            DiskRequest::Read { file, offset, len } => {
+                let rest = &files[&open[&file]][offset as usize..];
+                Ok(DiskReply::Data(rest[..rest.len().min(len as usize)].into()))
+            }
+            DiskRequest::Write { file, data } => {
+                // (The append-only file of another call is forgotten.)
+                if let Some(content) = open.get(&file).and_then(|path| files.get_mut(path)) {
+                    data.iter()
+                        .for_each(|piece| content.extend_from_slice(piece));
+                }
+                Ok(DiskReply::Done)
+            }
+            DiskRequest::Rename { from, to } => {
+                let content = files.remove(&from).unwrap_or_default();
+                files.insert(to, content);
+                Ok(DiskReply::Done)
+            }
             _ => Ok(DiskReply::Done),
         };
         engine.handle(NOW, Input::Disk { op, result });

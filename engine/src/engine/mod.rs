@@ -4,6 +4,7 @@ mod clustering;
 mod link;
 mod links;
 mod persist;
+mod reload;
 mod replicate;
 mod rewrite;
 mod shutdown;
@@ -30,11 +31,12 @@ use crate::journal::Journal;
 use crate::persistence::Persistence;
 use crate::planted::{self, Bug};
 use crate::random::Random;
-use crate::replication::Replication;
+use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
 use link::PrimaryLink;
 use links::{LinkKind, Links};
+use reload::Reload;
 use replicate::Incoming;
 use rewrite::Rewrites;
 use shutdown::Shutdown;
@@ -113,8 +115,10 @@ pub struct Engine {
     job_waits: bool,
     /// A client waits for a snapshot that could not begin yet.
     save_wanted: bool,
-    /// Replicas want a snapshot as soon as none is under way.
-    snapshot_wanted: bool,
+    /// Replicas want a snapshot with this in it, as soon as none is under way.
+    snapshot_wanted: Option<Filter>,
+    /// DEBUG RELOAD or LOADAOF under way.
+    reload: Option<Reload>,
 }
 
 impl Engine {
@@ -203,7 +207,8 @@ impl Engine {
             job: None,
             job_waits: false,
             save_wanted: false,
-            snapshot_wanted: false,
+            snapshot_wanted: None,
+            reload: None,
         };
         engine.boot();
         engine
@@ -299,17 +304,19 @@ impl Engine {
         if core::mem::take(&mut self.save_wanted) {
             self.grant(now, Wish::Save);
         }
-        if core::mem::take(&mut self.snapshot_wanted) {
-            self.snapshot_for_replicas(now);
+        if let Some(filter) = self.snapshot_wanted.take() {
+            self.snapshot_for_replicas(now, filter);
         }
+        self.reload_step(now);
         self.load_goes_on = self.load_step(now);
         self.job_waits = !self.snapshot_step(now);
         self.shutdown_step(now);
         loop {
             self.parts.journal.seal();
+            let for_replicas = self.snapshot_is_for_replicas();
             self.parts
                 .persistence
-                .pump(now, &self.parts.journal, self.job.is_some());
+                .pump(now, &self.parts.journal, for_replicas);
             let any = self.settle_persistence(now)
                 | self.settle_replication(now)
                 | self.settle_cluster(now);
@@ -363,8 +370,10 @@ impl Engine {
                     self.parts.persistence.schedule_save();
                 }
             }
+            Wish::Emptied => self.emptied(now),
             Wish::Reconfigure => self.reconfigure(now),
             Wish::RewriteConfig { conn, all } => self.rewrite_config(conn, all),
+            Wish::Reload { conn, source } => self.begin_reload(conn, source),
             Wish::Rewrite => self.begin_rewrite(now),
             Wish::Save => {
                 if !self.begin_save(now, false) {
@@ -605,10 +614,7 @@ impl Engine {
         if now.mono_us < self.next_round_us {
             return;
         }
-        let snapshotting = self.job.is_some();
-        self.parts
-            .persistence
-            .tick(now, snapshotting, self.parts.changes);
+        self.parts.persistence.tick(now, self.parts.changes);
         let more =
             self.expire_some(now) | self.delete_slot_keys() | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us
@@ -749,7 +755,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        let snapshot_goes_on = self.job.is_some() && !self.job_waits;
+        let snapshot_goes_on = self.snapshot_under_way() && !self.job_waits;
         if self.parts.clients.resuming() || snapshot_goes_on || self.load_goes_on {
             return Some(0);
         }

@@ -5,17 +5,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::reload::Reload;
 use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
-use crate::command::context::condition;
+use crate::command::context::{Wish, condition};
 use crate::command::execute::{self, Request};
 use crate::command::{access, dataset};
 use crate::config::{AppendFsync, Config};
 use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now};
 use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
 use crate::rdb::Event;
-use crate::replication::{RdbInfo, ReplId};
+use crate::replication::{Filter, RdbInfo, ReplId};
 
 /// Items of a file applied in one go.
 const LOAD_STEP: usize = 256;
@@ -92,9 +93,13 @@ impl Engine {
         match action {
             Action::Disk(request) => self.disk(DiskOwner::Persistence, request),
             Action::Log { level, text } => parts.log(level, text),
+            Action::Loaded if self.reload.is_some() => self.reloaded(now),
             Action::Loaded => self.loaded(now),
             Action::Ready => self.ready(now),
+            Action::LoadFailed if self.reload.is_some() => self.reload_failed(now),
             Action::LoadFailed | Action::Exit => parts.outbox.push_back(Effect::Exit { code: 1 }),
+            // What cannot begin now stays due, or scheduled.
+            Action::WantRewrite if self.snapshot_under_way() => {}
             Action::WantRewrite => self.begin_rewrite(now),
             Action::WantSave => {
                 self.begin_save(now, true);
@@ -103,10 +108,10 @@ impl Engine {
             Action::RewriteDone => {}
             Action::SaveAborted => {
                 self.cancel_snapshot(Reader::File);
-                self.save_ended(false);
+                self.save_ended(now, false);
             }
             Action::SaveDone => {
-                self.save_ended(true);
+                self.save_ended(now, true);
             }
         }
     }
@@ -114,30 +119,43 @@ impl Engine {
     /// Begins a snapshot into the file; false if one is under way.
     pub(super) fn begin_save(&mut self, now: Now, background: bool) -> bool {
         let changes = self.parts.changes;
-        if self.parts.store.walking()
-            || !self.parts.persistence.begin_save(now, background, changes)
+        if self.snapshot_under_way() || !self.parts.persistence.begin_save(now, background, changes)
         {
             return false;
         }
-        self.begin_snapshot(now, Reader::File)
+        self.begin_snapshot(now, Reader::File, Filter::ALL)
     }
 
-    /// Begins to rewrite the append-only file; later, if a snapshot is under way.
-    pub(super) fn begin_rewrite(&mut self, now: Now) {
-        let parts = &mut self.parts;
-        if parts.store.walking() {
-            return parts.persistence.schedule_rewrite();
+    /// FLUSHALL: ends a snapshot of what there was, and replaces the file if there are save points.
+    pub(super) fn emptied(&mut self, now: Now) {
+        if self.parts.is(condition::LOADING) {
+            return;
         }
+        if self.parts.persistence.saving_in_background() {
+            self.parts.persistence.abort_save();
+            // The old one's end is not to be taken for the new one's.
+            self.settle_persistence(now);
+        }
+        if !self.parts.config.save.0.is_empty() {
+            self.grant(now, Wish::Save);
+        }
+    }
+
+    /// Begins to rewrite the append-only file as a client asked; later, if a snapshot is under way.
+    pub(super) fn begin_rewrite(&mut self, now: Now) {
+        if self.snapshot_under_way() {
+            return self.parts.persistence.schedule_rewrite();
+        }
+        let parts = &mut self.parts;
         parts.journal.seal();
-        let at = parts.journal.sealed();
-        if parts.persistence.begin_rewrite(now, at) {
-            parts.journal.forget_db();
-            self.begin_snapshot(now, Reader::Base);
+        let (at, db) = (parts.journal.sealed(), parts.journal.db());
+        if parts.persistence.begin_rewrite(now, at, db) {
+            self.begin_snapshot(now, Reader::Base, Filter::ALL);
         }
     }
 
     /// A snapshot file is complete, or will not be.
-    fn save_ended(&mut self, ok: bool) {
+    fn save_ended(&mut self, now: Now, ok: bool) {
         for conn in self.parts.blocked.clone() {
             let Some(session) = self.parts.clients.get_mut(conn) else {
                 continue;
@@ -151,6 +169,7 @@ impl Engine {
                 }
             }
         }
+        self.reload_saved(now, ok);
         self.shutdown_saved(ok);
     }
 
@@ -190,6 +209,9 @@ impl Engine {
                 }
                 let access = access::loaded(&parts.config, now, idle_s, frequency);
                 let limits = dataset::Limits::new(&parts.config, &parts.store);
+                if self.reload.as_ref().is_some_and(Reload::merges) {
+                    parts.store.forget(db as usize, &key);
+                }
                 match dataset::insert(
                     &mut parts.store,
                     db as usize,
@@ -214,12 +236,7 @@ impl Engine {
                     }
                 }
             }
-            Event::Function(_) => {
-                // Scripts come with a later issue; what is there must not be lost silently.
-                parts
-                    .persistence
-                    .reject_load("The file holds functions, which this version cannot keep".into());
-            }
+            Event::Function(library) => parts.store.keep_function(library),
             _ => {}
         }
     }
@@ -249,6 +266,7 @@ impl Engine {
     /// All data is there; the append-only file is opened next.
     fn loaded(&mut self, now: Now) {
         let parts = &mut self.parts;
+        parts.log_functions();
         let found = parts.persistence.loaded_replication().clone();
         // With an append-only file, what was loaded is more than what its base names.
         if !parts.config.appendonly
@@ -280,7 +298,10 @@ impl Engine {
     fn ready(&mut self, now: Now) {
         self.loader = None;
         self.parts.set(condition::LOADING, false);
-        self.parts.journal.forget_db();
+        if !self.parts.replication.following() {
+            // The append-only file may go on where an earlier process was in any database.
+            self.parts.journal.forget_db();
+        }
         self.reconcile_cluster(now);
         self.parts
             .log(LogLevel::Notice, "Ready to accept connections");

@@ -12,7 +12,7 @@ use crate::command::dataset;
 use crate::config::Config;
 use crate::face::{ConnId, Effect, Now};
 use crate::rdb::{Decoder, Event};
-use crate::replication::{Action, Settings};
+use crate::replication::{Action, Filter, Settings};
 use crate::store::Store;
 
 /// A primary's snapshot on its way in, loaded beside the data that is still served.
@@ -78,7 +78,7 @@ impl Engine {
     fn replication_action(&mut self, now: Now, action: Action) {
         match action {
             Action::CancelSnapshot => {
-                self.snapshot_wanted = false;
+                self.snapshot_wanted = None;
                 self.cancel_snapshot(Reader::Replicas);
             }
             Action::Close { conn } => self.close(conn),
@@ -123,18 +123,18 @@ impl Engine {
             Action::Send { conn, bytes } => self.send(now, conn, bytes),
             Action::Stream(bytes) => self.stream(now, &bytes),
             Action::StreamBegin { conn, db } => self.link = Some(PrimaryLink::new(conn, db, now)),
-            Action::WantSnapshot { .. } => self.snapshot_for_replicas(now),
+            Action::WantSnapshot { filter, .. } => self.snapshot_for_replicas(now, filter),
         }
     }
 
     /// Begins a snapshot for replicas; as soon as it can, if one is under way.
-    pub(super) fn snapshot_for_replicas(&mut self, now: Now) {
-        if self.begin_snapshot(now, Reader::Replicas) {
+    pub(super) fn snapshot_for_replicas(&mut self, now: Now, filter: Filter) {
+        if self.begin_snapshot(now, Reader::Replicas, filter) {
             self.parts
                 .replication
                 .snapshot_began(now, &mut self.parts.journal);
         } else {
-            self.snapshot_wanted = true;
+            self.snapshot_wanted = Some(filter);
         }
     }
 
@@ -214,6 +214,7 @@ impl Engine {
                         return;
                     }
                 }
+                Ok(Event::Function(library)) => incoming.store.keep_function(library),
                 Ok(Event::End { .. }) => {
                     incoming.done = true;
                     return;
@@ -245,6 +246,7 @@ impl Engine {
         self.full_copies += 1;
         let parts = &mut self.parts;
         parts.store.replace(incoming.store);
+        parts.log_functions();
         parts.watches.touch_all();
         parts
             .replication

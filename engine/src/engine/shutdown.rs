@@ -75,7 +75,7 @@ impl Engine {
                 self.settle_persistence(now);
                 // A snapshot that is under way is older than the last writes. Its end is waited for: it must not
                 // be taken for the end of the final one.
-                if self.parts.persistence.saving() || self.parts.store.walking() {
+                if self.parts.persistence.saving() || self.snapshot_under_way() {
                     self.parts.persistence.abort_save();
                     return;
                 }

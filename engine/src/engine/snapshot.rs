@@ -5,9 +5,13 @@ use crate::command::dataset::{AccessMeta, Writer};
 use crate::config::MaxmemoryPolicy;
 use crate::face::Now;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
+use crate::replication::Filter;
 
 /// Bytes that may wait for a replica's socket before the walk pauses.
 const REPLICA_AHEAD: u64 = 1 << 20;
+
+/// Buckets of an abandoned walk that are looked at in one go.
+const ABANDONED_STEPS: usize = 256;
 
 /// Who reads the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +22,6 @@ pub(crate) enum Reader {
     File,
     /// Replicas of ours.
     Replicas,
-    /// Nobody any more: the walk goes on only because it cannot stop half-way.
-    Nobody,
 }
 
 /// The snapshot under way.
@@ -29,12 +31,18 @@ pub(crate) struct Job {
 }
 
 impl Engine {
-    /// Begins a snapshot of the data as it is now. False if one is under way.
-    pub(super) fn begin_snapshot(&mut self, now: Now, reader: Reader) -> bool {
-        let parts = &mut self.parts;
-        let Some(sizes) = parts.store.begin_walk() else {
+    /// Whether a snapshot is under way, or one that was given up still has traces to remove.
+    pub(super) fn snapshot_under_way(&self) -> bool {
+        self.job.is_some() || self.parts.store.walking()
+    }
+
+    /// Begins a snapshot of what there is now. False if one is under way.
+    pub(super) fn begin_snapshot(&mut self, now: Now, reader: Reader, filter: Filter) -> bool {
+        if self.snapshot_under_way() {
             return false;
-        };
+        }
+        let parts = &mut self.parts;
+        let sizes = filter.data.then(|| parts.store.begin_walk()).flatten();
         let config = &parts.config;
         let mut encoder = Encoder::new(Options {
             compress: config.rdbcompression,
@@ -57,6 +65,9 @@ impl Engine {
             replication,
             aof_base: reader == Reader::Base,
         });
+        if filter.functions {
+            parts.store.functions().for_each(|f| encoder.function(f));
+        }
         let access = match config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
                 AccessMeta::Idle(now.access_clock())
@@ -75,15 +86,16 @@ impl Engine {
 
     /// Goes on with the snapshot, one step, unless its reader is behind. True if it can go on at once.
     pub(super) fn snapshot_step(&mut self, now: Now) -> bool {
-        let Some(mut job) = self.job.take() else {
-            return false;
-        };
         let parts = &mut self.parts;
+        let Some(mut job) = self.job.take() else {
+            // One that was given up has traces to remove.
+            let over = (0..ABANDONED_STEPS).any(|_| parts.store.walk_step(|_| ()));
+            return !over;
+        };
         let ready = match job.reader {
             Reader::Base => parts.persistence.wants_base(),
             Reader::File => parts.persistence.wants_save(),
             Reader::Replicas => parts.replication.snapshot_pending() <= REPLICA_AHEAD,
-            Reader::Nobody => true,
         };
         if !ready {
             self.job = Some(job);
@@ -114,7 +126,6 @@ impl Engine {
                         .snapshot_ended(now, &mut parts.journal, true);
                 }
             }
-            Reader::Nobody => {}
         }
         if !done {
             self.job = Some(job);
@@ -124,8 +135,16 @@ impl Engine {
 
     /// The reader wants the snapshot no more.
     pub(super) fn cancel_snapshot(&mut self, reader: Reader) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.reader == reader) {
-            job.reader = Reader::Nobody;
+        if let Some(job) = self.job.take_if(|job| job.reader == reader) {
+            self.parts.store.abandon_walk();
+            job.writer.abandon(&mut self.parts.store);
         }
+    }
+
+    /// Whether replicas of ours are being sent a snapshot, or it is being made for them.
+    pub(super) fn snapshot_is_for_replicas(&self) -> bool {
+        self.job
+            .as_ref()
+            .is_some_and(|job| job.reader == Reader::Replicas)
     }
 }

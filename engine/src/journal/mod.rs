@@ -132,7 +132,7 @@ impl Journal {
     }
 
     /// Forgets which database the log is in, so that the next [`Journal::select`] writes: a reader who
-    /// starts here (a new AOF increment, a replica after its full sync) knows of no earlier SELECT.
+    /// starts here (a replica after its full sync) knows of no earlier SELECT.
     pub fn forget_db(&mut self) {
         self.db = None;
     }

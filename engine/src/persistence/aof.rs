@@ -84,6 +84,8 @@ pub enum FlushState {
 #[derive(Debug)]
 struct Rewrite {
     at: u64,
+    /// The database of the journal there.
+    db: Option<u32>,
     started_ms: u64,
     /// The base on its way; none once it is complete.
     base: Option<Stream>,

@@ -68,7 +68,9 @@ pub(super) struct Appender {
     last_error_log_ms: Option<u64>,
     /// The second named by the last `#TS:` line.
     timestamp_s: u64,
-    /// Bytes that must go before the journal's: the rest of a `#TS:` line.
+    /// The database of the journal where the file begins, until the file has been told.
+    select: Option<u32>,
+    /// Bytes that must go before the journal's: the rest of a `#TS:` line or a SELECT.
     prefix: Bytes,
     /// Whether the file ends at a command's end.
     at_boundary: bool,
@@ -96,8 +98,16 @@ enum Flight {
 }
 
 impl Appender {
-    /// An appender to an open file of `len` bytes, which holds the journal up to `offset`, durably.
-    pub fn new(file: FileId, path: String, len: u64, offset: u64, now: Now) -> Appender {
+    /// An appender to an open file of `len` bytes, which holds the journal up to `offset`, durably. `db`: the
+    /// database that the journal is in there; if none is known, it names the next one itself.
+    pub fn new(
+        file: FileId,
+        path: String,
+        len: u64,
+        offset: u64,
+        db: Option<u32>,
+        now: Now,
+    ) -> Appender {
         Appender {
             file,
             path,
@@ -112,6 +122,7 @@ impl Appender {
             retry_ms: None,
             last_error_log_ms: None,
             timestamp_s: 0,
+            select: db,
             prefix: Bytes::new(),
             at_boundary: true,
             write_error: None,
@@ -340,14 +351,8 @@ impl Appender {
         outbox: &mut Outbox,
     ) {
         self.postponed_ms = None;
-        let seconds = now.unix_us / 1_000_000;
-        if conditions.timestamps
-            && self.at_boundary
-            && self.prefix.is_empty()
-            && seconds > self.timestamp_s
-        {
-            self.prefix = Bytes::from(format!("#TS:{seconds}\r\n"));
-            self.timestamp_s = seconds;
+        if self.at_boundary && self.prefix.is_empty() {
+            self.prefix = self.prefix_due(now, conditions).into();
         }
         let to = end.min(self.written + MAX_BATCH);
         let mut data = Vec::new();
@@ -366,6 +371,21 @@ impl Appender {
             },
             Ticket::Aof(aof::Wait::Write(self.file)),
         );
+    }
+
+    /// What must stand between the commands written so far and the next one.
+    fn prefix_due(&mut self, now: Now, conditions: Conditions) -> String {
+        let mut prefix = String::new();
+        let seconds = now.unix_us / 1_000_000;
+        if conditions.timestamps && seconds > self.timestamp_s {
+            prefix = format!("#TS:{seconds}\r\n");
+            self.timestamp_s = seconds;
+        }
+        if let Some(db) = self.select.take() {
+            let db = format!("{db}");
+            prefix += &format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len());
+        }
+        prefix
     }
 
     fn may_log(&mut self, now: Now) -> bool {

@@ -91,15 +91,20 @@ impl Persistence {
             started.map_or(-1, |ms| seconds(now.mono_ms().saturating_sub(ms)))
         };
         let lasted = |ms: Option<u64>| ms.map_or(-1, seconds);
+        // Redis counts a snapshot for replicas among those in the background.
+        let background_ms = save
+            .started_ms()
+            .filter(|_| save.in_background())
+            .or(self.for_replicas_ms);
         let enabled = !matches!(aof.state, State::Off | State::Closing);
         Info {
             loading: self.loading(),
             rdb_changes_since_last_save: save.unsaved(changes),
-            rdb_bgsave_in_progress: save.in_background(),
+            rdb_bgsave_in_progress: background_ms.is_some(),
             rdb_last_save_time: save.figures.last_save_s,
             rdb_last_bgsave_ok: !save.figures.last_failed,
             rdb_last_bgsave_time_sec: lasted(save.figures.last_duration_ms),
-            rdb_current_bgsave_time_sec: since(save.started_ms().filter(|_| save.in_background())),
+            rdb_current_bgsave_time_sec: since(background_ms),
             rdb_saves: save.figures.saves,
             rdb_last_load_keys_expired: self.last_load.expired,
             rdb_last_load_keys_loaded: self.last_load.keys - self.last_load.expired,

@@ -119,6 +119,8 @@ pub(super) struct Load {
     /// Names in the directory of the append-only file; none if it is not there.
     names: Option<Vec<String>>,
     append_only: bool,
+    /// A start without the file is one without data; a reload is none.
+    may_miss: bool,
     files: Vec<File>,
     current: usize,
     reading: Option<Reading>,
@@ -221,6 +223,7 @@ impl Load {
                 Source::Snapshot => false,
                 Source::AppendOnly => true,
             },
+            may_miss: source != Source::Snapshot,
             files: Vec::new(),
             current: 0,
             reading: None,

@@ -215,8 +215,8 @@ pub struct Persistence {
     load: Option<Load>,
     last_load: load::Figures,
     replication: LoadedReplication,
-    /// A snapshot is being written by someone: ours, or one for replicas.
-    snapshotting: bool,
+    /// When a snapshot for replicas began that is being made, in monotonic milliseconds.
+    for_replicas_ms: Option<u64>,
     /// When a wish was sent of which nothing has come yet.
     wished_ms: Option<u64>,
 }
@@ -231,7 +231,7 @@ impl Persistence {
             load: None,
             last_load: load::Figures::default(),
             replication: LoadedReplication::default(),
-            snapshotting: false,
+            for_replicas_ms: None,
             wished_ms: None,
             settings,
         }
@@ -246,11 +246,12 @@ impl Persistence {
     /// The answer to the oldest [`Action::Disk`] that has none. Afterwards [`pump`](Persistence::pump), as
     /// after any event.
     pub fn on_disk(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
+        let snapshotting = self.snapshotting();
         let (settings, outbox) = (&self.settings, &mut self.outbox);
         match outbox.next_ticket() {
             Ticket::Aof(wait) => {
                 self.aof
-                    .on_disk(now, wait, result, settings, self.snapshotting, outbox)
+                    .on_disk(now, wait, result, settings, snapshotting, outbox)
             }
             Ticket::Load(wait) => {
                 if let Some(load) = &mut self.load {
@@ -350,9 +351,11 @@ impl Persistence {
     // ---- every turn
 
     /// Hands what the journal gained to the file. Call it at the end of each turn, before the replies of the
-    /// turn are released. `snapshotting`: a snapshot is being written, to a file or to replicas.
-    pub fn pump(&mut self, now: Now, journal: &Journal, snapshotting: bool) {
-        self.snapshotting = snapshotting;
+    /// turn are released. `for_replicas`: a snapshot for replicas is being made.
+    pub fn pump(&mut self, now: Now, journal: &Journal, for_replicas: bool) {
+        self.for_replicas_ms =
+            for_replicas.then(|| self.for_replicas_ms.unwrap_or_else(|| now.mono_ms()));
+        let snapshotting = self.snapshotting();
         self.aof
             .pump(now, journal, &self.settings, snapshotting, &mut self.outbox);
     }
@@ -377,15 +380,14 @@ impl Persistence {
     /// monotonic clock.
     pub fn deadline(&self) -> Option<u64> {
         self.aof
-            .deadline_ms(&self.settings, self.snapshotting)
+            .deadline_ms(&self.settings, self.snapshotting())
             .map(|ms| ms * 1000)
     }
 
     /// Several times a second, outside commands: asks for a save or a rewrite if one is due and nothing of the
     /// kind is under way. `changes`: the count of all changes to the data set so far.
-    pub fn tick(&mut self, now: Now, snapshotting: bool, changes: u64) {
-        self.snapshotting = snapshotting;
-        if snapshotting || self.aof.rewriting() || self.save.running() || self.loading() {
+    pub fn tick(&mut self, now: Now, changes: u64) {
+        if self.snapshotting() || self.aof.rewriting() || self.loading() {
             return;
         }
         let ms = now.mono_ms();
@@ -422,7 +424,8 @@ impl Persistence {
     pub fn set_append_only(&mut self, on: bool, sealed: u64) {
         self.settings.append_only = on;
         if on {
-            self.aof.enable(self.snapshotting, &mut self.outbox);
+            let snapshotting = self.snapshotting();
+            self.aof.enable(snapshotting, &mut self.outbox);
         } else {
             self.aof.disable(sealed, &mut self.outbox);
         }
@@ -443,13 +446,13 @@ impl Persistence {
         self.aof.schedule();
     }
 
-    /// Begins a rewrite whose base is the snapshot as of this journal offset, the present sealed end; the
-    /// journal must forget its selected database there. False, and scheduled for later, if it cannot begin now.
-    pub fn begin_rewrite(&mut self, now: Now, at: u64) -> bool {
+    /// Begins a rewrite whose base is the snapshot as of this journal offset, the present sealed end, where the
+    /// journal is in database `db` ([`Journal::db`]). False, and scheduled for later, if it cannot begin now.
+    pub fn begin_rewrite(&mut self, now: Now, at: u64, db: Option<u32>) -> bool {
         self.wished_ms = None;
         let begun = self
             .aof
-            .begin_rewrite(now, at, &self.settings, &mut self.outbox);
+            .begin_rewrite(now, at, db, &self.settings, &mut self.outbox);
         if !begun {
             self.aof.scheduled = true;
         }
@@ -502,6 +505,16 @@ impl Persistence {
     /// Whether a snapshot file is being written.
     pub fn saving(&self) -> bool {
         self.save.running()
+    }
+
+    /// Whether it is, and neither SAVE nor SHUTDOWN waits for it.
+    pub fn saving_in_background(&self) -> bool {
+        self.save.in_background()
+    }
+
+    /// Whether a snapshot is being made that is no append-only file's base: into the file, or for replicas.
+    pub fn snapshotting(&self) -> bool {
+        self.saving() || self.for_replicas_ms.is_some()
     }
 
     /// BGSAVE SCHEDULE: [`Action::WantSave`] follows at the first [`tick`](Persistence::tick) that can.

@@ -594,6 +594,7 @@ impl Replication {
             Some(following) => {
                 cx.ids.adopt(info.replid);
                 following.restored(info.stream_db);
+                cx.journal.assume_db(info.stream_db);
             }
             None => {
                 cx.ids.descend_from(info.replid, info.offset);

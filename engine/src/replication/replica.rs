@@ -208,7 +208,9 @@ impl Following {
             "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.",
         );
         // Any database will do: a promoted primary begins its stream with SELECT.
-        self.resume = Some(cx.journal.db().unwrap_or(0));
+        let db = cx.journal.db().unwrap_or(0);
+        cx.journal.assume_db(db);
+        self.resume = Some(db);
     }
 
     /// Follow another primary, with the history that we have.
@@ -579,6 +581,7 @@ impl Following {
         cx.out
             .notice("MASTER <-> REPLICA sync: Finished with success");
         let (db, pre_psync) = (stream_db.unwrap_or(0), origin.is_none());
+        cx.journal.assume_db(db);
         match self.link {
             Some(conn) if !link_lost => {
                 self.go_online(cx, conn, db, pre_psync);
@@ -644,6 +647,8 @@ impl Following {
             self.offset,
             "a replica's journal was written by another hand than its primary's"
         );
+        // Who begins to read here is told (an increment of the append-only file).
+        cx.journal.assume_db(db);
         self.offset += bytes;
         self.unapplied_bytes -= bytes;
         let mut left = bytes;

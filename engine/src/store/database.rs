@@ -134,9 +134,11 @@ impl Database {
 /// All databases. See the module's documentation.
 pub struct Store {
     pub(super) databases: Vec<Database>,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     pub(super) walk: Option<Walk>,
     garbage: VecDeque<Garbage>,
+    /// Function libraries as snapshots store them. They are kept, not understood.
+    functions: BTreeSet<Vec<u8>>,
 }
 
 enum Garbage {
@@ -153,6 +155,7 @@ impl Store {
             hasher,
             walk: None,
             garbage: VecDeque::new(),
+            functions: BTreeSet::new(),
         }
     }
 
@@ -178,7 +181,18 @@ impl Store {
         self.databases
             .iter()
             .map(|d| d.bytes + d.table.bytes())
+            .chain(self.functions.iter().map(Vec::len))
             .sum()
+    }
+
+    /// The function libraries, as a snapshot stores them. Not every server that keeps them can call them.
+    pub fn functions(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.functions.iter().map(Vec::as_slice)
+    }
+
+    /// Keeps a function library that a snapshot holds.
+    pub fn keep_function(&mut self, library: Vec<u8>) {
+        self.functions.insert(library);
     }
 
     /// Where a key is, whether due to expire or not.
@@ -222,9 +236,10 @@ impl Store {
         if entry.marked() {
             return;
         }
-        if let Some(walk) = &mut self.walk {
-            walk.save(db, entry);
-        }
+        let Some(walk) = self.walk.as_mut().filter(|walk| walk.keeps()) else {
+            return;
+        };
+        walk.save(db, entry);
         self.databases[db].table.entry_mut(place).mark(true);
     }
 
@@ -311,7 +326,9 @@ impl Store {
         let database = &mut self.databases[db];
         let mut entry = Entry::new(key.bytes, value, deadline, access);
         // A snapshot that is still to come here must not see what is newer than itself.
-        if database.walk_from.is_some_and(|from| key.hash >= from) {
+        if database.walk_from.is_some_and(|from| key.hash >= from)
+            && self.walk.as_ref().is_some_and(Walk::keeps)
+        {
             entry.view_mut().mark(true);
         }
         database.bytes += entry.view().memory();
@@ -375,6 +392,14 @@ impl Store {
         self.discard(entry);
     }
 
+    /// Deletes a key if it is there.
+    pub fn forget(&mut self, db: usize, key: &[u8]) {
+        let key = self.hasher.key(key);
+        if let Some(place) = self.find(db, key) {
+            self.delete(db, key, place);
+        }
+    }
+
     fn take(&mut self, db: usize, key: Key<'_>, place: Place) -> Entry {
         self.before_write(db, key.hash, place);
         let database = &mut self.databases[db];
@@ -392,21 +417,30 @@ impl Store {
     }
 
     fn discard(&mut self, entry: Entry) {
-        if let ValueRef::Object(object) = entry.view().value()
-            && object.memory() > LARGE_VALUE
-        {
+        if let ValueRef::Object(object) = entry.view().value() {
             // The garbage's reference outlives the entry's, so the entry frees nothing large.
-            self.garbage.push_back(Garbage::Value(object.clone()));
+            self.discard_object(object.clone());
+        }
+    }
+
+    /// Frees a value; a large one in steps.
+    pub fn discard_object(&mut self, object: Object) {
+        if object.memory() > LARGE_VALUE {
+            self.garbage.push_back(Garbage::Value(object));
         }
     }
 
     /// Empties one database; its table is freed in steps.
     pub fn flush(&mut self, db: usize) {
         let database = core::mem::replace(&mut self.databases[db], Database::new());
-        match (&mut self.walk, database.walk_from) {
+        let unneeded = match (&mut self.walk, database.walk_from) {
             (Some(walk), Some(from)) => walk.detach(db, database.table, from),
-            _ => self.garbage.push_back(Garbage::Table(database.table)),
+            _ => Some(database.table),
+        };
+        if self.walk.as_ref().is_some_and(Walk::is_over) {
+            self.walk = None;
         }
+        self.garbage.extend(unneeded.map(Garbage::Table));
     }
 
     /// Swaps two databases.
@@ -423,14 +457,26 @@ impl Store {
             databases,
             hasher,
             garbage,
+            functions,
             ..
         } = other;
-        for old in core::mem::replace(&mut self.databases, databases) {
-            self.garbage.push_back(Garbage::Table(old.table));
-        }
+        let old = core::mem::replace(&mut self.databases, databases);
+        self.discard_tables(old);
         self.garbage.extend(garbage);
         self.hasher = hasher;
+        self.functions = functions;
         self.walk = None;
+    }
+
+    /// Frees all data of another store in steps.
+    pub fn discard_all(&mut self, other: Store) {
+        self.discard_tables(other.databases);
+        self.garbage.extend(other.garbage);
+    }
+
+    fn discard_tables(&mut self, databases: Vec<Database>) {
+        let tables = databases.into_iter().map(|db| Garbage::Table(db.table));
+        self.garbage.extend(tables);
     }
 
     /// Frees some of what waits to be freed, about `budget` entries; true when nothing is left.

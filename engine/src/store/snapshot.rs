@@ -9,14 +9,14 @@
 //!   none is left when it ends.
 //! - A table that is flushed is taken along by the walk; a swapped one keeps its old number.
 //!
-//! There is at most one walk. It cannot be stopped, since marks would be left: a snapshot that is
-//! given up goes on with its output thrown away.
+//! There is at most one walk. One that is given up ([`Store::abandon_walk`]) keeps nothing any more, but
+//! goes on through the tables that are still there, to clear its marks.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::database::Store;
-use super::entry::{EntryRef, Parts, ValueRef};
+use super::database::{Hasher, Store};
+use super::entry::{EntryRef, OwnedValue, Parts, ValueRef};
 use super::table::{Place, Table};
 
 /// A key as it was when the snapshot began.
@@ -70,9 +70,16 @@ enum At {
 pub(super) struct Walk {
     targets: VecDeque<Target>,
     saved: Vec<Saved>,
+    /// Nobody wants to know any more: only marks are cleared.
+    abandoned: bool,
 }
 
 impl Walk {
+    /// Whether entries ahead are to be kept as they were.
+    pub(super) fn keeps(&self) -> bool {
+        !self.abandoned
+    }
+
     #[cold]
     pub(super) fn save(&mut self, db: usize, entry: EntryRef<'_>) {
         let number = self
@@ -87,14 +94,24 @@ impl Walk {
         });
     }
 
-    pub(super) fn detach(&mut self, db: usize, table: Table, from: u64) {
-        if let Some(target) = self
-            .targets
-            .iter_mut()
-            .find(|t| matches!(t.at, At::Live(live) if live == db))
-        {
-            target.at = At::Detached(table, from);
+    /// The table of a database was flushed: it is kept, or given back if it is not needed.
+    pub(super) fn detach(&mut self, db: usize, table: Table, from: u64) -> Option<Table> {
+        let is_it = |t: &Target| matches!(t.at, At::Live(live) if live == db);
+        if self.abandoned {
+            self.targets.retain(|t| !is_it(t));
+            return Some(table);
         }
+        match self.targets.iter_mut().find(|t| is_it(t)) {
+            Some(target) => {
+                target.at = At::Detached(table, from);
+                None
+            }
+            None => Some(table),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.targets.is_empty() && self.saved.is_empty()
     }
 
     pub(super) fn swapped(&mut self, a: usize, b: usize) {
@@ -136,6 +153,7 @@ impl Store {
         self.walk = Some(Walk {
             targets,
             saved: Vec::new(),
+            abandoned: false,
         });
         Some(sizes)
     }
@@ -148,6 +166,28 @@ impl Store {
     /// Entries saved ahead of the walk that it has not given out yet.
     pub fn saved_ahead(&self) -> usize {
         self.walk.as_ref().map_or(0, |w| w.saved.len())
+    }
+
+    /// The snapshot is given up. The walk is over at once, or after some more [`Store::walk_step`]s, which
+    /// give out nothing.
+    pub fn abandon_walk(&mut self) {
+        let Some(mut walk) = self.walk.take() else {
+            return;
+        };
+        walk.abandoned = true;
+        for saved in walk.saved.drain(..) {
+            if let OwnedValue::Object(object) = saved.parts.value {
+                self.discard_object(object);
+            }
+        }
+        let mut targets = core::mem::take(&mut walk.targets);
+        for target in targets.drain(..) {
+            match target.at {
+                At::Detached(table, _) => self.discard_table(table),
+                At::Live(_) => walk.targets.push_back(target),
+            }
+        }
+        self.walk = (!walk.is_over()).then_some(walk);
     }
 
     /// Gives out the entries that were saved ahead of the walk, then those of one bucket. True when
@@ -177,7 +217,12 @@ impl Store {
             }
             At::Detached(table, from) => (table, *from),
         };
-        let next = step(table, from, target.db, &mut visit);
+        let (abandoned, hasher) = (walk.abandoned, self.hasher);
+        let next = step(table, from, &hasher, target.db, &mut |item| {
+            if !abandoned {
+                visit(item);
+            }
+        });
         match (&mut target.at, next) {
             (At::Live(live), next) => {
                 self.databases[*live].walk_from = next;
@@ -196,7 +241,7 @@ impl Store {
                 }
             }
         }
-        let done = walk.targets.is_empty() && walk.saved.is_empty();
+        let done = walk.is_over();
         if !done {
             self.walk = Some(walk);
         }
@@ -207,11 +252,13 @@ impl Store {
 fn step(
     table: &mut Table,
     from: u64,
+    hasher: &Hasher,
     db: usize,
     visit: &mut impl FnMut(SnapshotItem<'_>),
 ) -> Option<u64> {
     let mut marked: smallvec::SmallVec<[Place; 32]> = smallvec::SmallVec::new();
-    let next = table.walk(from, |place, entry| {
+    let hash_of = |key: &[u8]| hasher.hash(key);
+    let next = table.walk_once(from, hash_of, |place, entry| {
         if entry.marked() {
             marked.push(place);
             return;
@@ -232,8 +279,8 @@ fn step(
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::{Deadline, Hasher, Key};
-    use super::super::entry::{OwnedValue, Value};
+    use super::super::database::{Deadline, Key};
+    use super::super::entry::Value;
     use super::*;
     use alloc::collections::BTreeMap;
     use proptest::prelude::*;
@@ -287,6 +334,13 @@ mod tests {
                             store.set_deadline(db, key, place, deadline);
                             model.get_mut(&(db, k)).unwrap().1 = deadline;
                         }
+                    }
+                    15 if k < 20 => {
+                        store.abandon_walk();
+                        walking = None;
+                    }
+                    15.. if walking.is_none() && store.walking() => {
+                        store.walk_step(|_| panic!("an abandoned walk is silent"));
                     }
                     15.. if walking.is_none() => {
                         if store.begin_walk().is_some() {

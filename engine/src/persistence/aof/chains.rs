@@ -73,7 +73,7 @@ impl Aof {
                 let name = path.rsplit('/').next().unwrap_or_default();
                 let verb = if created { "Creating" } else { "Opening" };
                 outbox.notice(format!("{verb} AOF incr file {name} on server start"));
-                self.appender = Some(Appender::new(file, path, len, offset, now));
+                self.appender = Some(Appender::new(file, path, len, offset, None, now));
                 self.manifest = target;
                 self.state = State::On;
                 outbox.push(Action::Ready);
@@ -84,6 +84,7 @@ impl Aof {
                 file,
                 path,
                 at,
+                db,
             } => {
                 self.manifest = target;
                 if self.rewrite.is_none() {
@@ -97,7 +98,7 @@ impl Aof {
                     self.old_sync_error = self.old_sync_error.take().or(old.sync_error.take());
                 }
                 self.close_appender(outbox);
-                self.appender = Some(Appender::new(file, path, 0, at, now));
+                self.appender = Some(Appender::new(file, path, 0, at, db, now));
                 if let Some(rewrite) = &mut self.rewrite {
                     rewrite.stage = Stage::Base;
                 }

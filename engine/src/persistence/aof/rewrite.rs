@@ -76,12 +76,13 @@ impl Aof {
         true
     }
 
-    /// Begins a rewrite whose base is a snapshot as of the journal offset `at`, which must be its sealed end.
-    /// False (and nothing done) while something else is under way.
+    /// Begins a rewrite whose base is a snapshot as of the journal offset `at`, which must be its sealed end, in
+    /// database `db`. False (and nothing done) while something else is under way.
     pub fn begin_rewrite(
         &mut self,
         now: Now,
         at: u64,
+        db: Option<u32>,
         settings: &Settings,
         outbox: &mut Outbox,
     ) -> bool {
@@ -125,6 +126,7 @@ impl Aof {
         let started_ms = now.mono_ms();
         let rewrite = Rewrite {
             at,
+            db,
             started_ms,
             base: Some(base),
             base_path,
@@ -250,7 +252,7 @@ impl Aof {
             return;
         };
         rewrite.stage = Stage::Rotate;
-        let at = rewrite.at;
+        let (at, db) = (rewrite.at, rewrite.db);
         let mut target = self.manifest.clone();
         let mut steps = self.dir_steps(settings);
         let path = if self.state == State::Waiting {
@@ -275,6 +277,7 @@ impl Aof {
                 file,
                 path,
                 at,
+                db,
             },
             steps,
             outbox,

@@ -44,6 +44,7 @@ pub(super) enum Purpose {
         file: FileId,
         path: String,
         at: u64,
+        db: Option<u32>,
     },
     /// The new base replaces the old files.
     Switch {

@@ -211,7 +211,9 @@ impl Load {
                 self.stage = Stage::CloseSized(index);
                 self.send(DiskRequest::Close { file: file::LOAD }, outbox);
             }
-            Err(error) if !self.append_only && error.kind == DiskErrorKind::NotFound => {
+            Err(error)
+                if !self.append_only && self.may_miss && error.kind == DiskErrorKind::NotFound =>
+            {
                 self.files.clear();
                 self.finish(outbox);
             }

@@ -373,6 +373,30 @@ fn a_new_server_makes_an_empty_set() {
 }
 
 #[test]
+fn an_increment_says_which_database_it_begins_in() {
+    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+    world.operate();
+    assert!(world.begin_rewrite());
+    (0..10).for_each(|_| world.turn());
+    // The first write is torn: what was said of the database counts as said only in so far.
+    let at = world.disk.operations;
+    world.disk.faults = (at..at + 2).map(|at| (at, Fault::Full)).collect();
+    world.operate();
+    world.turn();
+    world.advance_ms(1001);
+    (0..3).for_each(|_| world.turn());
+    world.operate();
+    (0..3).for_each(|_| world.turn());
+    let file = "appendonlydir/appendonly.aof.2.incr.aof";
+    let text = String::from_utf8(world.disk.content(file).unwrap().into()).unwrap();
+    assert!(text.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET"));
+    assert_eq!(text.matches("SELECT").count(), 1);
+    world
+        .restart(Loss::Nothing)
+        .check_recovered(3, 3, "after the rewrite");
+}
+
+#[test]
 fn a_plain_form_of_the_first_base_can_be_had() {
     let plain = Settings {
         aof_use_rdb_preamble: false,
@@ -762,7 +786,7 @@ fn a_wish_that_came_to_nothing_is_repeated() {
     (0..5).for_each(|_| world.operate());
     world.advance_ms(2100);
     for expected in [1, 0, 1] {
-        world.persistence.tick(world.now, false, 5);
+        world.persistence.tick(world.now, 5);
         let actions = core::iter::from_fn(|| world.persistence.poll_action());
         let wishes = actions.filter(|action| *action == Action::WantSave).count();
         assert_eq!(wishes, expected);

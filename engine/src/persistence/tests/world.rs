@@ -168,10 +168,9 @@ impl World {
     }
 
     pub fn begin_rewrite(&mut self) -> bool {
-        self.journal.forget_db();
-        let begun = self
-            .persistence
-            .begin_rewrite(self.now, self.journal.sealed());
+        let begun =
+            self.persistence
+                .begin_rewrite(self.now, self.journal.sealed(), self.journal.db());
         if begun {
             self.base = snapshot(&self.state, true).into();
         }
@@ -206,10 +205,8 @@ impl World {
                 None => self.persistence.save_end(),
             }
         }
-        let snapshotting = self.persistence.rewriting() || self.persistence.saving();
         if self.ready {
-            self.persistence
-                .tick(self.now, snapshotting, self.executed());
+            self.persistence.tick(self.now, self.executed());
         }
         self.settle();
         self.answer_held(self.pace);
@@ -217,9 +214,8 @@ impl World {
 
     pub fn settle(&mut self) {
         loop {
-            let snapshotting = self.persistence.rewriting() || self.persistence.saving();
             if self.ready && !self.crashed() {
-                self.persistence.pump(self.now, &self.journal, snapshotting);
+                self.persistence.pump(self.now, &self.journal, false);
                 if let Some(needed) = self.persistence.needed_from() {
                     self.journal.retain_from(needed);
                 }
