@@ -15,3 +15,4 @@ pub mod sample;
 pub mod set;
 pub mod size_class;
 pub mod slot;
+pub mod zset;
