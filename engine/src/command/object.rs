@@ -22,6 +22,7 @@ pub(super) fn type_name(value: ValueRef<'_>) -> &'static str {
         ValueRef::Inline(_) | ValueRef::Int(_) | ValueRef::Object(Object::Str(_)) => "string",
         ValueRef::Object(Object::Hash(_)) => "hash",
         ValueRef::Object(Object::Set(_)) => "set",
+        ValueRef::Object(Object::ZSet(_)) => "zset",
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         ValueRef::Inline(_) | ValueRef::Object(Object::Str(_)) => "raw",
         ValueRef::Object(Object::Hash(hash)) => hash.encoding(),
         ValueRef::Object(Object::Set(set)) => set.encoding(),
+        ValueRef::Object(Object::ZSet(set)) => set.encoding(),
     }
 }
 

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 /// One thing found in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// [`feed`](Decoder::feed) more, or say that there is no more by [`Decoder::cut_short`].
     NeedMore,
@@ -61,7 +61,7 @@ pub enum Event {
 }
 
 /// A value as the snapshot stores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A string.
     Str(Vec<u8>),
@@ -77,6 +77,11 @@ pub enum Value {
     SetListpack(Vec<u8>),
     /// A set, member by member. Members may be there twice in a damaged file: the caller refuses that.
     Set(Vec<Vec<u8>>),
+    /// A small sorted set as a listpack of members and scores; its frame was checked, not its entries.
+    ZSetListpack(Vec<u8>),
+    /// A sorted set, member by member, in any order; no score is NaN. Members may be there twice in a
+    /// damaged file: the caller refuses that.
+    ZSet(legacy::Members),
 }
 
 /// What is wrong with a snapshot, and where.
@@ -178,6 +183,13 @@ enum State {
         key: Vec<u8>,
         elements: Vec<Vec<u8>>,
         left: u64,
+    },
+    Members {
+        key: Vec<u8>,
+        members: legacy::Members,
+        left: u64,
+        /// Scores are eight bytes, not text.
+        binary: bool,
     },
     Checksum,
     Done,
@@ -356,6 +368,15 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Members { count, binary }) => {
+                    self.state = State::Members {
+                        key,
+                        members: Vec::new(),
+                        left: count,
+                        binary,
+                    };
+                    Ok(None)
+                }
                 Err(stop) => {
                     self.state = State::Value { kind, key };
                     Err(stop)
@@ -423,6 +444,30 @@ impl Decoder {
                     key,
                     elements,
                     left,
+                };
+                Err(stop)
+            }
+            State::Members {
+                key,
+                mut members,
+                mut left,
+                binary,
+            } => {
+                let stop = loop {
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::ZSet(members))));
+                    }
+                    match self.member(binary) {
+                        Ok(member) => members.push(member),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::Members {
+                    key,
+                    members,
+                    left,
+                    binary,
                 };
                 Err(stop)
             }
@@ -511,7 +556,11 @@ impl Decoder {
             | kind::HASH_ZIPMAP
             | kind::SET
             | kind::SET_INTSET
-            | kind::SET_LISTPACK => {
+            | kind::SET_LISTPACK
+            | kind::ZSET
+            | kind::ZSET_2
+            | kind::ZSET_LISTPACK
+            | kind::ZSET_ZIPLIST => {
                 state = State::Value {
                     kind: code,
                     key: reader.string()?,
@@ -566,6 +615,26 @@ impl Decoder {
                     None => return Err(corrupt("Set listpack integrity check failed.")),
                 }
             }
+            kind::ZSET | kind::ZSET_2 => match reader.length()? {
+                0 => Found::Empty,
+                count => Found::Members {
+                    count,
+                    binary: kind == kind::ZSET_2,
+                },
+            },
+            kind::ZSET_LISTPACK => {
+                let blob = reader.string()?;
+                match listpack_count(&blob) {
+                    Some(0) => Found::Empty,
+                    Some(count) if count % 2 == 0 => Found::Value(Value::ZSetListpack(blob)),
+                    _ => return Err(corrupt("Zset listpack integrity check failed.")),
+                }
+            }
+            kind::ZSET_ZIPLIST => match legacy::ziplist_members(&reader.string()?) {
+                None => return Err(corrupt("Zset ziplist integrity check failed.")),
+                Some(members) if members.is_empty() => Found::Empty,
+                Some(members) => Found::Value(Value::ZSet(members)),
+            },
             other => return Err(foreign_type(other)),
         };
         let read = reader.at;
@@ -587,6 +656,28 @@ impl Decoder {
         let read = reader.at;
         self.consume(read);
         Ok(element)
+    }
+
+    fn member(&mut self, binary: bool) -> Step<(Vec<u8>, f64)> {
+        let mut reader = self.reader();
+        let member = reader.string()?;
+        let score = if binary {
+            f64::from_le_bytes(reader.array()?)
+        } else {
+            match reader.byte()? {
+                253 => f64::NAN,
+                254 => f64::INFINITY,
+                255 => f64::NEG_INFINITY,
+                length => legacy::score(reader.take(u64::from(length))?)
+                    .ok_or_else(|| corrupt("Invalid score"))?,
+            }
+        };
+        if score.is_nan() {
+            return Err(corrupt("Zset with NAN score detected"));
+        }
+        let read = reader.at;
+        self.consume(read);
+        Ok((member, score))
     }
 
     fn checksum(&mut self) -> Step<bool> {
@@ -642,6 +733,7 @@ impl Decoder {
             State::Value { .. } | State::Large { .. } => "a value",
             State::Pairs { .. } => "the fields of a hash",
             State::Elements { .. } => "the elements of a collection",
+            State::Members { .. } => "the members of a sorted set",
             State::Checksum => "the checksum",
             State::Done => "nothing",
         }
@@ -657,6 +749,8 @@ enum Found {
     Pairs(u64),
     /// So many strings follow.
     Elements(u64),
+    /// So many members with scores follow.
+    Members { count: u64, binary: bool },
 }
 
 fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {
@@ -678,7 +772,6 @@ fn unsupported(number: u8, name: &'static str) -> Stop {
 fn foreign_type(number: u8) -> Stop {
     let name = match number {
         1 | 10 | 14 | 18 => "list",
-        3 | 5 | 12 | 17 => "sorted set",
         6 | 7 => "module",
         15 | 19 | 21 => "stream",
         _ => return Stop::Bad(RdbErrorKind::UnknownType(number)),

@@ -75,6 +75,8 @@ pub enum ValueView<'a> {
     HashListpack(&'a [u8]),
     /// A set. (Redis 7.0 knows no sets in listpacks: these are written member by member.)
     Set(&'a Set),
+    /// A sorted set as the bytes of a listpack: member, score, member, score, …
+    ZSetListpack(&'a [u8]),
 }
 
 /// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
@@ -189,9 +191,24 @@ impl Encoder {
         self.length(members);
     }
 
+    /// A key whose value is a sorted set of `members` members; as many calls of
+    /// [`member`](Encoder::member) must follow before anything else.
+    pub fn zset(&mut self, key: &[u8], meta: &KeyMeta, members: u64) {
+        self.meta(meta);
+        self.out.push(kind::ZSET_2);
+        self.string(key);
+        self.length(members);
+    }
+
     /// One element of a collection that was begun.
     pub fn element(&mut self, element: &[u8]) {
         self.string(element);
+    }
+
+    /// One member of a sorted set begun by [`zset`](Encoder::zset), and its score.
+    pub fn member(&mut self, member: &[u8], score: f64) {
+        self.string(member);
+        self.out.extend_from_slice(&score.to_le_bytes());
     }
 
     /// The end mark and the checksum. Nothing may follow but [`take`](Encoder::take).
@@ -237,6 +254,12 @@ impl Encoder {
         self.length(pairs);
     }
 
+    /// The head of a sorted set of `members` members without key; the members follow.
+    pub(super) fn zset_object(&mut self, members: u64) {
+        self.out.push(kind::ZSET_2);
+        self.length(members);
+    }
+
     fn sum(&mut self) {
         if self.options.checksum {
             self.digest.0.update(&self.out[self.summed..]);
@@ -266,7 +289,7 @@ impl Encoder {
                 Ok(small) => self.int(small),
                 Err(_) => self.string(format!("{number}").as_bytes()),
             },
-            ValueView::HashListpack(bytes) => self.string(bytes),
+            ValueView::HashListpack(bytes) | ValueView::ZSetListpack(bytes) => self.string(bytes),
             ValueView::Set(set) => match set.as_intset() {
                 Some(integers) => self.string(integers.bytes()),
                 None => {
@@ -334,6 +357,7 @@ fn value_kind(value: ValueView<'_>) -> u8 {
         ValueView::HashListpack(_) => kind::HASH_LISTPACK,
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
+        ValueView::ZSetListpack(_) => kind::ZSET_LISTPACK,
     }
 }
 

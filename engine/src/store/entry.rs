@@ -26,6 +26,7 @@ use core::ptr::{self, NonNull};
 
 use crate::value::hash::Hash;
 use crate::value::set::Set;
+use crate::value::zset::ZSet;
 
 /// Values that are not held inside the entry itself.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub enum Object {
     Hash(Rc<Hash>),
     /// A set.
     Set(Rc<Set>),
+    /// A sorted set.
+    ZSet(Rc<ZSet>),
 }
 
 /// A type of values that are held in an [`Object`] and changed in place: what commands on all of them have
@@ -87,6 +90,7 @@ macro_rules! collections {
 collections! {
     Hash: Hash;
     Set: Set;
+    ZSet: ZSet;
 }
 
 impl Object {
@@ -96,6 +100,7 @@ impl Object {
             Object::Str(s) => s.capacity() + size_of::<Vec<u8>>() + 16,
             Object::Hash(h) => h.memory_bytes() + size_of::<Hash>() + 16,
             Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
+            Object::ZSet(z) => z.memory_bytes() + size_of::<ZSet>() + 16,
         }
     }
 
@@ -106,6 +111,7 @@ impl Object {
             Object::Str(_) => true,
             Object::Hash(h) => Rc::get_mut(h).is_none_or(|h| h.free_step(budget)),
             Object::Set(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
+            Object::ZSet(z) => Rc::get_mut(z).is_none_or(|z| z.free_step(budget)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bitmap;
 pub mod float_text;
+pub mod geohash;
 pub mod glob;
 pub mod hash;
 pub mod hashtable;

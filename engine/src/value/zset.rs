@@ -16,7 +16,7 @@ use super::listpack::{Entry, Listpack, Malformed};
 use super::sample;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Deref, Range};
 use small::SmallIter;
 use tree::Bound;
 
@@ -299,13 +299,14 @@ impl ZSet {
     }
 
     /// The ranks of the members in a range. (Where scores differ, so that members are not in order, the small
-    /// form gives what Redis gives, which depends on the end that is looked from: `back`.)
-    pub fn lex_ranks(&self, range: &LexRange<'_>, back: bool) -> Range<usize> {
+    /// form gives what Redis gives, which depends on the end that is looked from: `back`.) Without the first
+    /// `skip` from that end.
+    pub fn lex_ranks(&self, range: &LexRange<'_>, back: bool, skip: usize) -> Range<usize> {
         if range.is_empty() {
             return 0..0;
         }
         let tree = match &self.0 {
-            Form::Listpack(list) => return small::lex_ranks(list, range, back),
+            Form::Listpack(list) => return small::lex_ranks(list, range, back, skip),
             Form::Tree(tree) => tree,
         };
         let start = match range.min {
@@ -320,7 +321,12 @@ impl ZSet {
             LexBound::Excluding(max) => tree.count_before(Bound::Member(max, false)),
             LexBound::Last => tree.len(),
         };
-        start..end.max(start)
+        let skip = skip.min(end.saturating_sub(start));
+        if back {
+            start..(end - skip).max(start)
+        } else {
+            start + skip..end.max(start + skip)
+        }
     }
 
     /// `count` members (or all there are) from the one of this rank on, upwards or, if `back`, downwards.
@@ -411,13 +417,12 @@ impl ZSet {
     }
 
     /// A sorted set of these members, which differ; in the small form if they fit into it.
-    pub fn from_members<M: AsRef<[u8]>>(mut members: Vec<(M, f64)>, limits: &Limits) -> ZSet {
-        members.sort_unstable_by(|a, b| leaf::order((a.1, a.0.as_ref()), (b.1, b.0.as_ref())));
-        let longest = members.iter().map(|m| m.0.as_ref().len()).max();
+    pub fn from_members<M: Deref<Target = [u8]>>(mut members: Vec<(M, f64)>, limits: &Limits) -> ZSet {
+        members.sort_unstable_by(|a, b| leaf::order((a.1, &*a.0), (b.1, &*b.0)));
+        let longest = members.iter().map(|m| m.0.len()).max();
         let mut set = ZSet::new();
         set.make_room(members.len(), longest.unwrap_or(0), limits);
         for (member, score) in &members {
-            let member = member.as_ref();
             match &mut set.0 {
                 Form::Listpack(list) => small::append(list, member, *score),
                 Form::Tree(tree) => tree.add(tree.hash(member), member, *score),

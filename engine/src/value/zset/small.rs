@@ -48,8 +48,14 @@ pub(super) fn count_while(list: &Listpack, wanted: impl Fn(Entry<'_>, f64) -> bo
         .count()
 }
 
-/// The ranks in a range of members, as Redis finds them by walking from one end.
-pub(super) fn lex_ranks(list: &Listpack, range: &LexRange<'_>, back: bool) -> Range<usize> {
+/// The ranks in a range of members, as Redis finds them by walking from one end: from the first that is
+/// not outside on this side, without the next `skip`, up to the first that is outside on the other.
+pub(super) fn lex_ranks(
+    list: &Listpack,
+    range: &LexRange<'_>,
+    back: bool,
+    skip: usize,
+) -> Range<usize> {
     let len = list.len() / 2;
     let end = |back| {
         let rank = if back { len.saturating_sub(1) } else { 0 };
@@ -61,30 +67,35 @@ pub(super) fn lex_ranks(list: &Listpack, range: &LexRange<'_>, back: bool) -> Ra
     if range.begins_above(&last.text()) || !range.reaches(&first.text()) {
         return 0..0;
     }
-    let from = if back { len - 1 } else { 0 };
-    let mut members = SmallIter::new(list, from, len, back).map(|(member, _)| member);
-    let (before, inside) = if back {
-        let before = members.position(|it| range.reaches(&it.text()));
-        let others = members.take_while(|it| !range.begins_above(&it.text()));
-        (before, others.count() + 1)
-    } else {
-        let before = members.position(|it| !range.begins_above(&it.text()));
-        let others = members.take_while(|it| range.reaches(&it.text()));
-        (before, others.count() + 1)
+    // Outside on the side where the walk begins, and on the other.
+    let (before, after) = (
+        |member: Entry<'_>| range.begins_above(&member.text()),
+        |member: Entry<'_>| !range.reaches(&member.text()),
+    );
+    let outside = |member, near: bool| {
+        if near != back { before(member) } else { after(member) }
     };
-    let Some(before) = before else { return 0..0 };
-    // The first that was met must itself be within the other end.
-    let rank = if back { len - 1 - before } else { before };
-    let Some((met, _)) = SmallIter::new(list, rank, 1, false).next() else {
+    let from = if back { len - 1 } else { 0 };
+    let mut members = SmallIter::new(list, from, len, back)
+        .map(|(member, _)| member)
+        .enumerate()
+        .skip_while(|(_, member)| outside(*member, true))
+        .peekable();
+    let Some(&(at, member)) = members.peek() else {
         return 0..0;
     };
-    if range.begins_above(&met.text()) || !range.reaches(&met.text()) {
+    if outside(member, false) {
         return 0..0;
     }
+    let count = members
+        .skip(skip)
+        .take_while(|(_, member)| !outside(*member, false))
+        .count();
+    let at = at.saturating_add(skip).min(len);
     if back {
-        rank + 1 - inside..rank + 1
+        (len - at).saturating_sub(count)..len - at
     } else {
-        rank..rank + inside
+        at..at + count
     }
 }
 
