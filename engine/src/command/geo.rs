@@ -422,8 +422,15 @@ fn search(d: &mut Data<'_>, args: &[&[u8]], command: Command, start: Start) -> O
     };
     let key = d.key(args[source]);
     let found = d.look(key);
+    let limits = zset_limits(d.config, d.store);
+    let Data {
+        store: data,
+        out,
+        db,
+        ..
+    } = d;
     let set = match found {
-        Some(place) => Some(collection::of::<ZSet>(d.value(place))?),
+        Some(place) => Some(collection::of::<ZSet>(data.entry(*db, place).value())?),
         None => None,
     };
     let options = match start {
@@ -446,17 +453,21 @@ fn search(d: &mut Data<'_>, args: &[&[u8]], command: Command, start: Start) -> O
     s.check(command, args[0])?;
     let points = set.map_or_else(Vec::new, |set| s.run(set));
     let Some(destination) = s.store else {
-        let mut reply = Output {
-            resp3: d.out.resp3,
-            ..Output::default()
-        };
-        s.reply(&mut reply, &points);
-        reply.slices().for_each(|bytes| d.out.raw(bytes));
+        s.reply(out, &points);
         return Ok(());
     };
-    let score_of = |p: &Point<'_>| if s.store_distances { p.distance } else { p.score };
-    let members: Vec<_> = points.iter().map(|p| (p.member.text(), score_of(p))).collect();
-    let result = ZSet::from_members(members, &zset_limits(d.config, d.store));
+    let score_of = |p: &Point<'_>| {
+        if s.store_distances {
+            p.distance
+        } else {
+            p.score
+        }
+    };
+    let members: Vec<_> = points
+        .iter()
+        .map(|p| (p.member.text(), score_of(p)))
+        .collect();
+    let result = ZSet::from_members(members, &limits);
     let event = match start {
         Start::Options => "geosearchstore",
         _ => "georadiusstore",

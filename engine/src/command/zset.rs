@@ -5,9 +5,7 @@ mod pop;
 mod random;
 mod range;
 
-pub(super) use algebra::{
-    zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore,
-};
+pub(super) use algebra::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
 pub(super) use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
 pub(super) use random::{zrandmember, zscan};
 pub(super) use range::{

@@ -750,7 +750,10 @@ enum Found {
     /// So many strings follow.
     Elements(u64),
     /// So many members with scores follow.
-    Members { count: u64, binary: bool },
+    Members {
+        count: u64,
+        binary: bool,
+    },
 }
 
 fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {

@@ -290,9 +290,9 @@ impl Area {
     fn estimated_step(&self) -> u32 {
         let mut metres = match self.form {
             Form::Circle { radius } => radius,
-            Form::Box { width, height } => libm::sqrt(
-                (width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0),
-            ),
+            Form::Box { width, height } => {
+                libm::sqrt((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0))
+            }
         } * self.unit;
         if metres == 0.0 {
             return STEP_MAX;
@@ -390,10 +390,26 @@ mod tests {
 
     #[test]
     fn scores_of_any_origin_are_positions() {
-        for score in [0.0, -1.0, -0.5, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 1e19, 5e18] {
-            let Position { longitude, latitude } = decode(score);
+        for score in [
+            0.0,
+            -1.0,
+            -0.5,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            1e300,
+            -1e300,
+            1e19,
+            5e18,
+        ] {
+            let Position {
+                longitude,
+                latitude,
+            } = decode(score);
             assert!((-180.0..=180.0).contains(&longitude), "{score}");
-            assert!((-LATITUDE_MAX..=LATITUDE_MAX).contains(&latitude), "{score}");
+            assert!(
+                (-LATITUDE_MAX..=LATITUDE_MAX).contains(&latitude),
+                "{score}"
+            );
         }
     }
 

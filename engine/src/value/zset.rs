@@ -417,7 +417,10 @@ impl ZSet {
     }
 
     /// A sorted set of these members, which differ; in the small form if they fit into it.
-    pub fn from_members<M: Deref<Target = [u8]>>(mut members: Vec<(M, f64)>, limits: &Limits) -> ZSet {
+    pub fn from_members<M: Deref<Target = [u8]>>(
+        mut members: Vec<(M, f64)>,
+        limits: &Limits,
+    ) -> ZSet {
         members.sort_unstable_by(|a, b| leaf::order((a.1, &*a.0), (b.1, &*b.0)));
         let longest = members.iter().map(|m| m.0.len()).max();
         let mut set = ZSet::new();

@@ -1,7 +1,6 @@
 //! Union, intersection and difference of sorted sets, and of sets, whose members all have score 1.
 
 use super::{Members, reply_members, store};
-use crate::command::collection;
 use crate::command::context::Data;
 use crate::command::error::CommandError;
 use crate::command::string::integer;
@@ -39,8 +38,20 @@ impl Aggregate {
         match self {
             // Infinities that cancel out count as nothing.
             Aggregate::Sum => not_nan(a + b),
-            Aggregate::Min => if b < a { b } else { a },
-            Aggregate::Max => if b > a { b } else { a },
+            Aggregate::Min => {
+                if b < a {
+                    b
+                } else {
+                    a
+                }
+            }
+            Aggregate::Max => {
+                if b > a {
+                    b
+                } else {
+                    a
+                }
+            }
         }
     }
 }

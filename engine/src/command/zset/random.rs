@@ -54,11 +54,9 @@ pub fn zrandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         reply_members(out, set.slice(0..set.len(), true), scores);
         return Ok(());
     } else if !repeats {
-        set.sample(
-            count,
-            &mut || random.word(),
-            |member, score| chosen.push((member, score)),
-        );
+        set.sample(count, &mut || random.word(), |member, score| {
+            chosen.push((member, score))
+        });
     } else if set.as_listpack().is_some() {
         // It can be read from one end only: once for all draws.
         let members: Vec<_> = set.iter().collect();

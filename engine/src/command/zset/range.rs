@@ -14,8 +14,7 @@ use crate::value::zset::{LexBound, LexRange, ScoreRange, ZSet};
 use core::ops::Range;
 
 const BAD_SCORE: CommandError = CommandError::fixed("ERR min or max is not a float");
-const BAD_MEMBER: CommandError =
-    CommandError::fixed("ERR min or max not valid string range item");
+const BAD_MEMBER: CommandError = CommandError::fixed("ERR min or max not valid string range item");
 
 /// A range as a command's words say it.
 #[derive(Clone, Copy)]
@@ -83,7 +82,13 @@ impl<'a> Span<'a> {
 /// A start and an end, both possibly counted from the end, as a range below `len`.
 fn within(start: i64, end: i64, len: usize) -> Range<usize> {
     let len_signed = len as i64;
-    let from_end = |i: i64| if i < 0 { i.saturating_add(len_signed) } else { i };
+    let from_end = |i: i64| {
+        if i < 0 {
+            i.saturating_add(len_signed)
+        } else {
+            i
+        }
+    };
     let (start, end) = (from_end(start).max(0), from_end(end));
     if start > end || start >= len_signed {
         return 0..0;
@@ -253,7 +258,9 @@ pub fn zrangestore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             let set = crate::command::collection::of::<ZSet>(d.value(place))?;
             let members = set.slice(query.ranks(set), false);
             ZSet::from_members(
-                members.map(|(m, s)| (m.text(), s)).collect::<super::Members<Text<'_>>>(),
+                members
+                    .map(|(m, s)| (m.text(), s))
+                    .collect::<super::Members<Text<'_>>>(),
                 &limits,
             )
         }
@@ -292,7 +299,9 @@ fn remove(d: &mut Data<'_>, args: &[&[u8]], by: By, event: &'static str) -> Outc
     };
     let removed = ranks.len();
     if removed < len {
-        edit(d, key, found, |set, _| set.remove_range(ranks.start, removed));
+        edit(d, key, found, |set, _| {
+            set.remove_range(ranks.start, removed)
+        });
     }
     d.changed(key.bytes);
     d.effects.dirty += removed as u64 - 1;

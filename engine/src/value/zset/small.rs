@@ -73,7 +73,11 @@ pub(super) fn lex_ranks(
         |member: Entry<'_>| !range.reaches(&member.text()),
     );
     let outside = |member, near: bool| {
-        if near != back { before(member) } else { after(member) }
+        if near != back {
+            before(member)
+        } else {
+            after(member)
+        }
     };
     let from = if back { len - 1 } else { 0 };
     let mut members = SmallIter::new(list, from, len, back)
