@@ -51,6 +51,8 @@ pub mod table;
 pub mod testing;
 mod transaction;
 mod zset;
+#[cfg(test)]
+mod zset_tests;
 
 use alloc::string::String;
 
