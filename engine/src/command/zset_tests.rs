@@ -118,3 +118,21 @@ fn who_waits_for_a_member_gets_it() {
     assert_eq!(wait(&mut e, conn(), after_ms(600)), "*-1");
     e.invariants();
 }
+
+#[test]
+fn ranks_come_with_scores_if_asked_to() {
+    let mut e = engine();
+    run(&mut e, "ZADD z 1 a 2.5 b");
+    for (command, reply) in [
+        ("ZRANK z b WITHSCORE", "*2 :1 $3 2.5"),
+        ("ZREVRANK z b withscore", "*2 :0 $3 2.5"),
+        ("ZRANK z nosuch WITHSCORE", "*-1"),
+        ("ZRANK nosuch b WITHSCORE", "*-1"),
+        (
+            "ZRANK z b x",
+            "-ERR wrong number of arguments for \\'zrank\\' command",
+        ),
+    ] {
+        assert_eq!(run(&mut e, command), reply, "{command}");
+    }
+}

@@ -19,7 +19,7 @@ use core::cmp::Ordering;
 /// Members of a leaf at most.
 pub(super) const MAX_ENTRIES: usize = 64;
 /// Bytes of a leaf's allocation, unless a single member needs more.
-pub(super) const MAX_BYTES: usize = 4096;
+pub(super) const MAX_BYTES: usize = 2048;
 
 const HEADER: usize = 8;
 /// The reference counts that stand before the bytes.
