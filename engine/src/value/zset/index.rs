@@ -72,7 +72,7 @@ impl Segment {
     fn place_of(&self, hash: u32, bits: u32) -> usize {
         let entries = self.entries();
         let within = hash.checked_shl(bits).unwrap_or(0);
-        let mut at = (u64::from(within) * entries.len() as u64 >> 32) as usize;
+        let mut at = ((u64::from(within) * entries.len() as u64) >> 32) as usize;
         while at > 0 && hash_of(entries[at - 1]) >= hash {
             at -= 1;
         }
@@ -155,7 +155,7 @@ impl Index {
             if let Some(words) = &self.segments.get(number).0 {
                 // The mean segment's place, since its own count would have to be waited for.
                 let within = u64::from(hash.checked_shl(bits).unwrap_or(0));
-                let at = (within * words.len() as u64 >> 32) as usize;
+                let at = ((within * words.len() as u64) >> 32) as usize;
                 probe::prefetch_words(&words[..1], 1);
                 probe::prefetch_words(&words[at.saturating_sub(4)..], 2);
             }

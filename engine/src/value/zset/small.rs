@@ -161,7 +161,7 @@ pub(super) fn check(list: &Listpack) -> Result<(), Malformed> {
     while let Some(member) = entries.next() {
         let score = match entries.next().ok_or(Malformed)? {
             Entry::Int(value) => value as f64,
-            Entry::Str(text) if text.is_empty() => return Err(Malformed),
+            Entry::Str([]) => return Err(Malformed),
             Entry::Str(text) => parse_f64_bound(text).ok_or(Malformed)?,
         };
         if let Some((before, name)) = previous
