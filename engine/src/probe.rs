@@ -153,6 +153,16 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
             }
             sum
         }
+        ValueRef::Object(Object::ZSet(set)) => {
+            let mut sum = of_parts(b"zset", []);
+            for (member, score) in set.iter() {
+                let pair = of_parts(b"pair", [&text(member)[..], &score.to_le_bytes()]);
+                sum.iter_mut()
+                    .zip(pair)
+                    .for_each(|(sum, byte)| *sum ^= byte);
+            }
+            sum
+        }
     }
 }
 

@@ -144,6 +144,7 @@ fn can_serve(parts: &Parts, (db, key): &(usize, Vec<u8>), kind: WaitKind) -> boo
 /// What waits for a value of this type.
 fn waited_for(object: &Object) -> Option<WaitKind> {
     match object {
+        Object::ZSet(_) => Some(WaitKind::ZSet),
         Object::Str(_) | Object::Hash(_) | Object::Set(_) => None,
         Object::Stream(_) => Some(WaitKind::Stream),
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::access;
-use super::{hash_limits, set};
+use super::{hash_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
 use crate::rdb::{self, Encoder, KeyMeta, StreamPosition, ValueView};
@@ -19,6 +19,7 @@ use crate::value::intset::IntSet;
 use crate::value::listpack::Listpack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
+use crate::value::zset::{Updated, ZSet};
 
 /// Bytes encoded, more or less, in one step.
 const STEP_BYTES: usize = 32 * 1024;
@@ -34,6 +35,7 @@ const STEP_ELEMENTS: usize = 256;
 pub(crate) struct Limits {
     hash: hash::Limits,
     set: crate::value::set::Limits,
+    zset: hash::Limits,
 }
 
 impl Limits {
@@ -42,6 +44,7 @@ impl Limits {
         Limits {
             hash: hash_limits(config, store),
             set: set::limits(config, store),
+            zset: zset_limits(config, store),
         }
     }
 }
@@ -86,6 +89,8 @@ struct Large {
 enum LargeValue {
     Hash(Rc<Hash>),
     Set(Rc<Set>),
+    /// With the number of members that are still to be written: the last go first, as in Redis.
+    ZSet(Rc<ZSet>, usize),
 }
 
 impl LargeValue {
@@ -93,6 +98,7 @@ impl LargeValue {
         match self {
             LargeValue::Hash(hash) => Object::Hash(hash),
             LargeValue::Set(set) => Object::Set(set),
+            LargeValue::ZSet(set, _) => Object::ZSet(set),
         }
     }
 
@@ -101,11 +107,12 @@ impl LargeValue {
         match self {
             LargeValue::Hash(hash) => encoder.hash(key, meta, hash.len() as u64),
             LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
+            LargeValue::ZSet(set, _) => encoder.zset(key, meta, set.len() as u64),
         }
     }
 
     /// Writes some elements; returns where the next are, `None` at the end.
-    fn step(&self, encoder: &mut Encoder, from: Position) -> Option<Position> {
+    fn step(&mut self, encoder: &mut Encoder, from: Position) -> Option<Position> {
         match self {
             LargeValue::Hash(hash) => {
                 let mut pairs = hash.as_table()?.iter_from(from);
@@ -116,6 +123,14 @@ impl LargeValue {
                 Some(pairs.position())
             }
             LargeValue::Set(set) => set.part(from, STEP_ELEMENTS, |member| encoder.element(member)),
+            LargeValue::ZSet(set, left) => {
+                let next = left.saturating_sub(STEP_ELEMENTS);
+                for (member, score) in set.slice(next..*left, true) {
+                    encoder.member(&member.text(), score);
+                }
+                *left = next;
+                (next > 0).then_some(from)
+            }
         }
     }
 }
@@ -240,6 +255,10 @@ impl Writer {
                 return large(LargeValue::Set(Rc::clone(set)));
             }
             ValueRef::Object(Object::Set(set)) => ValueView::Set(set),
+            ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
+                Some(list) => ValueView::ZSetListpack(list.bytes()),
+                None => return large(LargeValue::ZSet(Rc::clone(set), set.len())),
+            },
         };
         self.select(item.db);
         self.encoder.key(item.key, &meta, view);
@@ -322,6 +341,23 @@ pub(crate) fn insert(
             for member in &members {
                 if !set.insert(member, &limits.set) {
                     return Err(String::from("Duplicate set members detected"));
+                }
+            }
+            set.into_object().into()
+        }
+        rdb::Value::ZSetListpack(bytes) => {
+            let mut set = Listpack::from_bytes(bytes)
+                .and_then(ZSet::from_listpack)
+                .map_err(|_| String::from("Zset listpack integrity check failed."))?;
+            // Longer than any small form takes: the large one.
+            set.make_room(0, 0, &limits.zset);
+            set.into_object().into()
+        }
+        rdb::Value::ZSet(members) => {
+            let mut set = ZSet::new();
+            for (member, score) in &members {
+                if set.set(member, *score, &limits.zset) != Updated::Added {
+                    return Err(String::from("Duplicate zset fields detected"));
                 }
             }
             set.into_object().into()

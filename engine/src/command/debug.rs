@@ -130,6 +130,13 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
                 rdb::dump::dump_hash(hash.len() as u64, pairs, compress)
             }
         },
+        ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
+            Some(list) => rdb::dump::dump(ValueView::ZSetListpack(list.bytes()), compress),
+            None => {
+                let members = set.slice(0..set.len(), true);
+                rdb::dump::dump_zset(set.len() as u64, members, compress)
+            }
+        },
     };
     payload.len() - AROUND
 }

@@ -8,15 +8,18 @@
 //! dataset  for each database that is not empty: mix its number (32 bits, big-endian), then xor each key's digest
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
-//!          that mixes field and value; a set: xor each member; a stream: mix `ms.seq`, field, value, … of each
+//!          that mixes field and value; a set: xor each member; a sorted set: as a hash, of
+//!          members and scores; a stream: mix `ms.seq`, field, value, … of each
 //!          entry in turn; with a deadline: xor "!!expire!!"
 //! ```
 
 use alloc::format;
+use alloc::vec::Vec;
 use sha1::{Digest as _, Sha1};
 
 use super::context::Text;
 use crate::store::{EntryRef, Object, Store, ValueRef};
+use crate::value::number::write_f64;
 
 /// A SHA-1 digest.
 pub type Digest = [u8; 20];
@@ -24,6 +27,7 @@ pub type Digest = [u8; 20];
 /// The numbers of Redis's types.
 const STRING: u32 = 0;
 const SET: u32 = 2;
+const ZSET: u32 = 3;
 const HASH: u32 = 4;
 const STREAM: u32 = 6;
 
@@ -91,6 +95,18 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>) {
     if let ValueRef::Object(Object::Set(set)) = entry.value() {
         mix(digest, &SET.to_be_bytes());
         set.iter().for_each(|member| xor(digest, &member.text()));
+    }
+    if let ValueRef::Object(Object::ZSet(set)) = entry.value() {
+        mix(digest, &ZSET.to_be_bytes());
+        let mut text = Vec::new();
+        for (member, score) in set.iter() {
+            let mut pair = Digest::default();
+            mix(&mut pair, &member.text());
+            text.clear();
+            write_f64(&mut text, score);
+            mix(&mut pair, &text);
+            xor(digest, &pair);
+        }
     }
     if entry.deadline().is_some() {
         xor(digest, b"!!expire!!");

@@ -62,7 +62,7 @@ pub fn resolve(
         }
     }
     let _ = parts;
-    if !command.arity_ok(args.len()) {
+    if !command.arity_ok(args.len()) && !command.has_newer_option(args) {
         return Err(wrong_arity(command));
     }
     Ok((number, command))

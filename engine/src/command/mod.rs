@@ -24,6 +24,7 @@ pub mod execute;
 mod expire;
 pub mod gates;
 mod generic;
+mod geo;
 mod hash;
 mod help;
 mod hyperloglog;
@@ -53,6 +54,9 @@ pub mod table;
 #[cfg(test)]
 pub mod testing;
 mod transaction;
+mod zset;
+#[cfg(test)]
+mod zset_tests;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -72,6 +76,15 @@ pub fn hash_limits(config: &Config, store: &Store) -> Limits {
     Limits {
         max_entries: config.hash_max_listpack_entries as usize,
         max_value: config.hash_max_listpack_value as usize,
+        hash_key: store.hasher().keys(),
+    }
+}
+
+/// Up to where a sorted set stays small, by the configuration.
+pub fn zset_limits(config: &Config, store: &Store) -> Limits {
+    Limits {
+        max_entries: config.zset_max_listpack_entries as usize,
+        max_value: config.zset_max_listpack_value as usize,
         hash_key: store.hasher().keys(),
     }
 }

@@ -6,9 +6,9 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
 use super::{
-    bitmap, client, cluster, config, connection, debug, expire, generic, hash, hyperloglog, info,
-    introspection, latency, lcs, monitor, object, persistence, pubsub, replication, scan, set,
-    set_algebra, slowlog, stream, string, transaction,
+    bitmap, client, cluster, config, connection, debug, expire, generic, geo, hash, hyperloglog,
+    info, introspection, latency, lcs, monitor, object, persistence, pubsub, replication, scan,
+    set, set_algebra, slowlog, stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -20,7 +20,9 @@ pub static GROUPS: &[&[Command]] = &[
     SET,
     BITMAP,
     HYPERLOGLOG,
+    GEO,
     STREAM,
+    ZSET,
     TRANSACTION,
     CONNECTION,
     PERSISTENCE,
@@ -347,4 +349,55 @@ static LATENCY: &[Command] = &commands! {
     "latency|help" 2 [LOADING STALE] [SLOW] [] [] Server(latency::help);
     "latency|reset" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(latency::reset);
     "latency|history" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"] Server(latency::history);
+};
+
+static ZSET: &[Command] = &commands! {
+    "bzmpop" -5 [WRITE BLOCKING MOVABLE_KEYS] [WRITE SORTEDSET SLOW BLOCKING] [numbered(2, RW | ACCESS | DELETE)] [] Data(zset::bzmpop);
+    "bzpopmax" -3 [WRITE NOSCRIPT BLOCKING FAST] [WRITE SORTEDSET FAST BLOCKING] [span(1, -2, 1, RW | ACCESS | DELETE)] [] Data(zset::bzpopmax);
+    "bzpopmin" -3 [WRITE NOSCRIPT BLOCKING FAST] [WRITE SORTEDSET FAST BLOCKING] [span(1, -2, 1, RW | ACCESS | DELETE)] [] Data(zset::bzpopmin);
+    "zadd" -4 [WRITE DENYOOM FAST] [WRITE SORTEDSET FAST] [at(1, RW | UPDATE)] [] Data(zset::zadd);
+    "zcard" 2 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO)] [] Data(zset::zcard);
+    "zcount" 4 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zcount);
+    "zdiff" -3 [READONLY MOVABLE_KEYS] [READ SORTEDSET SLOW] [numbered(1, RO | ACCESS)] [] Data(zset::zdiff);
+    "zdiffstore" -4 [WRITE DENYOOM MOVABLE_KEYS] [WRITE SORTEDSET SLOW] [at(1, OW | UPDATE), numbered(2, RO | ACCESS)] [] Data(zset::zdiffstore);
+    "zincrby" 4 [WRITE DENYOOM FAST] [WRITE SORTEDSET FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(zset::zincrby);
+    "zinter" -3 [READONLY MOVABLE_KEYS] [READ SORTEDSET SLOW] [numbered(1, RO | ACCESS)] [] Data(zset::zinter);
+    "zintercard" -3 [READONLY MOVABLE_KEYS] [READ SORTEDSET SLOW] [numbered(1, RO | ACCESS)] [] Data(zset::zintercard);
+    "zinterstore" -4 [WRITE DENYOOM MOVABLE_KEYS] [WRITE SORTEDSET SLOW] [at(1, OW | UPDATE), numbered(2, RO | ACCESS)] [] Data(zset::zinterstore);
+    "zlexcount" 4 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zlexcount);
+    "zmpop" -4 [WRITE MOVABLE_KEYS] [WRITE SORTEDSET SLOW] [numbered(1, RW | ACCESS | DELETE)] [] Data(zset::zmpop);
+    "zmscore" -3 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zmscore);
+    "zpopmax" -2 [WRITE FAST] [WRITE SORTEDSET FAST] [at(1, RW | ACCESS | DELETE)] [] Data(zset::zpopmax);
+    "zpopmin" -2 [WRITE FAST] [WRITE SORTEDSET FAST] [at(1, RW | ACCESS | DELETE)] [] Data(zset::zpopmin);
+    "zrandmember" -2 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(zset::zrandmember);
+    "zrange" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrange);
+    "zrangebylex" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrangebylex);
+    "zrangebyscore" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrangebyscore);
+    "zrangestore" -5 [WRITE DENYOOM] [WRITE SORTEDSET SLOW] [at(1, OW | UPDATE), at(2, RO | ACCESS)] [] Data(zset::zrangestore);
+    "zrank" 3 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zrank);
+    "zrem" -3 [WRITE FAST] [WRITE SORTEDSET FAST] [at(1, RW | DELETE)] [] Data(zset::zrem);
+    "zremrangebylex" 4 [WRITE] [WRITE SORTEDSET SLOW] [at(1, RW | DELETE)] [] Data(zset::zremrangebylex);
+    "zremrangebyrank" 4 [WRITE] [WRITE SORTEDSET SLOW] [at(1, RW | DELETE)] [] Data(zset::zremrangebyrank);
+    "zremrangebyscore" 4 [WRITE] [WRITE SORTEDSET SLOW] [at(1, RW | DELETE)] [] Data(zset::zremrangebyscore);
+    "zrevrange" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrevrange);
+    "zrevrangebylex" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrevrangebylex);
+    "zrevrangebyscore" -4 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] [] Data(zset::zrevrangebyscore);
+    "zrevrank" 3 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zrevrank);
+    "zscan" -3 [READONLY] [READ SORTEDSET SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(zset::zscan);
+    "zscore" 3 [READONLY FAST] [READ SORTEDSET FAST] [at(1, RO | ACCESS)] [] Data(zset::zscore);
+    "zunion" -3 [READONLY MOVABLE_KEYS] [READ SORTEDSET SLOW] [numbered(1, RO | ACCESS)] [] Data(zset::zunion);
+    "zunionstore" -4 [WRITE DENYOOM MOVABLE_KEYS] [WRITE SORTEDSET SLOW] [at(1, OW | UPDATE), numbered(2, RO | ACCESS)] [] Data(zset::zunionstore);
+};
+
+static GEO: &[Command] = &commands! {
+    "geoadd" -5 [WRITE DENYOOM] [WRITE GEO SLOW] [at(1, RW | UPDATE)] [] Data(geo::geoadd);
+    "geodist" -4 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geodist);
+    "geohash" -2 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geohash);
+    "geopos" -2 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geopos);
+    "georadius" -6 [WRITE DENYOOM MOVABLE_KEYS] [WRITE GEO SLOW] [at(1, RO | ACCESS), keyword("STORE", 6, 0, 1, 0, OW | UPDATE), keyword("STOREDIST", 6, 0, 1, 0, OW | UPDATE)] [] Data(geo::georadius);
+    "georadius_ro" -6 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::georadius_ro);
+    "georadiusbymember" -5 [WRITE DENYOOM MOVABLE_KEYS] [WRITE GEO SLOW] [at(1, RO | ACCESS), keyword("STORE", 5, 0, 1, 0, OW | UPDATE), keyword("STOREDIST", 5, 0, 1, 0, OW | UPDATE)] [] Data(geo::georadiusbymember);
+    "georadiusbymember_ro" -5 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::georadiusbymember_ro);
+    "geosearch" -7 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geosearch);
+    "geosearchstore" -8 [WRITE DENYOOM] [WRITE GEO SLOW] [at(1, OW | UPDATE), at(2, RO | ACCESS)] [] Data(geo::geosearchstore);
 };

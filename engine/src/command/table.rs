@@ -281,6 +281,10 @@ macro_rules! commands {
 }
 pub(super) use commands;
 
+/// Commands that newer versions of Redis gave another last word, and which. (COMMAND INFO shows the arity of
+/// 7.0.)
+const LONGER: &[(&str, &[u8])] = &[("zrank", b"withscore"), ("zrevrank", b"withscore")];
+
 impl Command {
     /// Whether so many words, the name included, can be right.
     #[inline]
@@ -290,6 +294,15 @@ impl Command {
         } else {
             words >= self.arity.unsigned_abs() as usize
         }
+    }
+
+    /// Whether these words, which are too many for the arity, are right all the same.
+    #[cold]
+    pub fn has_newer_option(&self, args: &[&[u8]]) -> bool {
+        let last = args.last().copied().unwrap_or_default();
+        args.len() == self.arity.unsigned_abs() as usize + 1
+            && (LONGER.iter())
+                .any(|(name, word)| *name == self.name && last.eq_ignore_ascii_case(word))
     }
 
     /// Calls `emit` with the index of each key among `words` words, and its specification's flags.

@@ -69,7 +69,7 @@ pub enum Source {
 }
 
 /// Something to apply to the data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LoadItem {
     /// From a snapshot: [`Event::SelectDb`], [`Event::ResizeDb`], [`Event::Key`] or [`Event::Function`].
     Snapshot {

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 /// One thing found in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// [`feed`](Decoder::feed) more, or say that there is no more by [`Decoder::cut_short`].
     NeedMore,
@@ -64,7 +64,7 @@ pub enum Event {
 }
 
 /// A value as the snapshot stores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A string.
     Str(Vec<u8>),
@@ -82,6 +82,11 @@ pub enum Value {
     Set(Vec<Vec<u8>>),
     /// A stream, checked.
     Stream(Box<Stream>),
+    /// A small sorted set as a listpack of members and scores; its frame was checked, not its entries.
+    ZSetListpack(Vec<u8>),
+    /// A sorted set, member by member, in any order; no score is NaN. Members may be there twice in a
+    /// damaged file: the caller refuses that.
+    ZSet(legacy::Members),
 }
 
 /// What is wrong with a snapshot, and where.
@@ -187,6 +192,13 @@ enum State {
     Stream {
         key: Vec<u8>,
         builder: Box<Builder>,
+    },
+    Members {
+        key: Vec<u8>,
+        members: legacy::Members,
+        left: u64,
+        /// Scores are eight bytes, not text.
+        binary: bool,
     },
     Checksum,
     Done,
@@ -370,6 +382,15 @@ impl Decoder {
                     self.state = State::Stream { key, builder };
                     Ok(None)
                 }
+                Ok(Found::Members { count, binary }) => {
+                    self.state = State::Members {
+                        key,
+                        members: Vec::new(),
+                        left: count,
+                        binary,
+                    };
+                    Ok(None)
+                }
                 Err(stop) => {
                     self.state = State::Value { kind, key };
                     Err(stop)
@@ -456,6 +477,30 @@ impl Decoder {
                     }
                 };
                 self.state = State::Stream { key, builder };
+                Err(stop)
+            }
+            State::Members {
+                key,
+                mut members,
+                mut left,
+                binary,
+            } => {
+                let stop = loop {
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::ZSet(members))));
+                    }
+                    match self.member(binary) {
+                        Ok(member) => members.push(member),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::Members {
+                    key,
+                    members,
+                    left,
+                    binary,
+                };
                 Err(stop)
             }
             State::Checksum => {
@@ -546,7 +591,11 @@ impl Decoder {
             | kind::SET_LISTPACK
             | kind::STREAM
             | kind::STREAM_2
-            | kind::STREAM_3 => {
+            | kind::STREAM_3
+            | kind::ZSET
+            | kind::ZSET_2
+            | kind::ZSET_LISTPACK
+            | kind::ZSET_ZIPLIST => {
                 state = State::Value {
                     kind: code,
                     key: reader.string()?,
@@ -602,6 +651,26 @@ impl Decoder {
                 }
             }
             kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Found::Stream,
+            kind::ZSET | kind::ZSET_2 => match reader.length()? {
+                0 => Found::Empty,
+                count => Found::Members {
+                    count,
+                    binary: kind == kind::ZSET_2,
+                },
+            },
+            kind::ZSET_LISTPACK => {
+                let blob = reader.string()?;
+                match listpack_count(&blob) {
+                    Some(0) => Found::Empty,
+                    Some(count) if count % 2 == 0 => Found::Value(Value::ZSetListpack(blob)),
+                    _ => return Err(corrupt("Zset listpack integrity check failed.")),
+                }
+            }
+            kind::ZSET_ZIPLIST => match legacy::ziplist_members(&reader.string()?) {
+                None => return Err(corrupt("Zset ziplist integrity check failed.")),
+                Some(members) if members.is_empty() => Found::Empty,
+                Some(members) => Found::Value(Value::ZSet(members)),
+            },
             other => return Err(foreign_type(other)),
         };
         let read = reader.at;
@@ -623,6 +692,28 @@ impl Decoder {
         let read = reader.at;
         self.consume(read);
         Ok(element)
+    }
+
+    fn member(&mut self, binary: bool) -> Step<(Vec<u8>, f64)> {
+        let mut reader = self.reader();
+        let member = reader.string()?;
+        let score = if binary {
+            f64::from_le_bytes(reader.array()?)
+        } else {
+            match reader.byte()? {
+                253 => f64::NAN,
+                254 => f64::INFINITY,
+                255 => f64::NEG_INFINITY,
+                length => legacy::score(reader.take(u64::from(length))?)
+                    .ok_or_else(|| corrupt("Invalid score"))?,
+            }
+        };
+        if score.is_nan() {
+            return Err(corrupt("Zset with NAN score detected"));
+        }
+        let read = reader.at;
+        self.consume(read);
+        Ok((member, score))
     }
 
     fn checksum(&mut self) -> Step<bool> {
@@ -679,6 +770,7 @@ impl Decoder {
             State::Pairs { .. } => "the fields of a hash",
             State::Elements { .. } => "the elements of a collection",
             State::Stream { .. } => "the parts of a stream",
+            State::Members { .. } => "the members of a sorted set",
             State::Checksum => "the checksum",
             State::Done => "nothing",
         }
@@ -696,6 +788,11 @@ enum Found {
     Elements(u64),
     /// A stream follows.
     Stream,
+    /// So many members with scores follow.
+    Members {
+        count: u64,
+        binary: bool,
+    },
 }
 
 fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {
@@ -717,7 +814,6 @@ fn unsupported(number: u8, name: &'static str) -> Stop {
 fn foreign_type(number: u8) -> Stop {
     let name = match number {
         1 | 10 | 14 | 18 => "list",
-        3 | 5 | 12 | 17 => "sorted set",
         6 | 7 => "module",
         _ => return Stop::Bad(RdbErrorKind::UnknownType(number)),
     };

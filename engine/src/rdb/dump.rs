@@ -7,6 +7,7 @@
 //! A checksum of eight zero bytes is accepted unverified, as Redis does from 7.0 on.
 
 use super::{Decoder, Encoder, Event, MAX_VERSION, Options, Value, ValueView, checksum};
+use crate::value::listpack::Entry;
 use alloc::vec::Vec;
 
 const FOOTER: usize = 10;
@@ -45,6 +46,23 @@ pub fn dump_hash<'a>(
     encoder.hash_object(count);
     for (field, value) in pairs {
         encoder.pair(field, value);
+    }
+    sealed(encoder)
+}
+
+/// The payload of a sorted set of `count` members, the last first. The iterator must give as many.
+pub fn dump_zset<'a>(
+    count: u64,
+    members: impl Iterator<Item = (Entry<'a>, f64)>,
+    compress: bool,
+) -> Vec<u8> {
+    let mut encoder = Encoder::new(Options {
+        compress,
+        checksum: false,
+    });
+    encoder.zset_object(count);
+    for (member, score) in members {
+        encoder.member(&member.text(), score);
     }
     sealed(encoder)
 }

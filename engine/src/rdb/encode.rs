@@ -79,6 +79,8 @@ pub enum ValueView<'a> {
     Set(&'a Set),
     /// A stream.
     Stream(&'a Stream),
+    /// A sorted set as the bytes of a listpack: member, score, member, score, …
+    ZSetListpack(&'a [u8]),
 }
 
 /// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
@@ -193,6 +195,15 @@ impl Encoder {
         self.length(members);
     }
 
+    /// A key whose value is a sorted set of `members` members; as many calls of
+    /// [`member`](Encoder::member) must follow before anything else.
+    pub fn zset(&mut self, key: &[u8], meta: &KeyMeta, members: u64) {
+        self.meta(meta);
+        self.out.push(kind::ZSET_2);
+        self.string(key);
+        self.length(members);
+    }
+
     /// One element of a collection that was begun.
     pub fn element(&mut self, element: &[u8]) {
         self.string(element);
@@ -203,6 +214,12 @@ impl Encoder {
         self.meta(meta);
         self.out.push(kind::STREAM_2);
         self.string(key);
+    }
+
+    /// One member of a sorted set begun by [`zset`](Encoder::zset), and its score.
+    pub fn member(&mut self, member: &[u8], score: f64) {
+        self.string(member);
+        self.out.extend_from_slice(&score.to_le_bytes());
     }
 
     /// The end mark and the checksum. Nothing may follow but [`take`](Encoder::take).
@@ -248,6 +265,12 @@ impl Encoder {
         self.length(pairs);
     }
 
+    /// The head of a sorted set of `members` members without key; the members follow.
+    pub(super) fn zset_object(&mut self, members: u64) {
+        self.out.push(kind::ZSET_2);
+        self.length(members);
+    }
+
     fn sum(&mut self) {
         if self.options.checksum {
             self.digest.0.update(&self.out[self.summed..]);
@@ -277,7 +300,7 @@ impl Encoder {
                 Ok(small) => self.int(small),
                 Err(_) => self.string(format!("{number}").as_bytes()),
             },
-            ValueView::HashListpack(bytes) => self.string(bytes),
+            ValueView::HashListpack(bytes) | ValueView::ZSetListpack(bytes) => self.string(bytes),
             ValueView::Set(set) => match set.as_intset() {
                 Some(integers) => self.string(integers.bytes()),
                 None => {
@@ -355,6 +378,7 @@ fn value_kind(value: ValueView<'_>) -> u8 {
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
         ValueView::Stream(_) => kind::STREAM_2,
+        ValueView::ZSetListpack(_) => kind::ZSET_LISTPACK,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two blobs in which old servers stored small hashes. Read, never written.
+//! The two blobs in which old servers stored small collections. Read, never written.
 //!
 //! ```text
 //! ziplist  total:u32 LE, offset of the last entry:u32 LE, count:u16 LE (65535: count them), entries, 0xFF
@@ -11,8 +11,10 @@
 //! length   one byte below 254, or 0xFE and u32 LE
 //! ```
 //!
-//! A hash is field, value, field, value, …: an odd number of entries is damage.
+//! A hash is field, value, field, value, …, a sorted set member, score, member, score, …: an odd number of
+//! entries is damage.
 
+use crate::value::number::parse_f64_bound;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -47,6 +49,23 @@ pub fn ziplist_pairs(blob: &[u8]) -> Option<Pairs> {
     }
     let counted = declared == u16::MAX || usize::from(declared) == pairs.len() * 2;
     (rest.len() == 1 && field.is_none() && counted).then_some(pairs)
+}
+
+/// Members with their scores in the order in which they are stored.
+pub type Members = Vec<(Vec<u8>, f64)>;
+
+/// The members of a sorted set stored as a ziplist, or nothing if it is damaged.
+pub fn ziplist_members(blob: &[u8]) -> Option<Members> {
+    let scored = ziplist_pairs(blob)?.into_iter().map(|(member, text)| {
+        let score = score(&text)?;
+        Some((member, score))
+    });
+    scored.collect()
+}
+
+/// A score in decimal.
+pub fn score(text: &[u8]) -> Option<f64> {
+    parse_f64_bound(text).filter(|_| !text.is_empty())
 }
 
 /// The pairs of a hash stored as a zipmap, or nothing if it is damaged.

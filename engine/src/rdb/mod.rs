@@ -14,7 +14,10 @@
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
 //!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
-//!          listpack); 15, 19, 21: a stream (see `stream.rs`)
+//!          listpack); 15, 19, 21: a stream (see `stream.rs`);
+//!          listpack); 5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
+//!          byte for its length, or 253 NaN, 254 infinite, 255 minus that); 12, 17 string: a sorted set as
+//!          one blob (ziplist, listpack)
 //! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
 //! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
 //!          or 0xC3 length length bytes: LZF, compressed and plain length first
@@ -64,11 +67,15 @@ mod op {
 mod kind {
     pub const STRING: u8 = 0;
     pub const SET: u8 = 2;
+    pub const ZSET: u8 = 3;
     pub const HASH: u8 = 4;
+    pub const ZSET_2: u8 = 5;
     pub const HASH_ZIPMAP: u8 = 9;
     pub const SET_INTSET: u8 = 11;
+    pub const ZSET_ZIPLIST: u8 = 12;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const HASH_LISTPACK: u8 = 16;
+    pub const ZSET_LISTPACK: u8 = 17;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM: u8 = 15;
     pub const STREAM_2: u8 = 19;

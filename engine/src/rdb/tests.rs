@@ -283,7 +283,7 @@ fn foreign_files_and_versions_are_refused_in_the_words_of_redis() {
             name: "list"
         }
     );
-    let error = read(b"REDIS0010\xfe\x03\x0f", 1, None).unwrap_err();
+    let error = read(b"REDIS0010\xfe\x03\x06", 1, None).unwrap_err();
     assert_eq!(error.offset, 11, "the type byte's place");
 }
 
@@ -532,5 +532,56 @@ proptest! {
         let _ = read(&file, step, None);
         let _ = dump::restore(&tail);
         let _ = Decoder::object(&tail).next_event();
+    }
+}
+
+#[test]
+fn sorted_sets_in_all_their_forms() {
+    let restored = |body: &[u8]| dump::restore(&[body, &[10, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+    let members = |list: &[(&str, f64)]| {
+        let list = list
+            .iter()
+            .map(|(member, score)| (Vec::from(*member), *score));
+        Ok(Value::ZSet(list.collect()))
+    };
+    let text = b"\x03\x04\x01a\x031.5\x01b\xfe\x01c\xff\xc0\x07\x02-3";
+    let scores = [
+        ("a", 1.5),
+        ("b", f64::INFINITY),
+        ("c", f64::NEG_INFINITY),
+        ("7", -3.0),
+    ];
+    assert_eq!(restored(text), members(&scores));
+    let mut binary = b"\x05\x04".to_vec();
+    for (member, score) in [("a", 1.5), ("b", f64::INFINITY)] {
+        binary.push(1);
+        binary.extend_from_slice(member.as_bytes());
+        binary.extend_from_slice(&score.to_le_bytes());
+    }
+    binary[1] = 2;
+    assert_eq!(restored(&binary), members(&scores[..2]));
+    let ziplist = b"\x0c\x14\x14\0\0\0\x10\0\0\0\x04\0\0\x01a\x03\xf2\x02\x01b\x03\xff";
+    let mut whole = ziplist.to_vec();
+    whole.truncate(whole.len() - 1);
+    whole.extend_from_slice(b"\xf3\xff");
+    whole[1] = (whole.len() - 2) as u8;
+    whole[2] = (whole.len() - 2) as u8;
+    assert_eq!(restored(&whole), members(&[("a", 1.0), ("b", 2.0)]));
+    let listpack = b"\x11\x0c\x0c\0\0\0\x02\0\x81a\x02\x01\x01\xff";
+    assert_eq!(
+        restored(listpack),
+        Ok(Value::ZSetListpack(listpack[2..].to_vec()))
+    );
+    for bad in [
+        &b"\x03\x01\x01a\xfd"[..],
+        b"\x03\x01\x01a\x01x",
+        b"\x03\x01\x01a\x00",
+        b"\x03\x02\x01a\xff",
+        b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x7f",
+        b"\x05\x01\x01a\0\0\0\0\0\0\xf0",
+        b"\x11\x09\x09\0\0\0\x01\0\x81a\x02\xff",
+        &ziplist[..],
+    ] {
+        assert!(restored(bad).is_err(), "{bad:?}");
     }
 }

@@ -348,6 +348,17 @@ impl Output {
 
     /// A floating point number (in RESP2 a bulk string).
     pub fn double(&mut self, value: f64) {
+        // Most are integers (that are written without an exponent, and zero without a sign).
+        let integer = number::integer_of(value).filter(|n| n.unsigned_abs() < 10u64.pow(17));
+        if let Some(integer) = integer
+            && (integer != 0 || value.is_sign_positive())
+        {
+            return if self.resp3 {
+                self.header(b',', integer)
+            } else {
+                self.bulk_int(integer)
+            };
+        }
         let mut text = Vec::with_capacity(24);
         number::write_f64(&mut text, value);
         if self.resp3 {

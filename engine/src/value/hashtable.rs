@@ -14,7 +14,7 @@
 
 mod leaf;
 mod node;
-mod probe;
+pub(in crate::value) mod probe;
 
 use alloc::rc::Rc;
 use core::hash::Hasher;

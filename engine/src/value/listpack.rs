@@ -329,6 +329,13 @@ impl Listpack {
         Pos(at)
     }
 
+    /// Adds an integer after the entry at `pos`; returns the place of the new one.
+    pub fn insert_int_after(&mut self, pos: Pos, value: i64) -> Pos {
+        let at = self.after(pos.0);
+        self.splice(at, 0, &Element::of_int(value));
+        Pos(at)
+    }
+
     /// Replaces the entry at `pos`, which stays its place.
     pub fn replace(&mut self, pos: Pos, text: &[u8]) {
         self.splice(pos.0, self.after(pos.0) - pos.0, &Element::of_text(text));

@@ -2,6 +2,7 @@
 
 pub mod bitmap;
 pub mod float_text;
+pub mod geohash;
 pub mod glob;
 pub mod hash;
 pub mod hashtable;
@@ -16,3 +17,4 @@ pub mod set;
 pub mod size_class;
 pub mod slot;
 pub mod stream;
+pub mod zset;

@@ -166,6 +166,9 @@ const DIRECTIVES: &[&str] = &[
     "hash-max-listpack-*",
     "HASH-MAX-LISTPACK-ENTRIES",
     "hash-max-ziplist-value",
+    "zset-max-listpack-entries",
+    "zset-max-listpack-value",
+    "zset-max-ziplist-entries",
     "nosuch",
     "nosuch*",
     "maxmemory-policy",
@@ -180,6 +183,8 @@ const TYPES: &[&str] = &[
 pub const DEFAULTS: &[(&str, &str)] = &[
     ("hash-max-listpack-entries", "128"),
     ("hash-max-listpack-value", "64"),
+    ("zset-max-listpack-entries", "128"),
+    ("zset-max-listpack-value", "64"),
     ("maxmemory-policy", "noeviction"),
     ("stream-node-max-bytes", "4096"),
     ("stream-node-max-entries", "100"),
@@ -429,7 +434,10 @@ pub fn value(draw: &mut Draw, command: &str, group: &str, kind: &str, name: &str
                 "x",
             ],
         ),
-        (_, _, "radius" | "width" | "height") => of(draw, &["100", "200", "0", "-1", "400.5", "x"]),
+        (_, _, "radius" | "width" | "height") => of(
+            draw,
+            &["100", "200", "0", "-1", "400.5", "x", "5000", "1e7", "inf"],
+        ),
         (_, _, "member" | "member1" | "member2" | "element" | "pivot" | "field") => field(draw),
         (_, _, "group" | "groupname" | "consumer" | "consumername") => {
             of(draw, &["g1", "g2", "c1"])

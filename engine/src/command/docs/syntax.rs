@@ -337,10 +337,7 @@ fn close_word(done: &mut Vec<Argument>, word: Option<(Argument, usize)>) {
         done.push(word);
         return;
     }
-    let plain = values.len() == 1
-        && values
-            .iter()
-            .all(|v| v.token.is_none() && !v.multiple && !v.optional);
+    let plain = values.len() == 1 && values.iter().all(|v| v.token.is_none() && !v.optional);
     let mut argument = if plain {
         one(values)
     } else {

@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use vector::{matches, prefetch, sum_first};
+pub(in crate::value) use vector::{matches, prefetch, prefetch_words, sum_first};
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use word::{matches, prefetch, sum_first};
+pub(in crate::value) use word::{matches, prefetch, prefetch_words, sum_first};
 
 /// The low `n` bits, for `n` up to 16.
 #[inline]
@@ -51,6 +51,15 @@ mod vector {
     #[inline]
     pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
         for line in bytes.chunks(64).take(lines) {
+            // SAFETY: a prefetch reads nothing; it takes any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+    }
+
+    /// As [`prefetch`], of words.
+    #[inline]
+    pub(crate) fn prefetch_words(words: &[u64], lines: usize) {
+        for line in words.chunks(8).take(lines) {
             // SAFETY: a prefetch reads nothing; it takes any address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
         }
@@ -103,6 +112,10 @@ mod word {
     /// Stable Rust has no prefetch here.
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn prefetch(_bytes: &[u8], _lines: usize) {}
+
+    /// Nor for words.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn prefetch_words(_words: &[u64], _lines: usize) {}
 
     /// The sum of the first `n` bytes (`n` up to 16), or `None` if one of them is 255.
     pub(crate) fn sum_first(group: &[u8; 16], n: usize) -> Option<usize> {
