@@ -19,7 +19,7 @@ use crate::config::parse_memory;
 use crate::face::{LogLevel, Now};
 use crate::rdb::{self, Decoder, Encoder, Event, Header, Options, ValueView};
 use crate::resp::Output;
-use crate::store::{Deadline, EntryRef, Object, Store, Value, ValueRef};
+use crate::store::{Database, Deadline, EntryRef, Object, Store, Value, ValueRef};
 
 /// `DEBUG subcommand [arg …]`.
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -118,6 +118,9 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
         ValueRef::Object(Object::Set(set)) => rdb::dump::dump(ValueView::Set(set), compress),
         ValueRef::Object(Object::Stream(stream)) => {
             rdb::dump::dump(ValueView::Stream(stream), compress)
+        }
+        ValueRef::Object(Object::Hash(hash)) if hash.next_time().is_some() => {
+            rdb::dump::dump(ValueView::HashTimed(hash), compress)
         }
         ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
             Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
@@ -326,6 +329,14 @@ fn reload(parts: &mut Parts, now: Now) -> Outcome {
         compress: parts.config.rdbcompression,
         checksum: true,
     });
+    if parts
+        .store
+        .databases()
+        .iter()
+        .any(Database::has_field_times)
+    {
+        encoder.with_times();
+    }
     encoder.begin(&Header {
         redis_version: crate::REDIS_VERSION,
         ctime_s: now.unix_us / 1_000_000,

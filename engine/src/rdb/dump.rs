@@ -29,7 +29,11 @@ pub fn dump(value: ValueView<'_>, compress: bool) -> Vec<u8> {
         checksum: false,
     });
     encoder.object(value);
-    sealed(encoder)
+    let version = match value {
+        ValueView::HashTimed(_) => super::VERSION_WITH_TIMES,
+        _ => super::VERSION,
+    };
+    sealed(encoder, version)
 }
 
 /// The payload of a hash of `count` pairs. The iterator must give as many.
@@ -46,7 +50,7 @@ pub fn dump_hash<'a>(
     for (field, value) in pairs {
         encoder.pair(field, value);
     }
-    sealed(encoder)
+    sealed(encoder, super::VERSION)
 }
 
 /// The value of a payload; nothing inside is an empty collection, which Redis refuses.
@@ -80,9 +84,9 @@ pub fn verify(payload: &[u8]) -> Result<&[u8], DumpError> {
     }
 }
 
-fn sealed(mut encoder: Encoder) -> Vec<u8> {
+fn sealed(mut encoder: Encoder, version: u32) -> Vec<u8> {
     let mut payload = Vec::from(encoder.take());
-    payload.extend_from_slice(&(super::VERSION as u16).to_le_bytes());
+    payload.extend_from_slice(&(version as u16).to_le_bytes());
     let sum = checksum(&payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     payload
