@@ -136,7 +136,9 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
         ValueRef::Object(Object::Hash(hash)) => {
             let mut sum = of_parts(b"hash", []);
             for (field, value) in hash.iter() {
-                let pair = of_parts(b"pair", [&text(field)[..], &text(value)[..]]);
+                let name = text(field);
+                let time = hash.time(&name).unwrap_or(0).to_le_bytes();
+                let pair = of_parts(b"pair", [&name[..], &text(value)[..], &time[..]]);
                 sum.iter_mut()
                     .zip(pair)
                     .for_each(|(sum, byte)| *sum ^= byte);

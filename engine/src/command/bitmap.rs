@@ -234,7 +234,8 @@ pub(super) fn bitop(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 }
 
 /// Puts a string at a key, whatever was there, that shows as raw.
-pub(super) fn put_raw(d: &mut Data<'_>, key: Key<'_>, bytes: Vec<u8>) {
+fn put_raw(d: &mut Data<'_>, key: Key<'_>, bytes: Vec<u8>) {
+    d.notify_if_new(d.db, key);
     let access = d.access();
     let place = if bytes.len() <= INLINE_MAX {
         let value = Value::Bytes(&bytes);

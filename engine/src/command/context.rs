@@ -147,6 +147,15 @@ impl Data<'_> {
         deadline.is_some_and(|at| at < self.now.unix_ms()) && self.overdue != Overdue::Keep
     }
 
+    /// Fields of hashes whose time is before this (Unix milliseconds) are as good as gone for this command.
+    #[inline]
+    pub fn due_before(&self) -> u64 {
+        match self.overdue {
+            Overdue::Keep => 0,
+            Overdue::Delete | Overdue::Hide => self.now.unix_ms(),
+        }
+    }
+
     /// Looks a key up without counting, and without noting that it was used.
     #[inline]
     pub fn seek(&mut self, key: Key<'_>) -> Option<Place> {

@@ -105,7 +105,10 @@ impl LargeValue {
     /// Writes the key, and what tells type and length.
     fn begin(&self, encoder: &mut Encoder, key: &[u8], meta: &KeyMeta) {
         match self {
-            LargeValue::Hash(hash) => encoder.hash(key, meta, hash.len() as u64),
+            LargeValue::Hash(hash) => match hash.next_time() {
+                None => encoder.hash(key, meta, hash.len() as u64),
+                Some(first) => encoder.timed_hash(key, meta, hash.len() as u64, first),
+            },
             LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
             LargeValue::ZSet(set, _) => encoder.zset(key, meta, set.len() as u64),
         }
@@ -118,7 +121,10 @@ impl LargeValue {
                 let mut pairs = hash.as_table()?.iter_from(from);
                 for _ in 0..STEP_ELEMENTS {
                     let (field, value) = pairs.next()?;
-                    encoder.pair(field, value);
+                    match hash.next_time() {
+                        None => encoder.pair(field, value),
+                        Some(first) => encoder.timed_pair(field, value, hash.time(field), first),
+                    }
                 }
                 Some(pairs.position())
             }
@@ -248,6 +254,7 @@ impl Writer {
             }
             ValueRef::Object(Object::Stream(stream)) => ValueView::Stream(stream),
             ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
+                Some(_) if hash.next_time().is_some() => ValueView::HashTimed(hash),
                 Some(list) => ValueView::HashListpack(list.bytes()),
                 None => return large(LargeValue::Hash(Rc::clone(hash))),
             },
@@ -375,6 +382,16 @@ pub(crate) fn insert(
                 hash.make_room(usize::MAX, &limits.hash);
             }
             OwnedValue::Object(Object::Hash(Rc::new(hash)))
+        }
+        rdb::Value::HashTimed(pairs) => {
+            let mut hash = Hash::new();
+            for (field, value, time) in &pairs {
+                if !hash.set(field, value, &limits.hash) {
+                    return Err(String::from("Duplicate hash fields detected"));
+                }
+                hash.set_time(field, *time, limits.hash.hash_key);
+            }
+            hash.into_object().into()
         }
         rdb::Value::Hash(pairs) => {
             let mut hash = Hash::new();

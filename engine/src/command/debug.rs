@@ -119,6 +119,9 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
         ValueRef::Object(Object::Stream(stream)) => {
             rdb::dump::dump(ValueView::Stream(stream), compress)
         }
+        ValueRef::Object(Object::Hash(hash)) if hash.next_time().is_some() => {
+            rdb::dump::dump(ValueView::HashTimed(hash), compress)
+        }
         ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
             Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
             None => {

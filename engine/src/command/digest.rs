@@ -8,8 +8,8 @@
 //! dataset  for each database that is not empty: mix its number (32 bits, big-endian), then xor each key's digest
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
-//!          that mixes field and value; a set: xor each member; a sorted set: as a hash, of
-//!          members and scores; a stream: mix `ms.seq`, field, value, … of each
+//!          that mixes field and value (and xors "!!hexpire!!" if the field expires); a set: xor each member; a
+//!          sorted set: as a hash, of members and scores; a stream: mix `ms.seq`, field, value, … of each
 //!          entry in turn; with a deadline: xor "!!expire!!"
 //! ```
 
@@ -80,6 +80,9 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>) {
             let mut pair = Digest::default();
             mix(&mut pair, &field.text());
             mix(&mut pair, &value.text());
+            if hash.time(&field.text()).is_some() {
+                xor(&mut pair, b"!!hexpire!!");
+            }
             xor(digest, &pair);
         }
     } else if let ValueRef::Object(Object::Stream(stream)) = entry.value() {

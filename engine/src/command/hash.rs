@@ -5,24 +5,38 @@ use alloc::vec::Vec;
 use super::collection::{self, Reading, find, read};
 use super::context::Data;
 use super::error::CommandError;
+use super::field_expiry::{drop_due, journal_times};
 use super::hash_limits;
 use super::scan::{Options, cursor};
 use super::string::integer;
 use super::table::Outcome;
 use crate::config::NotifyEvents;
+use crate::random::Random;
 use crate::resp::Output;
 use crate::store::{Key, Place};
-use crate::value::hash::{Hash, Limits};
+use crate::value::hash::{Hash, Limits, Live};
 use crate::value::listpack::Entry;
 use crate::value::longdouble::LongDouble;
+use crate::value::sample;
 
 /// Fields that HRANDFIELD replies at most when they may repeat: the reply is made at once, and nobody
 /// has use for more.
 const MOST_REPEATS: u64 = 1 << 24;
 
+/// Looks the command's first key up to read the hash in it, with what it is read for.
+pub(super) fn live<'d>(
+    d: &'d mut Data<'_>,
+    key: &[u8],
+) -> Result<(Option<Live<'d>>, &'d mut Output, &'d mut Random), CommandError> {
+    let before = d.due_before();
+    let Reading { value, out, random } = read::<Hash>(d, key)?;
+    Ok((value.map(|hash| hash.at(before)), out, random))
+}
+
 /// A field's value in the hash at `found`.
 fn field<'d>(d: &'d Data<'_>, found: Option<Place>, field: &[u8]) -> Option<Entry<'d>> {
-    collection::of::<Hash>(d.value(found?)).ok()?.get(field)
+    let hash = collection::of::<Hash>(d.value(found?)).ok()?;
+    hash.at(d.due_before()).get(field)
 }
 
 /// Lets `change` work on the hash at a key, which is made if absent.
@@ -38,7 +52,7 @@ fn edit<R>(
 }
 
 #[inline]
-fn reply(out: &mut Output, entry: Entry<'_>) {
+pub(super) fn reply(out: &mut Output, entry: Entry<'_>) {
     match entry {
         Entry::Int(n) => out.bulk_int(n),
         Entry::Str(bytes) => out.bulk(bytes),
@@ -56,12 +70,15 @@ fn set_all(d: &mut Data<'_>, args: &[&[u8]], command: &str) -> Result<usize, Com
     let found = find::<Hash>(d, key)?;
     let pairs = &args[2..];
     let longest = pairs.iter().map(|arg| arg.len()).max().unwrap_or(0);
+    let found = drop_due(d, key, found, pairs.iter().step_by(2).copied());
     let created = edit(d, key, found, |hash, limits| {
         hash.make_room(longest, limits);
-        pairs
-            .chunks_exact(2)
-            .filter(|pair| hash.set(pair[0], pair[1], limits))
-            .count()
+        let set = |pair: &&[&[u8]]| {
+            let created = hash.set(pair[0], pair[1], limits);
+            hash.set_time(pair[0], None, limits.hash_key);
+            created
+        };
+        pairs.chunks_exact(2).filter(set).count()
     });
     d.changed(key.bytes);
     d.notify(NotifyEvents::HASH, "hset", key.bytes);
@@ -89,6 +106,7 @@ pub(super) fn hsetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let found = find::<Hash>(d, key)?;
     let absent = field(d, found, args[2]).is_none();
     if absent {
+        let found = drop_due(d, key, found, core::iter::once(args[2]));
         edit(d, key, found, |hash, limits| {
             hash.set(args[2], args[3], limits)
         });
@@ -101,9 +119,7 @@ pub(super) fn hsetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HGET key field`. <https://redis.io/commands/hget/>
 pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
+    let (hash, out, _) = live(d, args[1])?;
     match hash.and_then(|h| h.get(args[2])) {
         Some(value) => reply(out, value),
         None => out.null(),
@@ -113,9 +129,7 @@ pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HMGET key field [field …]`. <https://redis.io/commands/hmget/>
 pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
+    let (hash, out, _) = live(d, args[1])?;
     out.array(args.len() - 2);
     for field in &args[2..] {
         match hash.and_then(|h| h.get(field)) {
@@ -130,6 +144,7 @@ pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 pub(super) fn hdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     let found = find::<Hash>(d, key)?;
+    let found = drop_due(d, key, found, args[2..].iter().copied());
     // A hash that nothing is taken from is not touched, for others may share it.
     let hits = args[2..].iter().any(|f| field(d, found, f).is_some());
     let Some(place) = found.filter(|_| hits) else {
@@ -149,27 +164,22 @@ pub(super) fn hdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HLEN key`. <https://redis.io/commands/hlen/>
 pub(super) fn hlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
-    out.int(hash.map_or(0, Hash::len) as i64);
+    let (hash, out, _) = live(d, args[1])?;
+    // As in Redis, with the fields that are due.
+    out.int(hash.map_or(0, |h| h.whole().len()) as i64);
     Ok(())
 }
 
 /// `HEXISTS key field`. <https://redis.io/commands/hexists/>
 pub(super) fn hexists(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
-    out.int(i64::from(hash.is_some_and(|h| h.contains(args[2]))));
+    let (hash, out, _) = live(d, args[1])?;
+    out.int(i64::from(hash.is_some_and(|h| h.get(args[2]).is_some())));
     Ok(())
 }
 
 /// `HSTRLEN key field`. <https://redis.io/commands/hstrlen/>
 pub(super) fn hstrlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
+    let (hash, out, _) = live(d, args[1])?;
     let value = hash.and_then(|h| h.get(args[2]));
     out.int(value.map_or(0, Entry::text_len) as i64);
     Ok(())
@@ -177,11 +187,9 @@ pub(super) fn hstrlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HGETALL key`. <https://redis.io/commands/hgetall/>
 pub(super) fn hgetall(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
-    out.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flatten() {
+    let (hash, out, _) = live(d, args[1])?;
+    out.map(hash.map_or(0, Live::len));
+    for (field, value) in hash.into_iter().flat_map(Live::iter) {
         reply(out, field);
         reply(out, value);
     }
@@ -190,11 +198,9 @@ pub(super) fn hgetall(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HKEYS key`. <https://redis.io/commands/hkeys/>
 pub(super) fn hkeys(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
-    out.array(hash.map_or(0, Hash::len));
-    for (field, _) in hash.into_iter().flatten() {
+    let (hash, out, _) = live(d, args[1])?;
+    out.array(hash.map_or(0, Live::len));
+    for (field, _) in hash.into_iter().flat_map(Live::iter) {
         reply(out, field);
     }
     Ok(())
@@ -202,11 +208,9 @@ pub(super) fn hkeys(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HVALS key`. <https://redis.io/commands/hvals/>
 pub(super) fn hvals(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
-    out.array(hash.map_or(0, Hash::len));
-    for (_, value) in hash.into_iter().flatten() {
+    let (hash, out, _) = live(d, args[1])?;
+    out.array(hash.map_or(0, Live::len));
+    for (_, value) in hash.into_iter().flat_map(Live::iter) {
         reply(out, value);
     }
     Ok(())
@@ -227,6 +231,7 @@ pub(super) fn hincrby(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         "ERR increment or decrement would overflow",
     ))?;
     let text = crate::value::number::ItoaBuffer::new(new);
+    let found = drop_due(d, key, found, core::iter::once(args[2]));
     edit(d, key, found, |hash, limits| {
         hash.set(args[2], &text, limits)
     });
@@ -259,12 +264,19 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     }
     let mut text = Vec::new();
     new.write_human(&mut text);
+    let found = drop_due(d, key, found, core::iter::once(args[2]));
     edit(d, key, found, |hash, limits| {
         hash.set(args[2], &text, limits)
     });
     d.changed(key.bytes);
     d.notify(NotifyEvents::HASH, "hincrbyfloat", key.bytes);
     d.effects.instead(d.db, &[b"HSET", args[1], args[2], &text]);
+    // HSET takes the field's time away.
+    let hash = d.store.find(d.db, key).map(|place| d.value(place));
+    let time = hash.and_then(|value| collection::of::<Hash>(value).ok()?.time(args[2]));
+    if let Some(time) = time {
+        journal_times(d, key, time, &[args[2]]);
+    }
     d.out.bulk(&text);
     Ok(())
 }
@@ -272,12 +284,13 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `HRANDFIELD key [count [WITHVALUES]]`. <https://redis.io/commands/hrandfield/>
 pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let Some(count) = args.get(2) else {
-        let Reading {
-            value: hash,
-            out,
-            random,
-        } = read::<Hash>(d, args[1])?;
-        match hash.and_then(|h| h.random(random.word())) {
+        let (hash, out, random) = live(d, args[1])?;
+        let word = random.word();
+        let drawn = hash.and_then(|hash| match hash.hides_some() {
+            true => hash.iter().nth(sample::below(hash.len(), word)),
+            false => hash.whole().random(word),
+        });
+        match drawn {
             Some((field, _)) => reply(out, field),
             None => out.null(),
         }
@@ -299,12 +312,8 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if too_many || (repeats && count.unsigned_abs() > MOST_REPEATS) {
         return Err(CommandError::fixed("ERR value is out of range"));
     }
-    let Reading {
-        value: hash,
-        out,
-        random,
-    } = read::<Hash>(d, args[1])?;
-    let Some(hash) = hash else {
+    let (hash, out, random) = live(d, args[1])?;
+    let Some(hash) = hash.filter(|hash| !hash.is_empty()) else {
         out.array(0);
         return Ok(());
     };
@@ -329,43 +338,63 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             reply(out, value);
         }
     };
-    if !repeats {
-        hash.sample(count, &mut || random.word(), |field, value| {
+    let whole = hash.whole();
+    // A listpack can be read from one end only: once for all draws.
+    if hash.hides_some() || (repeats && whole.as_listpack().is_some()) {
+        let pairs: Vec<_> = hash.iter().collect();
+        if repeats {
+            (0..count).for_each(|_| emit(pairs[random.below(pairs.len() as u64) as usize]));
+        } else {
+            let chosen = sample::distinct(pairs.len(), count, &mut || random.word());
+            chosen.into_iter().for_each(|i| emit(pairs[i]));
+        }
+    } else if repeats {
+        (0..count)
+            .filter_map(|_| whole.random(random.word()))
+            .for_each(emit);
+    } else {
+        whole.sample(count, &mut || random.word(), |field, value| {
             emit((field, value));
         });
-    } else if hash.as_listpack().is_some() {
-        // It can be read from one end only: once for all draws.
-        let pairs: Vec<_> = hash.iter().collect();
-        (0..count).for_each(|_| emit(pairs[random.below(pairs.len() as u64) as usize]));
-    } else {
-        (0..count)
-            .filter_map(|_| hash.random(random.word()))
-            .for_each(emit);
     }
     Ok(())
 }
 
-/// `HSCAN key cursor [MATCH pattern] [COUNT count]`. <https://redis.io/commands/hscan/>
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`. <https://redis.io/commands/hscan/>
 pub(super) fn hscan(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let cursor = cursor(args[2])?;
-    let Reading {
-        value: hash, out, ..
-    } = read::<Hash>(d, args[1])?;
+    let (hash, out, _) = live(d, args[1])?;
     let Some(hash) = hash else {
         out.array(2);
         out.bulk_int(0);
         out.array(0);
         return Ok(());
     };
-    let o = Options::parse(&args[3..], false)?;
+    let (mut values, mut words) = (true, Vec::new());
+    let mut rest = &args[3..];
+    while let [word, tail @ ..] = rest {
+        if word.eq_ignore_ascii_case(b"novalues") {
+            (values, rest) = (false, tail);
+        } else {
+            let two;
+            (two, rest) = rest.split_at(rest.len().min(2));
+            words.extend_from_slice(two);
+        }
+    }
+    let o = Options::parse(&words, false)?;
     let count = usize::try_from(o.count).unwrap_or(usize::MAX);
     let mut found = Output::default();
     let mut elements = 0;
-    let next = hash.scan(cursor, count, |field, value| {
-        if o.wants(&field.text()) {
-            reply(&mut found, field);
+    let next = hash.whole().scan(cursor, count, |field, value| {
+        let text = field.text();
+        if !o.wants(&text) || !hash.shows(&text) {
+            return;
+        }
+        reply(&mut found, field);
+        elements += 1;
+        if values {
             reply(&mut found, value);
-            elements += 2;
+            elements += 1;
         }
     });
     out.array(2);

@@ -22,6 +22,9 @@ pub mod error;
 pub mod evict;
 pub mod execute;
 mod expire;
+mod field_expiry;
+#[cfg(test)]
+mod field_expiry_tests;
 pub mod gates;
 mod generic;
 mod geo;
@@ -46,6 +49,8 @@ mod scan;
 mod server_tests;
 mod set;
 mod set_algebra;
+#[cfg(test)]
+mod set_tests;
 pub mod slowlog;
 pub mod stats;
 mod stream;
@@ -63,6 +68,7 @@ use alloc::vec::Vec;
 
 pub use client::describe;
 pub(crate) use config::reconfigured;
+pub(crate) use field_expiry::expire_fields;
 
 use crate::config::Config;
 use crate::face::Address;

@@ -6,9 +6,9 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
 use super::{
-    bitmap, client, cluster, config, connection, debug, expire, generic, geo, hash, hyperloglog,
-    info, introspection, latency, lcs, monitor, object, persistence, pubsub, replication, scan,
-    set, set_algebra, slowlog, stream, string, transaction, zset,
+    bitmap, client, cluster, config, connection, debug, expire, field_expiry, generic, geo, hash,
+    hyperloglog, info, introspection, latency, lcs, monitor, object, persistence, pubsub,
+    replication, scan, set, set_algebra, slowlog, stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -204,6 +204,18 @@ static HASH: &[Command] = &commands! {
     "hstrlen" 3 [READONLY FAST] [READ HASH FAST] [at(1, RO)] [] Data(hash::hstrlen);
     "hrandfield" -2 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hrandfield);
     "hscan" -3 [READONLY] [READ HASH SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(hash::hscan);
+    "hexpire" -6 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(field_expiry::hexpire);
+    "hpexpire" -6 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(field_expiry::hpexpire);
+    "hexpireat" -6 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(field_expiry::hexpireat);
+    "hpexpireat" -6 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(field_expiry::hpexpireat);
+    "httl" -5 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(field_expiry::httl);
+    "hpttl" -5 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(field_expiry::hpttl);
+    "hexpiretime" -5 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] [] Data(field_expiry::hexpiretime);
+    "hpexpiretime" -5 [READONLY FAST] [READ HASH FAST] [at(1, RO | ACCESS)] [] Data(field_expiry::hpexpiretime);
+    "hpersist" -5 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | UPDATE)] [] Data(field_expiry::hpersist);
+    "hgetdel" -5 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | ACCESS | DELETE)] [] Data(field_expiry::hgetdel);
+    "hgetex" -5 [WRITE FAST] [WRITE HASH FAST] [at(1, RW | ACCESS | UPDATE)] [] Data(field_expiry::hgetex);
+    "hsetex" -6 [WRITE DENYOOM FAST] [WRITE HASH FAST] [at(1, RW | INSERT)] [] Data(field_expiry::hsetex);
 };
 
 static SET: &[Command] = &commands! {

@@ -20,6 +20,7 @@ use crate::client::{Clients, Session, Watches, alert, limits};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
+use crate::command::expire_fields;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
 use crate::config::{AppendFsync, Config, NotifyEvents};
@@ -693,6 +694,13 @@ impl Engine {
                     parts.effects.also(db, &[verb, key.bytes]);
                 }
                 parts.effects.end(&mut parts.journal, db, false, &[], None);
+            }
+            while let Some((key, place)) = self.parts.store.due_fields(db, now.unix_ms()) {
+                if left == 0 {
+                    return true;
+                }
+                let parts = &mut self.parts;
+                left -= expire_fields(parts, now, db, &key, place, left).clamp(1, left);
             }
         }
         false

@@ -58,6 +58,14 @@ impl Engine {
                 id,
                 offset: info.offset,
             });
+        if parts
+            .store
+            .databases()
+            .iter()
+            .any(crate::store::Database::has_field_times)
+        {
+            encoder.with_times();
+        }
         encoder.begin(&Header {
             redis_version: crate::REDIS_VERSION,
             ctime_s: now.unix_us / 1_000_000,

@@ -7,6 +7,8 @@
 
 use super::stream::Builder;
 use super::{CRC, MAGIC, MAX_VERSION, kind, legacy, lzf, op, special};
+use crate::value::hash::MAX_TIME_MS;
+use crate::value::listpack::{Entry, Listpack};
 use crate::value::stream::Stream;
 use alloc::boxed::Box;
 use alloc::format;
@@ -74,6 +76,9 @@ pub enum Value {
     HashListpack(Vec<u8>),
     /// A hash, pair by pair. Fields may be there twice in a damaged file: the caller refuses that.
     Hash(legacy::Pairs),
+    /// A hash with the times at which its fields expire, in Unix milliseconds. Fields may be there twice in a damaged
+    /// file: the caller refuses that.
+    HashTimed(Vec<TimedPair>),
     /// A set as an intset; not checked.
     SetIntset(Vec<u8>),
     /// A small set as a listpack; its frame was checked, not its entries.
@@ -88,6 +93,9 @@ pub enum Value {
     /// damaged file: the caller refuses that.
     ZSet(legacy::Members),
 }
+
+/// A field, its value, and when it expires.
+pub type TimedPair = (Vec<u8>, Vec<u8>, Option<u64>);
 
 /// What is wrong with a snapshot, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,6 +191,13 @@ enum State {
         key: Vec<u8>,
         pairs: legacy::Pairs,
         left: u64,
+    },
+    TimedPairs {
+        key: Vec<u8>,
+        pairs: Vec<TimedPair>,
+        left: u64,
+        /// What 1 stands for among the times.
+        first: u64,
     },
     Elements {
         key: Vec<u8>,
@@ -369,6 +384,15 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::TimedPairs { left, first }) => {
+                    self.state = State::TimedPairs {
+                        key,
+                        pairs: Vec::new(),
+                        left,
+                        first,
+                    };
+                    Ok(None)
+                }
                 Ok(Found::Elements(left)) => {
                     self.state = State::Elements {
                         key,
@@ -437,6 +461,30 @@ impl Decoder {
                     left -= 1;
                 };
                 self.state = State::Pairs { key, pairs, left };
+                Err(stop)
+            }
+            State::TimedPairs {
+                key,
+                mut pairs,
+                mut left,
+                first,
+            } => {
+                let stop = loop {
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::HashTimed(pairs))));
+                    }
+                    match self.timed_pair(first) {
+                        Ok(pair) => pairs.push(pair),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::TimedPairs {
+                    key,
+                    pairs,
+                    left,
+                    first,
+                };
                 Err(stop)
             }
             State::Elements {
@@ -586,6 +634,10 @@ impl Decoder {
             | kind::HASH_LISTPACK
             | kind::HASH_ZIPLIST
             | kind::HASH_ZIPMAP
+            | kind::HASH_TIMED
+            | kind::HASH_TIMED_PRE_GA
+            | kind::HASH_LISTPACK_TIMED
+            | kind::HASH_LISTPACK_TIMED_PRE_GA
             | kind::SET
             | kind::SET_INTSET
             | kind::SET_LISTPACK
@@ -637,6 +689,30 @@ impl Decoder {
                 let pairs = legacy::zipmap_pairs(&reader.string()?);
                 found_pairs(pairs, "Zipmap integrity check failed.")?
             }
+            kind::HASH_TIMED | kind::HASH_TIMED_PRE_GA => {
+                let first = match kind {
+                    kind::HASH_TIMED => u64::from_le_bytes(reader.array()?),
+                    _ => 1,
+                };
+                if first > MAX_TIME_MS {
+                    return Err(corrupt("Hash read invalid minExpire value"));
+                }
+                match reader.length()? {
+                    0 => Found::Empty,
+                    left => Found::TimedPairs { left, first },
+                }
+            }
+            kind::HASH_LISTPACK_TIMED | kind::HASH_LISTPACK_TIMED_PRE_GA => {
+                if kind == kind::HASH_LISTPACK_TIMED {
+                    reader.array::<8>()?;
+                }
+                let pairs = timed_pairs(reader.string()?)
+                    .ok_or_else(|| corrupt("Hash listpack integrity check failed."))?;
+                match pairs.is_empty() {
+                    true => Found::Empty,
+                    false => Found::Value(Value::HashTimed(pairs)),
+                }
+            }
             kind::SET => match reader.length()? {
                 0 => Found::Empty,
                 members => Found::Elements(members),
@@ -681,6 +757,21 @@ impl Decoder {
     fn pair(&mut self) -> Step<(Vec<u8>, Vec<u8>)> {
         let mut reader = self.reader();
         let pair = (reader.string()?, reader.string()?);
+        let read = reader.at;
+        self.consume(read);
+        Ok(pair)
+    }
+
+    fn timed_pair(&mut self, first: u64) -> Step<TimedPair> {
+        let mut reader = self.reader();
+        let time = match reader.length()? {
+            0 => None,
+            time => Some((time - 1).saturating_add(first)),
+        };
+        if time.is_some_and(|time| time > MAX_TIME_MS) {
+            return Err(corrupt("invalid expireAt time"));
+        }
+        let pair = (reader.string()?, reader.string()?, time);
         let read = reader.at;
         self.consume(read);
         Ok(pair)
@@ -767,7 +858,7 @@ impl Decoder {
             State::Header => "the signature and version",
             State::Item => "a key, an opcode or the end mark",
             State::Value { .. } | State::Large { .. } => "a value",
-            State::Pairs { .. } => "the fields of a hash",
+            State::Pairs { .. } | State::TimedPairs { .. } => "the fields of a hash",
             State::Elements { .. } => "the elements of a collection",
             State::Stream { .. } => "the parts of a stream",
             State::Members { .. } => "the members of a sorted set",
@@ -784,6 +875,11 @@ enum Found {
     Large(u64),
     /// So many pairs follow.
     Pairs(u64),
+    /// So many fields with values and times follow.
+    TimedPairs {
+        left: u64,
+        first: u64,
+    },
     /// So many strings follow.
     Elements(u64),
     /// A stream follows.
@@ -801,6 +897,23 @@ fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found
         Some(pairs) if pairs.is_empty() => Ok(Found::Empty),
         Some(pairs) => Ok(Found::Value(Value::Hash(pairs))),
     }
+}
+
+/// The entries of a listpack of field, value and time.
+fn timed_pairs(blob: Vec<u8>) -> Option<Vec<TimedPair>> {
+    let list = Listpack::from_bytes(blob).ok()?;
+    let mut entries = list.iter();
+    let mut pairs = Vec::new();
+    while let Some(field) = entries.next() {
+        let (value, time) = (entries.next()?, entries.next()?);
+        let Entry::Int(time) = time else { return None };
+        let time = u64::try_from(time)
+            .ok()
+            .filter(|time| *time <= MAX_TIME_MS)?;
+        let time = (time > 0).then_some(time);
+        pairs.push((field.text().to_vec(), value.text().to_vec(), time));
+    }
+    Some(pairs)
 }
 
 pub(super) fn corrupt(what: &'static str) -> Stop {

@@ -30,7 +30,11 @@ pub fn dump(value: ValueView<'_>, compress: bool) -> Vec<u8> {
         checksum: false,
     });
     encoder.object(value);
-    sealed(encoder)
+    let version = match value {
+        ValueView::HashTimed(_) => super::VERSION_WITH_TIMES,
+        _ => super::VERSION,
+    };
+    sealed(encoder, version)
 }
 
 /// The payload of a hash of `count` pairs. The iterator must give as many.
@@ -47,7 +51,7 @@ pub fn dump_hash<'a>(
     for (field, value) in pairs {
         encoder.pair(field, value);
     }
-    sealed(encoder)
+    sealed(encoder, super::VERSION)
 }
 
 /// The payload of a sorted set of `count` members, the last first. The iterator must give as many.
@@ -64,7 +68,7 @@ pub fn dump_zset<'a>(
     for (member, score) in members {
         encoder.member(&member.text(), score);
     }
-    sealed(encoder)
+    sealed(encoder, super::VERSION)
 }
 
 /// The value of a payload; nothing inside is an empty collection, which Redis refuses.
@@ -98,9 +102,9 @@ pub fn verify(payload: &[u8]) -> Result<&[u8], DumpError> {
     }
 }
 
-fn sealed(mut encoder: Encoder) -> Vec<u8> {
+fn sealed(mut encoder: Encoder, version: u32) -> Vec<u8> {
     let mut payload = Vec::from(encoder.take());
-    payload.extend_from_slice(&(super::VERSION as u16).to_le_bytes());
+    payload.extend_from_slice(&(version as u16).to_le_bytes());
     let sum = checksum(&payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     payload

@@ -2,7 +2,9 @@
 //! pieces, so a snapshot of any size passes through a bounded amount of memory.
 
 use super::stream::StreamPosition;
-use super::{CRC, MAGIC, VERSION, kind, lzf, op, special};
+use super::{CRC, MAGIC, VERSION, VERSION_WITH_TIMES, kind, lzf, op, special};
+use crate::value::hash::Hash;
+use crate::value::listpack::Listpack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
 use alloc::format;
@@ -81,6 +83,8 @@ pub enum ValueView<'a> {
     Stream(&'a Stream),
     /// A sorted set as the bytes of a listpack: member, score, member, score, …
     ZSetListpack(&'a [u8]),
+    /// A hash some of whose fields expire.
+    HashTimed(&'a Hash),
 }
 
 /// Strings up to this length may be numbers of 32 bits: `-2147483648` has eleven.
@@ -100,6 +104,7 @@ pub struct Encoder {
     taken: u64,
     lzf: lzf::Compressor,
     packed: Vec<u8>,
+    version: u32,
 }
 
 struct Digest(crc::Digest<'static, u64, crc::Table<16>>);
@@ -121,14 +126,21 @@ impl Encoder {
             taken: 0,
             lzf: lzf::Compressor::default(),
             packed: Vec::new(),
+            version: VERSION,
         }
+    }
+
+    /// Some hash has fields that expire: the snapshot is of the version that knows such. Before
+    /// [`begin`](Encoder::begin).
+    pub fn with_times(&mut self) {
+        self.version = VERSION_WITH_TIMES;
     }
 
     /// The signature and the facts about the file.
     pub fn begin(&mut self, header: &Header<'_>) {
         self.out.extend_from_slice(MAGIC);
         self.out
-            .extend_from_slice(format!("{VERSION:04}").as_bytes());
+            .extend_from_slice(format!("{:04}", self.version).as_bytes());
         self.aux("redis-ver", header.redis_version);
         self.aux("redis-bits", "64");
         self.aux("ctime", &format!("{}", header.ctime_s));
@@ -182,6 +194,23 @@ impl Encoder {
 
     /// One field of a hash begun by [`hash`](Encoder::hash), and its value.
     pub fn pair(&mut self, field: &[u8], value: &[u8]) {
+        self.string(field);
+        self.string(value);
+    }
+
+    /// A key whose value is a hash of `pairs` pairs of which the first to expire does so at `first_ms`; as many calls
+    /// of [`timed_pair`](Encoder::timed_pair) must follow before anything else.
+    pub fn timed_hash(&mut self, key: &[u8], meta: &KeyMeta, pairs: u64, first_ms: u64) {
+        self.meta(meta);
+        self.out.push(kind::HASH_TIMED);
+        self.string(key);
+        self.out.extend_from_slice(&first_ms.to_le_bytes());
+        self.length(pairs);
+    }
+
+    /// One field of a hash begun by [`timed_hash`](Encoder::timed_hash), its value, and when it expires.
+    pub fn timed_pair(&mut self, field: &[u8], value: &[u8], time: Option<u64>, first_ms: u64) {
+        self.length(time.map_or(0, |time| time.saturating_sub(first_ms) + 1));
         self.string(field);
         self.string(value);
     }
@@ -301,6 +330,18 @@ impl Encoder {
                 Err(_) => self.string(format!("{number}").as_bytes()),
             },
             ValueView::HashListpack(bytes) | ValueView::ZSetListpack(bytes) => self.string(bytes),
+            ValueView::HashTimed(hash) => {
+                let first = hash.next_time().unwrap_or(0);
+                self.out.extend_from_slice(&first.to_le_bytes());
+                if hash.as_listpack().is_some() {
+                    return self.string(by_time(hash).bytes());
+                }
+                self.length(hash.len() as u64);
+                for (field, value) in hash.iter() {
+                    let field = field.text();
+                    self.timed_pair(&field, &value.text(), hash.time(&field), first);
+                }
+            }
             ValueView::Set(set) => match set.as_intset() {
                 Some(integers) => self.string(integers.bytes()),
                 None => {
@@ -375,11 +416,29 @@ fn value_kind(value: ValueView<'_>) -> u8 {
     match value {
         ValueView::Str(_) | ValueView::Int(_) => kind::STRING,
         ValueView::HashListpack(_) => kind::HASH_LISTPACK,
+        ValueView::HashTimed(hash) if hash.as_listpack().is_some() => kind::HASH_LISTPACK_TIMED,
+        ValueView::HashTimed(_) => kind::HASH_TIMED,
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
         ValueView::Stream(_) => kind::STREAM_2,
         ValueView::ZSetListpack(_) => kind::ZSET_LISTPACK,
     }
+}
+
+/// A small hash as Redis keeps one whose fields expire: field, value and time (0 for never), by time.
+fn by_time(hash: &Hash) -> Listpack {
+    let mut pairs: Vec<_> = hash
+        .iter()
+        .map(|(field, value)| (hash.time(&field.text()), field, value))
+        .collect();
+    pairs.sort_by_key(|(time, ..)| time.unwrap_or(u64::MAX));
+    let mut list = Listpack::new();
+    for (time, field, value) in pairs {
+        list.append(&field.text());
+        list.append(&value.text());
+        list.append_int(time.unwrap_or(0) as i64);
+    }
+    list
 }
 
 /// The number that `text` is the decimal form of, if printing the number gives back the text.

@@ -17,13 +17,17 @@
 //!          listpack); 15, 19, 21: a stream (see `stream.rs`);
 //!          listpack); 5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
 //!          byte for its length, or 253 NaN, 254 infinite, 255 minus that); 12, 17 string: a sorted set as
-//!          one blob (ziplist, listpack)
+//!          one blob (ziplist, listpack);
+//!          24 first:i64 LE length (time string string)…: a hash whose fields expire, `time` being a length,
+//!          0 for never, or one more than the milliseconds since `first`; 25 first:i64 LE string: the same as a
+//!          listpack of field, value and time (0 for never), by time; 22 and 23 as these without `first`, and
+//!          with whole times (only release candidates of Redis 7.4 wrote them)
 //! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
 //! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
 //!          or 0xC3 length length bytes: LZF, compressed and plain length first
 //! ```
 //!
-//! [`Encoder`] writes version 10, which Redis 7.0 reads. [`Decoder`] reads versions 1 to 11 in pieces
+//! [`Encoder`] writes version 10, which Redis 7.0 reads, or 12 if it must. [`Decoder`] reads versions 1 to 12 in pieces
 //! of any size, as a file or a replication link delivers them. [`dump`] is the same value encoding as
 //! one self-checking string (DUMP, RESTORE, MIGRATE).
 //!
@@ -39,14 +43,16 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, Event, RdbError, RdbErrorKind, Value};
+pub use decode::{Decoder, Event, RdbError, RdbErrorKind, TimedPair, Value};
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
 pub use stream::StreamPosition;
 
 /// The version that [`Encoder`] writes.
 pub const VERSION: u32 = 10;
+/// The version that it writes if fields of hashes expire: Redis 7.4 reads it.
+pub const VERSION_WITH_TIMES: u32 = 12;
 /// The newest version that [`Decoder`] reads.
-pub const MAX_VERSION: u32 = 11;
+pub const MAX_VERSION: u32 = 12;
 
 const MAGIC: &[u8; 5] = b"REDIS";
 
@@ -80,6 +86,10 @@ mod kind {
     pub const STREAM: u8 = 15;
     pub const STREAM_2: u8 = 19;
     pub const STREAM_3: u8 = 21;
+    pub const HASH_TIMED_PRE_GA: u8 = 22;
+    pub const HASH_LISTPACK_TIMED_PRE_GA: u8 = 23;
+    pub const HASH_TIMED: u8 = 24;
+    pub const HASH_LISTPACK_TIMED: u8 = 25;
 }
 
 /// First bytes of strings that are not plain.

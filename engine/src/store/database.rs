@@ -81,6 +81,8 @@ pub struct Database {
     pub(super) table: Table,
     /// (deadline, hash) of every key that expires.
     deadlines: BTreeSet<(u64, u64)>,
+    /// (time of its first field to expire, hash) of every key whose value has such.
+    field_times: BTreeSet<(u64, u64)>,
     /// Bytes of the entries, of what they own, and of the deadlines' index.
     bytes: usize,
     /// Where the running snapshot's walk stands in this table; `None` if it is done with it, or was
@@ -93,6 +95,7 @@ impl Database {
         Database {
             table: Table::default(),
             deadlines: BTreeSet::new(),
+            field_times: BTreeSet::new(),
             bytes: 0,
             walk_from: None,
         }
@@ -111,6 +114,11 @@ impl Database {
     /// Number of keys that expire.
     pub fn expires(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// Whether a value has fields that expire.
+    pub fn has_field_times(&self) -> bool {
+        !self.field_times.is_empty()
     }
 
     /// Mean time to live of the next keys to expire, in milliseconds from `now_ms` (INFO's avg_ttl).
@@ -258,6 +266,22 @@ impl Store {
         }
     }
 
+    #[inline]
+    fn index_fields(&mut self, db: usize, hash: u64, old: Option<u64>, new: Option<u64>) {
+        if old == new {
+            return;
+        }
+        let database = &mut self.databases[db];
+        if let Some(old) = old {
+            database.field_times.remove(&(old, hash));
+            database.bytes -= DEADLINE_BYTES;
+        }
+        if let Some(new) = new {
+            database.field_times.insert((new, hash));
+            database.bytes += DEADLINE_BYTES;
+        }
+    }
+
     /// Sets a key to a value, whatever it held. Returns where it is now.
     pub fn set(
         &mut self,
@@ -306,10 +330,13 @@ impl Store {
         fresh.view_mut().mark(marked);
         let database = &mut self.databases[db];
         database.bytes += fresh.view().memory();
+        let new_time = fresh.view().value().next_time();
         let gone = database.table.replace(place, fresh);
         database.bytes -= gone.view().memory();
+        let old_time = gone.view().value().next_time();
         self.discard(gone);
         self.index(db, key.hash, old, new);
+        self.index_fields(db, key.hash, old_time, new_time);
         place
     }
 
@@ -332,10 +359,12 @@ impl Store {
             entry.view_mut().mark(true);
         }
         database.bytes += entry.view().memory();
+        let time = entry.view().value().next_time();
         let place = database
             .table
             .insert(key.hash, entry, |key| hasher.hash(key));
         self.index(db, key.hash, None, deadline);
+        self.index_fields(db, key.hash, None, time);
         place
     }
 
@@ -374,9 +403,11 @@ impl Store {
         let database = &mut self.databases[db];
         let mut entry = database.table.entry_mut(place);
         let object = entry.object_mut()?;
-        let before = object.memory();
+        let (before, old_time) = (object.memory(), ValueRef::Object(object).next_time());
         let result = change(object);
+        let new_time = ValueRef::Object(object).next_time();
         database.bytes = database.bytes + object.memory() - before;
+        self.index_fields(db, key.hash, old_time, new_time);
         Some(result)
     }
 
@@ -406,6 +437,7 @@ impl Store {
         let entry = database.table.remove(place);
         database.bytes -= entry.view().memory();
         self.index(db, key.hash, entry.view().deadline(), None);
+        self.index_fields(db, key.hash, entry.view().value().next_time(), None);
         entry
     }
 
@@ -510,11 +542,11 @@ impl Store {
         self.garbage.push_back(Garbage::Table(table));
     }
 
-    /// The earliest deadline of all keys, in Unix milliseconds.
+    /// The earliest deadline of all keys and fields, in Unix milliseconds.
     pub fn next_deadline(&self) -> Option<u64> {
         self.databases
             .iter()
-            .filter_map(|d| d.deadlines.first())
+            .flat_map(|d| d.deadlines.first().into_iter().chain(d.field_times.first()))
             .map(|d| d.0)
             .min()
     }
@@ -538,6 +570,16 @@ impl Store {
             e.deadline() == Some(at.0) && self.hasher.hash(e.key()) == at.1
         })?;
         Some((at, place))
+    }
+
+    /// A key of `db` whose value has fields that are due before `now_ms`, with its place; the longest due first.
+    pub fn due_fields(&self, db: usize, now_ms: u64) -> Option<(Vec<u8>, Place)> {
+        let database = &self.databases[db];
+        let &(time, hash) = database.field_times.first().filter(|d| d.0 < now_ms)?;
+        let place = database.table.find_by(hash, |e| {
+            e.value().next_time() == Some(time) && self.hasher.hash(e.key()) == hash
+        })?;
+        Some((database.table.entry(place).key().to_vec(), place))
     }
 
     /// Number of keys in a cluster slot, and up to `limit` of them. Cluster mode has one database.
@@ -566,7 +608,8 @@ impl Store {
         for database in &self.databases {
             database.table.invariants(|key| self.hasher.hash(key));
             let mut bytes = database.deadlines.len() * DEADLINE_BYTES;
-            let mut expiring = 0;
+            let (mut expiring, mut timed) = (0, 0);
+            bytes += database.field_times.len() * DEADLINE_BYTES;
             let mut at = Some(0);
             while let Some(position) = at {
                 at = database.table.walk(position, |_, entry| {
@@ -579,6 +622,14 @@ impl Store {
                             "a deadline is in the index"
                         );
                     }
+                    if let Some(time) = entry.value().next_time() {
+                        timed += 1;
+                        let hash = self.hasher.hash(entry.key());
+                        assert!(
+                            database.field_times.contains(&(time, hash)),
+                            "a field's time is in the index"
+                        );
+                    }
                     assert!(
                         self.walk.is_some() || !entry.marked(),
                         "marks are the running snapshot's"
@@ -589,6 +640,11 @@ impl Store {
                 database.deadlines.len(),
                 expiring,
                 "the index holds no other deadline"
+            );
+            assert_eq!(
+                database.field_times.len(),
+                timed,
+                "the index holds no other time"
             );
             assert_eq!(database.bytes, bytes, "bytes are accounted exactly");
         }

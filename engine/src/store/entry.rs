@@ -587,6 +587,15 @@ impl OwnedValue {
 }
 
 impl ValueRef<'_> {
+    /// When the first of the value's own fields expires, in Unix milliseconds.
+    #[inline]
+    pub fn next_time(self) -> Option<u64> {
+        match self {
+            ValueRef::Object(Object::Hash(hash)) => hash.next_time(),
+            _ => None,
+        }
+    }
+
     /// A copy that lives by itself; objects are shared.
     pub fn to_owned(self) -> OwnedValue {
         match self {

@@ -1,12 +1,21 @@
 //! The hash value: fields with values, as a listpack of pairs while it is small, as a [`HashTable`] once
 //! it is not. It never goes back.
+//!
+//! Fields may expire. A hash knows nothing of the time: that a field is due is seen by who looks at it
+//! [as of a time](Hash::at).
+
+mod times;
 
 use super::hashtable::{self, HashTable};
 use super::listpack::{self, Entry, Listpack, Malformed, Pos};
 use super::sample;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
+use times::Times;
+
+pub use times::MAX_TIME_MS;
 
 /// Up to where a collection stays small, and the key of its hash function when it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +30,20 @@ pub struct Limits {
 
 /// A hash value.
 #[derive(Clone, Debug)]
-pub struct Hash(Form);
+pub struct Hash(Shape);
+
+#[derive(Clone, Debug)]
+enum Shape {
+    Plain(Form),
+    /// Some fields expire, or did once.
+    Timed(Box<Timed>),
+}
+
+#[derive(Clone, Debug)]
+struct Timed {
+    form: Form,
+    times: Times,
+}
 
 #[derive(Clone, Debug)]
 enum Form {
@@ -38,17 +60,19 @@ impl Default for Hash {
 impl Hash {
     /// An empty hash, in its small form.
     pub fn new() -> Hash {
-        Hash(Form::Listpack(Listpack::new()))
+        Hash(Shape::Plain(Form::Listpack(Listpack::new())))
     }
 
     /// An empty hash in its large form, to be filled with more than the small form holds.
     pub fn new_table(hash_key: (u64, u64)) -> Hash {
-        Hash(Form::Table(Box::new(HashTable::new(hash_key))))
+        Hash(Shape::Plain(Form::Table(Box::new(HashTable::new(
+            hash_key,
+        )))))
     }
 
     /// Takes a listpack of any origin: it must be pairs whose fields differ.
     pub fn from_listpack(list: Listpack) -> Result<Hash, Malformed> {
-        let mut fields = alloc::vec::Vec::new();
+        let mut fields = Vec::new();
         let mut entries = list.iter();
         while let Some(field) = entries.next() {
             entries.next().ok_or(Malformed)?;
@@ -64,15 +88,86 @@ impl Hash {
             run.len() == 1 || (run.len() == 2 && *run[0].1.text() != *run[1].1.text())
         };
         if runs.all(differ) {
-            Ok(Hash(Form::Listpack(list)))
+            Ok(Hash(Shape::Plain(Form::Listpack(list))))
         } else {
             Err(Malformed)
         }
     }
 
+    #[inline]
+    fn form(&self) -> &Form {
+        match &self.0 {
+            Shape::Plain(form) => form,
+            Shape::Timed(timed) => &timed.form,
+        }
+    }
+
+    #[inline]
+    fn form_mut(&mut self) -> &mut Form {
+        match &mut self.0 {
+            Shape::Plain(form) => form,
+            Shape::Timed(timed) => &mut timed.form,
+        }
+    }
+
+    #[inline]
+    fn times(&self) -> Option<&Times> {
+        match &self.0 {
+            Shape::Plain(_) => None,
+            Shape::Timed(timed) => Some(&timed.times),
+        }
+    }
+
+    /// Number of fields that expire.
+    pub fn timed_len(&self) -> usize {
+        self.times().map_or(0, Times::len)
+    }
+
+    /// When the first field expires, in Unix milliseconds.
+    #[inline]
+    pub fn next_time(&self) -> Option<u64> {
+        self.times().and_then(Times::next)
+    }
+
+    /// When a field expires, in Unix milliseconds.
+    pub fn time(&self, field: &[u8]) -> Option<u64> {
+        self.times()?.get(field)
+    }
+
+    /// Sets when a field, which must be there, expires (at most [`MAX_TIME_MS`]), or that it does not.
+    pub fn set_time(&mut self, field: &[u8], time: Option<u64>, hash_key: (u64, u64)) {
+        if let Shape::Plain(form) = &mut self.0 {
+            if time.is_none() {
+                return;
+            }
+            let form = core::mem::replace(form, Form::Listpack(Listpack::new()));
+            let times = Times::new(hash_key);
+            self.0 = Shape::Timed(Box::new(Timed { form, times }));
+        }
+        if let Shape::Timed(timed) = &mut self.0 {
+            timed.times.set(field, time);
+        }
+    }
+
+    /// Up to `limit` fields that expire before a Unix time in milliseconds.
+    pub fn due(&self, before: u64, limit: usize) -> Vec<Vec<u8>> {
+        self.times().map_or_else(Vec::new, |t| t.due(before, limit))
+    }
+
+    /// The hash without the fields that expire before a Unix time in milliseconds.
+    #[inline]
+    pub fn at(&self, before: u64) -> Live<'_> {
+        let due = self.next_time().is_some_and(|next| next < before);
+        Live {
+            hash: self,
+            before: if due { before } else { 0 },
+        }
+    }
+
     /// The name that OBJECT ENCODING shows.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.form() {
+            Form::Listpack(_) if self.times().is_some() => "listpackex",
             Form::Listpack(_) => "listpack",
             Form::Table(_) => "hashtable",
         }
@@ -80,7 +175,7 @@ impl Hash {
 
     /// The small form, if that is what it has.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => Some(list),
             Form::Table(_) => None,
         }
@@ -88,7 +183,7 @@ impl Hash {
 
     /// The large form, if that is what it has.
     pub fn as_table(&self) -> Option<&HashTable> {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(_) => None,
             Form::Table(table) => Some(table),
         }
@@ -96,7 +191,7 @@ impl Hash {
 
     /// Number of fields.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => list.len() / 2,
             Form::Table(table) => table.len(),
         }
@@ -104,7 +199,7 @@ impl Hash {
 
     /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => list.is_empty(),
             Form::Table(table) => table.is_empty(),
         }
@@ -112,15 +207,18 @@ impl Hash {
 
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
-        match &self.0 {
+        let form = match self.form() {
             Form::Listpack(list) => list.memory_bytes(),
             Form::Table(table) => size_of::<HashTable>() + table.memory_bytes(),
-        }
+        };
+        form + self
+            .times()
+            .map_or(0, |times| size_of::<Form>() + times.memory_bytes())
     }
 
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Entry<'_>> {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => list.next(find(list, field)?).map(|pos| list.get(pos)),
             Form::Table(table) => table.get(field).map(Entry::Str),
         }
@@ -128,14 +226,14 @@ impl Hash {
 
     /// Has what a lookup of this field reads first fetched into the cache: see [`HashTable::prefetch`].
     pub fn prefetch(&self, field: &[u8]) {
-        if let Form::Table(table) = &self.0 {
+        if let Form::Table(table) = self.form() {
             table.prefetch(field);
         }
     }
 
     /// Whether a field is there.
     pub fn contains(&self, field: &[u8]) -> bool {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => find(list, field).is_some(),
             Form::Table(table) => table.contains(field),
         }
@@ -144,7 +242,7 @@ impl Hash {
     /// Takes the large form if an element of this length is too long for the small one. HSET asks so of
     /// all its arguments before it sets the first.
     pub fn make_room(&mut self, element_len: usize, limits: &Limits) {
-        if let Form::Listpack(list) = &self.0 {
+        if let Form::Listpack(list) = self.form() {
             // An encoding adds at most ten bytes to an element.
             if element_len > limits.max_value || !list.has_room(element_len.saturating_add(10)) {
                 self.convert(limits.hash_key);
@@ -152,10 +250,10 @@ impl Hash {
         }
     }
 
-    /// Sets a field's value; returns whether the field is new.
+    /// Sets a field's value, not its time; returns whether the field is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         self.make_room(field.len().max(value.len()), limits);
-        let list = match &mut self.0 {
+        let list = match self.form_mut() {
             Form::Listpack(list) => list,
             Form::Table(table) => return table.insert(field, value),
         };
@@ -173,7 +271,10 @@ impl Hash {
 
     /// Removes a field; returns whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.0 {
+        if let Shape::Timed(timed) = &mut self.0 {
+            timed.times.set(field, None);
+        }
+        match self.form_mut() {
             Form::Listpack(list) => match find(list, field) {
                 Some(pos) => list.remove_run(pos, 2) > 0,
                 None => false,
@@ -184,7 +285,7 @@ impl Hash {
 
     /// All fields with their values.
     pub fn iter(&self) -> Pairs<'_> {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => Pairs::Listpack(list.iter()),
             Form::Table(table) => Pairs::Table(table.iter()),
         }
@@ -192,7 +293,7 @@ impl Hash {
 
     /// The pair number `n` in the order of iteration.
     pub fn nth(&self, n: usize) -> Option<(Entry<'_>, Entry<'_>)> {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(list) => {
                 let field = list.seek(i64::try_from(n).ok()?.checked_mul(2)?)?;
                 Some((list.get(field), list.get(list.next(field)?)))
@@ -243,7 +344,7 @@ impl Hash {
         count: usize,
         mut emit: impl FnMut(Entry<'_>, Entry<'_>),
     ) -> u64 {
-        match &self.0 {
+        match self.form() {
             Form::Listpack(_) => {
                 self.iter().for_each(|(field, value)| emit(field, value));
                 0
@@ -256,7 +357,12 @@ impl Hash {
 
     /// Frees up to about `budget` chunks; returns whether all is freed. The hash is empty from then on.
     pub fn free_step(&mut self, budget: usize) -> bool {
-        match &mut self.0 {
+        if let Shape::Timed(timed) = &mut self.0
+            && !timed.times.free_step(budget)
+        {
+            return false;
+        }
+        match self.form_mut() {
             Form::Listpack(list) => {
                 list.clear();
                 true
@@ -267,7 +373,10 @@ impl Hash {
 
     /// Panics if something is not as it should be. Linear in the size.
     pub fn invariants(&self) {
-        match &self.0 {
+        if let Some(times) = self.times() {
+            times.invariants(|field| self.contains(field));
+        }
+        match self.form() {
             Form::Listpack(list) => {
                 assert_eq!(
                     Listpack::from_bytes(list.bytes().to_vec()).as_ref(),
@@ -284,7 +393,59 @@ impl Hash {
         for (field, value) in self.iter() {
             table.insert(&field.text(), &value.text());
         }
-        self.0 = Form::Table(Box::new(table));
+        *self.form_mut() = Form::Table(Box::new(table));
+    }
+}
+
+/// A hash as of a time: fields that are due are not seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    hash: &'a Hash,
+    /// 0 if no field is due.
+    before: u64,
+}
+
+impl<'a> Live<'a> {
+    /// The hash, with all that is in it.
+    pub fn whole(self) -> &'a Hash {
+        self.hash
+    }
+
+    /// Whether some fields are not seen.
+    pub fn hides_some(self) -> bool {
+        self.before > 0
+    }
+
+    /// Whether a field of the hash is seen.
+    #[inline]
+    pub fn shows(self, field: &[u8]) -> bool {
+        self.before == 0 || self.hash.time(field).is_none_or(|t| t >= self.before)
+    }
+
+    /// The value of a field.
+    #[inline]
+    pub fn get(self, field: &[u8]) -> Option<Entry<'a>> {
+        self.hash.get(field).filter(|_| self.shows(field))
+    }
+
+    /// Number of fields.
+    pub fn len(self) -> usize {
+        match self.hash.times() {
+            Some(times) if self.hides_some() => self.hash.len() - times.count_due(self.before),
+            _ => self.hash.len(),
+        }
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// All fields with their values.
+    pub fn iter(self) -> impl Iterator<Item = (Entry<'a>, Entry<'a>)> {
+        self.hash
+            .iter()
+            .filter(move |(field, _)| !self.hides_some() || self.shows(&field.text()))
     }
 }
 
@@ -330,7 +491,6 @@ mod tests {
     use alloc::format;
     use alloc::string::ToString;
     use alloc::vec;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     const LIMITS: Limits = Limits {
@@ -422,6 +582,79 @@ mod tests {
             assert_eq!(seen.len(), len, "a pair that is never chosen");
         }
         assert!(Hash::new().random(7).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn times_like_a_map(
+            ops in proptest::collection::vec((0u8..30, 0u8..8, prop_oneof![0u64..40, 1_700_000_000_000u64..1_700_000_000_200]), 1..150)
+        ) {
+            let (mut hash, mut model) = (Hash::new(), BTreeMap::new());
+            let mut snapshots = Vec::new();
+            for (i, what, time) in ops {
+                let field = field(i);
+                match what {
+                    0 => {
+                        hash.remove(&field);
+                        model.remove(&field);
+                    }
+                    1 if model.contains_key(&field) => {
+                        hash.set_time(&field, None, LIMITS.hash_key);
+                        model.insert(field, None);
+                    }
+                    2 => snapshots.push((hash.clone(), model.clone())),
+                    3 => {
+                        let before = time;
+                        let due = hash.due(before, 3);
+                        prop_assert!(due.iter().all(|f| model[f].is_some_and(|t| t < before)));
+                        let all = model.values().flatten().filter(|t| **t < before).count();
+                        prop_assert_eq!(due.len(), all.min(3));
+                        let live = hash.at(before);
+                        prop_assert_eq!((live.len(), live.hides_some()), (hash.len() - all, all > 0));
+                        prop_assert_eq!(live.iter().count(), live.len());
+                        for field in due {
+                            prop_assert!(live.get(&field).is_none() && hash.get(&field).is_some());
+                        }
+                    }
+                    _ => {
+                        hash.set(&field, b"v", &LIMITS);
+                        hash.set_time(&field, Some(time), LIMITS.hash_key);
+                        model.insert(field, Some(time));
+                    }
+                }
+                hash.invariants();
+                prop_assert_eq!(hash.next_time(), model.values().flatten().min().copied());
+            }
+            snapshots.push((hash, model));
+            for (hash, model) in snapshots {
+                hash.invariants();
+                prop_assert_eq!(hash.timed_len(), model.values().flatten().count());
+                prop_assert!(model.iter().all(|(field, time)| hash.time(field) == *time));
+            }
+        }
+    }
+
+    #[test]
+    fn many_fields_of_one_time_are_kept_apart() {
+        let mut hash = Hash::new_table((1, 2));
+        for i in 0..5000 {
+            let field = i.to_string().into_bytes();
+            hash.set(&field, b"", &LIMITS);
+            hash.set_time(&field, Some(1_700_000_000_000), (1, 2));
+        }
+        hash.invariants();
+        assert_eq!(hash.at(1_700_000_000_001).len(), 0);
+        assert_eq!(hash.due(1_700_000_000_001, 100).len(), 100);
+        assert_eq!(
+            (hash.clone().encoding(), of(3).encoding()),
+            ("hashtable", "listpack")
+        );
+        let mut small = of(3);
+        small.set_time(b"1", Some(5), (1, 2));
+        assert_eq!(small.encoding(), "listpackex");
+        while !hash.free_step(10) {}
+        assert!(hash.is_empty() && hash.next_time().is_none());
+        hash.invariants();
     }
 
     #[derive(Clone, Debug)]

@@ -35,7 +35,28 @@ pub struct HashTable {
     dying: Option<Rc<Node>>,
     len: usize,
     memory: usize,
-    key: (u64, u64),
+    order: Order,
+}
+
+/// What stands for the hash of a field.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// The field's first eight bytes, high first.
+    Given,
+    /// A hash with this key.
+    Hashed((u64, u64)),
+}
+
+impl Order {
+    #[inline]
+    fn hash(self, field: &[u8]) -> u64 {
+        match self {
+            Order::Hashed(key) => hash_with(key, field),
+            Order::Given => field
+                .first_chunk()
+                .map_or(0, |first| u64::from_be_bytes(*first)),
+        }
+    }
 }
 
 /// A place in a table's iteration, good for that table and its clones as long as they do not change.
@@ -51,12 +72,22 @@ pub struct Position {
 impl HashTable {
     /// An empty table whose hashes are keyed by `key`.
     pub fn new(key: (u64, u64)) -> HashTable {
+        HashTable::of_order(Order::Hashed(key))
+    }
+
+    /// An empty table in the order of what its fields begin with: all have eight bytes or more, and few of
+    /// them the same eight.
+    pub fn in_order() -> HashTable {
+        HashTable::of_order(Order::Given)
+    }
+
+    fn of_order(order: Order) -> HashTable {
         HashTable {
             root: None,
             dying: None,
             len: 0,
             memory: 0,
-            key,
+            order,
         }
     }
 
@@ -75,14 +106,35 @@ impl HashTable {
         self.memory
     }
 
-    /// The key of the hash function.
-    pub fn key(&self) -> (u64, u64) {
-        self.key
+    /// The hash of a field.
+    #[inline]
+    pub(in crate::value) fn hash(&self, field: &[u8]) -> u64 {
+        self.order.hash(field)
     }
 
-    #[inline]
-    fn hash(&self, field: &[u8]) -> u64 {
-        hash_with(self.key, field)
+    /// The field that is the first in the order of hashes.
+    pub fn first(&self) -> Option<&[u8]> {
+        let root = self.root.as_ref()?;
+        let mut from = 0;
+        loop {
+            let found = root.locate(from);
+            let fields = found.leaf.iter().map(|place| found.leaf.pair(&place).0);
+            if let Some(first) = fields.min_by_key(|field| self.hash(field)) {
+                return Some(first);
+            }
+            from = found.range.end()?;
+        }
+    }
+
+    /// All entries whose hashes are below `end`, and some others: leaf by leaf in the order of hashes.
+    pub fn iter_until(&self, end: u64) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut from = Some(0);
+        core::iter::from_fn(move || {
+            let found = self.root.as_ref()?.locate(from.filter(|from| *from < end)?);
+            from = found.range.end();
+            Some(found.leaf)
+        })
+        .flat_map(|leaf| leaf.iter().map(|place| leaf.pair(&place)))
     }
 
     /// The value of a field.
@@ -156,7 +208,7 @@ impl HashTable {
     /// Splits the leaf for this hash; returns `false` if it cannot be: all its hashes are equal.
     #[cold]
     fn split(&mut self, hash: u64) -> bool {
-        let (key, memory) = (self.key, &mut self.memory);
+        let (order, memory) = (self.order, &mut self.memory);
         let Some(root) = self.root.as_mut() else {
             return false;
         };
@@ -164,7 +216,7 @@ impl HashTable {
             return false;
         }
         let node = Rc::make_mut(root);
-        if let Some(second) = node.split_leaf(hash, &|field| hash_with(key, field), memory) {
+        if let Some(second) = node.split_leaf(hash, &|field| order.hash(field), memory) {
             let first = core::mem::replace(node, Node::of_leaf(Leaf::empty()));
             *node = Node::of_halves(first, second);
             *memory += node.memory_bytes();

@@ -329,8 +329,10 @@ pub fn to_dense(bytes: &mut Vec<u8>) -> Result<(), Corrupt> {
 /// Calls `visit` with the first register of each run that is not of zeros.
 fn each_run(bytes: &[u8], mut visit: impl FnMut(usize, Run)) -> Result<(), Corrupt> {
     let mut index = 0;
-    for run in Runs(&bytes[HEADER..]) {
+    let mut runs = Runs(&bytes[HEADER..]);
+    for run in runs.by_ref() {
         if run.value > 0 && index + run.len > REGISTERS {
+            runs.0 = &[];
             break;
         }
         if run.value > 0 {
@@ -338,8 +340,7 @@ fn each_run(bytes: &[u8], mut visit: impl FnMut(usize, Run)) -> Result<(), Corru
         }
         index += run.len;
     }
-    // A long zero without its second byte is not counted, as it is not read.
-    if index == REGISTERS {
+    if index == REGISTERS && runs.0.is_empty() {
         Ok(())
     } else {
         Err(Corrupt)
@@ -406,11 +407,12 @@ pub fn count(bytes: &[u8]) -> Result<u64, Corrupt> {
         });
     } else {
         let mut index = 0;
-        for run in Runs(&bytes[HEADER..]) {
+        let mut runs = Runs(&bytes[HEADER..]);
+        for run in runs.by_ref() {
             histogram[usize::from(run.value)] += run.len;
             index += run.len;
         }
-        if index != REGISTERS {
+        if index != REGISTERS || !runs.0.is_empty() {
             return Err(Corrupt);
         }
     }
@@ -614,6 +616,9 @@ mod tests {
             encoding(&[b"HYLL\x00".to_vec(), alloc::vec![0; 20]].concat()),
             None
         );
+        let mut hll = empty();
+        hll.push(b'd');
+        assert_eq!(count(&hll), Err(Corrupt), "half a run");
         let mut hll = empty();
         hll.push(5);
         assert_eq!(
