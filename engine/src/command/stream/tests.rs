@@ -206,6 +206,9 @@ fn effects_carried_out_elsewhere_give_the_same_stream() {
             }
             continue;
         };
+        if command.starts_with("CONFIG") {
+            run(&mut there, command);
+        }
         let (_, effects) = run_and_journal(&mut here, NOW, command);
         // Elsewhere it is later.
         for effect in effects {
