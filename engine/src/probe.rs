@@ -128,11 +128,7 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
         ValueRef::Inline(bytes) => of_parts(b"string", [bytes]),
         ValueRef::Int(number) => of_parts(b"string", [number.to_string().as_bytes()]),
         ValueRef::Object(Object::Str(bytes)) => of_parts(b"string", [&bytes[..]]),
-        ValueRef::Object(Object::Stream(stream)) => {
-            // All that a snapshot holds of it, groups and all.
-            let dump = crate::rdb::dump::dump(crate::rdb::ValueView::Stream(stream), false);
-            of_parts(b"stream", [&dump[..]])
-        }
+        ValueRef::Object(Object::Stream(stream)) => stream_digest(stream),
         ValueRef::Object(Object::Hash(hash)) => {
             let mut sum = of_parts(b"hash", []);
             for (field, value) in hash.iter() {
@@ -166,6 +162,38 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
             sum
         }
     }
+}
+
+/// A stream without what its replicas do not know: when consumers were seen and served, and how far the
+/// groups' counters are (Redis does not tell them either).
+fn stream_digest(stream: &crate::value::stream::Stream) -> [u8; 20] {
+    let mut sha = Sha1::new();
+    let mut add = |part: &[u8]| {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    };
+    let entries = &stream.entries;
+    add(b"stream");
+    for id in [entries.last_id, entries.first_id, entries.max_deleted_id] {
+        add(&id.to_bytes());
+    }
+    add(&entries.entries_added.to_le_bytes());
+    for item in entries.iter() {
+        add(&item.id.to_bytes());
+        for (field, value) in item.pairs() {
+            add(&text(field));
+            add(&text(value));
+        }
+    }
+    for (name, group) in stream.groups.iter() {
+        add(name);
+        add(&group.last_id.to_bytes());
+        for (id, pending) in group.pending().iter() {
+            add(&id.to_bytes());
+            add(&pending.owner);
+        }
+    }
+    sha.finalize().into()
 }
 
 fn of_parts<'a>(kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 20] {

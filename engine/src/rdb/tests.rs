@@ -283,7 +283,7 @@ fn foreign_files_and_versions_are_refused_in_the_words_of_redis() {
             name: "list"
         }
     );
-    let error = read(b"REDIS0010\xfe\x03\x06", 1, None).unwrap_err();
+    let error = read(b"REDIS0010\xfe\x03\x64", 1, None).unwrap_err();
     assert_eq!(error.offset, 11, "the type byte's place");
 }
 
