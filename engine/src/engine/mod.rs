@@ -112,8 +112,9 @@ pub struct Engine {
     pub(crate) full_copies: u64,
     /// The snapshot under way.
     job: Option<Job>,
-    /// The snapshot's reader is behind.
-    job_waits: bool,
+    /// There was an input since the last step of loading and snapshots: one step is due. (Not after each
+    /// output that was sent: a fast reader would have us do it all in one turn.)
+    step_due: bool,
     /// A client waits for a snapshot that could not begin yet.
     save_wanted: bool,
     /// Replicas want a snapshot with this in it, as soon as none is under way.
@@ -206,7 +207,7 @@ impl Engine {
             incoming: None,
             full_copies: 0,
             job: None,
-            job_waits: false,
+            step_due: false,
             save_wanted: false,
             snapshot_wanted: None,
             reload: None,
@@ -277,6 +278,7 @@ impl Engine {
         self.now = now;
         self.drained = false;
         self.settled = false;
+        self.step_due = true;
     }
 
     /// Lets the parts act on what happened, until all are quiet; before anything leaves.
@@ -309,8 +311,10 @@ impl Engine {
             self.snapshot_for_replicas(now, filter);
         }
         self.reload_step(now);
-        self.load_goes_on = self.load_step(now);
-        self.job_waits = !self.snapshot_step(now);
+        if core::mem::take(&mut self.step_due) {
+            self.load_goes_on = self.load_step(now);
+            self.snapshot_step(now);
+        }
         self.shutdown_step(now);
         loop {
             self.parts.journal.seal();
@@ -763,8 +767,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        let snapshot_goes_on = self.snapshot_under_way() && !self.job_waits;
-        if self.parts.clients.resuming() || snapshot_goes_on || self.load_goes_on {
+        if self.parts.clients.resuming() || self.snapshot_ready() || self.load_goes_on {
             return Some(0);
         }
         let waiting = self

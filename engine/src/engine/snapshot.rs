@@ -92,23 +92,28 @@ impl Engine {
         true
     }
 
-    /// Goes on with the snapshot, one step, unless its reader is behind. True if it can go on at once.
-    pub(super) fn snapshot_step(&mut self, now: Now) -> bool {
+    /// Whether the snapshot can go on: there is one, and its reader is not behind.
+    pub(super) fn snapshot_ready(&self) -> bool {
+        let parts = &self.parts;
+        match self.job.as_ref().map(|job| job.reader) {
+            None => parts.store.walking(),
+            Some(Reader::Base) => parts.persistence.wants_base(),
+            Some(Reader::File) => parts.persistence.wants_save(),
+            Some(Reader::Replicas) => parts.replication.snapshot_pending() <= REPLICA_AHEAD,
+        }
+    }
+
+    /// Goes on with the snapshot, one step, unless its reader is behind.
+    pub(super) fn snapshot_step(&mut self, now: Now) {
+        if !self.snapshot_ready() {
+            return;
+        }
         let parts = &mut self.parts;
         let Some(mut job) = self.job.take() else {
             // One that was given up has traces to remove.
-            let over = (0..ABANDONED_STEPS).any(|_| parts.store.walk_step(|_| ()));
-            return !over;
+            let _over = (0..ABANDONED_STEPS).any(|_| parts.store.walk_step(|_| ()));
+            return;
         };
-        let ready = match job.reader {
-            Reader::Base => parts.persistence.wants_base(),
-            Reader::File => parts.persistence.wants_save(),
-            Reader::Replicas => parts.replication.snapshot_pending() <= REPLICA_AHEAD,
-        };
-        if !ready {
-            self.job = Some(job);
-            return false;
-        }
         let done = job.writer.step(&mut parts.store);
         let bytes = job.writer.take();
         match job.reader {
@@ -138,7 +143,6 @@ impl Engine {
         if !done {
             self.job = Some(job);
         }
-        !done
     }
 
     /// The reader wants the snapshot no more.

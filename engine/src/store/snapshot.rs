@@ -45,6 +45,9 @@ pub struct DatabaseSize {
     pub expires: usize,
 }
 
+/// Entries saved ahead of the walk that are given out in one step.
+const SAVED_STEP: usize = 8;
+
 #[derive(Debug)]
 struct Saved {
     db: usize,
@@ -69,7 +72,7 @@ enum At {
 /// The state of a walk. See the module's documentation.
 pub(super) struct Walk {
     targets: VecDeque<Target>,
-    saved: Vec<Saved>,
+    saved: VecDeque<Saved>,
     /// Nobody wants to know any more: only marks are cleared.
     abandoned: bool,
 }
@@ -87,7 +90,7 @@ impl Walk {
             .iter()
             .find(|t| matches!(t.at, At::Live(live) if live == db))
             .map_or(db, |t| t.db);
-        self.saved.push(Saved {
+        self.saved.push_back(Saved {
             db: number,
             key: entry.key().to_vec(),
             parts: entry.to_parts(),
@@ -152,7 +155,7 @@ impl Store {
         }
         self.walk = Some(Walk {
             targets,
-            saved: Vec::new(),
+            saved: VecDeque::new(),
             abandoned: false,
         });
         Some(sizes)
@@ -190,13 +193,14 @@ impl Store {
         self.walk = (!walk.is_over()).then_some(walk);
     }
 
-    /// Gives out the entries that were saved ahead of the walk, then those of one bucket. True when
-    /// that was the last.
+    /// Gives out some of the entries that were saved ahead of the walk, or when there are none, those of one
+    /// bucket. True when that was the last.
     pub fn walk_step(&mut self, mut visit: impl FnMut(SnapshotItem<'_>)) -> bool {
         let Some(mut walk) = self.walk.take() else {
             return true;
         };
-        for Saved { db, key, parts } in walk.saved.drain(..) {
+        let some = walk.saved.len().min(SAVED_STEP);
+        for Saved { db, key, parts } in walk.saved.drain(..some) {
             let value = parts.value.view();
             visit(SnapshotItem {
                 db,
@@ -206,8 +210,12 @@ impl Store {
                 access: parts.access,
             });
         }
-        let Some(target) = walk.targets.front_mut() else {
+        if walk.is_over() {
             return true;
+        }
+        let Some(target) = walk.targets.front_mut().filter(|_| some == 0) else {
+            self.walk = Some(walk);
+            return false;
         };
         let (table, from) = match &mut target.at {
             At::Live(live) => {
