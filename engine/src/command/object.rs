@@ -23,6 +23,7 @@ pub(super) fn type_name(value: ValueRef<'_>) -> &'static str {
         ValueRef::Object(Object::Hash(_)) => "hash",
         ValueRef::Object(Object::Set(_)) => "set",
         ValueRef::Object(Object::Stream(_)) => "stream",
+        ValueRef::Object(Object::List(_)) => "list",
     }
 }
 
@@ -35,6 +36,7 @@ pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         ValueRef::Object(Object::Hash(hash)) => hash.encoding(),
         ValueRef::Object(Object::Set(set)) => set.encoding(),
         ValueRef::Object(Object::Stream(_)) => "stream",
+        ValueRef::Object(Object::List(list)) => list.encoding(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
+use super::list::{self, ListPart};
 use super::stream::Builder;
 use super::{CRC, MAGIC, MAX_VERSION, kind, legacy, lzf, op, special};
 use crate::value::stream::Stream;
@@ -74,6 +75,8 @@ pub enum Value {
     HashListpack(Vec<u8>),
     /// A hash, pair by pair. Fields may be there twice in a damaged file: the caller refuses that.
     Hash(legacy::Pairs),
+    /// A list.
+    List(Vec<ListPart>),
     /// A set as an intset; not checked.
     SetIntset(Vec<u8>),
     /// A small set as a listpack; its frame was checked, not its entries.
@@ -177,6 +180,13 @@ enum State {
     Pairs {
         key: Vec<u8>,
         pairs: legacy::Pairs,
+        left: u64,
+    },
+    Parts {
+        key: Vec<u8>,
+        /// The list's type byte.
+        kind: u8,
+        parts: Vec<ListPart>,
         left: u64,
     },
     Elements {
@@ -357,6 +367,15 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Parts(left)) => {
+                    self.state = State::Parts {
+                        key,
+                        kind,
+                        parts: Vec::new(),
+                        left,
+                    };
+                    Ok(None)
+                }
                 Ok(Found::Elements(left)) => {
                     self.state = State::Elements {
                         key,
@@ -416,6 +435,34 @@ impl Decoder {
                     left -= 1;
                 };
                 self.state = State::Pairs { key, pairs, left };
+                Err(stop)
+            }
+            State::Parts {
+                key,
+                kind,
+                mut parts,
+                mut left,
+            } => {
+                let stop = loop {
+                    if left == 0 && parts.is_empty() {
+                        self.meta = Meta::default();
+                        return Ok(Some(Event::EmptyKey { key }));
+                    }
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::List(parts))));
+                    }
+                    match self.part(kind) {
+                        Ok(part) => parts.extend(part),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::Parts {
+                    key,
+                    kind,
+                    parts,
+                    left,
+                };
                 Err(stop)
             }
             State::Elements {
@@ -541,6 +588,10 @@ impl Decoder {
             | kind::HASH_LISTPACK
             | kind::HASH_ZIPLIST
             | kind::HASH_ZIPMAP
+            | kind::LIST
+            | kind::LIST_ZIPLIST
+            | kind::LIST_QUICKLIST
+            | kind::LIST_QUICKLIST_2
             | kind::SET
             | kind::SET_INTSET
             | kind::SET_LISTPACK
@@ -588,6 +639,18 @@ impl Decoder {
                 let pairs = legacy::zipmap_pairs(&reader.string()?);
                 found_pairs(pairs, "Zipmap integrity check failed.")?
             }
+            kind if list::in_parts(kind) => match reader.length()? {
+                0 => Found::Empty,
+                parts => Found::Parts(parts),
+            },
+            kind::LIST_ZIPLIST => {
+                let parts = list::of_ziplist(&reader.string()?).map_err(corrupt)?;
+                if parts.is_empty() {
+                    Found::Empty
+                } else {
+                    Found::Value(Value::List(parts))
+                }
+            }
             kind::SET => match reader.length()? {
                 0 => Found::Empty,
                 members => Found::Elements(members),
@@ -615,6 +678,23 @@ impl Decoder {
         let read = reader.at;
         self.consume(read);
         Ok(pair)
+    }
+
+    /// One piece of a list; nothing, if it has no elements.
+    fn part(&mut self, kind: u8) -> Step<Option<ListPart>> {
+        let mut reader = self.reader();
+        let container = if kind == kind::LIST_QUICKLIST_2 {
+            reader.length()?
+        } else {
+            0
+        };
+        if kind == kind::LIST_QUICKLIST_2 && !list::is_container(container) {
+            return Err(corrupt(list::BAD_CONTAINER));
+        }
+        let part = list::part(kind, container, reader.string()?).map_err(corrupt)?;
+        let read = reader.at;
+        self.consume(read);
+        Ok(part)
     }
 
     fn element(&mut self) -> Step<Vec<u8>> {
@@ -677,6 +757,7 @@ impl Decoder {
             State::Item => "a key, an opcode or the end mark",
             State::Value { .. } | State::Large { .. } => "a value",
             State::Pairs { .. } => "the fields of a hash",
+            State::Parts { .. } => "the nodes of a list",
             State::Elements { .. } => "the elements of a collection",
             State::Stream { .. } => "the parts of a stream",
             State::Checksum => "the checksum",
@@ -692,6 +773,8 @@ enum Found {
     Large(u64),
     /// So many pairs follow.
     Pairs(u64),
+    /// So many pieces of a list follow.
+    Parts(u64),
     /// So many strings follow.
     Elements(u64),
     /// A stream follows.
@@ -716,7 +799,6 @@ fn unsupported(number: u8, name: &'static str) -> Stop {
 
 fn foreign_type(number: u8) -> Stop {
     let name = match number {
-        1 | 10 | 14 | 18 => "list",
         3 | 5 | 12 | 17 => "sorted set",
         6 | 7 => "module",
         _ => return Stop::Bad(RdbErrorKind::UnknownType(number)),

@@ -14,7 +14,7 @@
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
 //!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
-//!          listpack); 15, 19, 21: a stream (see `stream.rs`)
+//!          listpack); 1, 10, 14, 18: a list (see `list.rs`); 15, 19, 21: a stream (see `stream.rs`)
 //! length   00nnnnnn | 01nnnnnn n:8 | 0x80 n:32 BE | 0x81 n:64 BE
 //! string   length, then as many bytes; or 0xC0 i8 | 0xC1 i16 LE | 0xC2 i32 LE: a number in decimal;
 //!          or 0xC3 length length bytes: LZF, compressed and plain length first
@@ -30,14 +30,16 @@ mod decode;
 pub mod dump;
 mod encode;
 mod legacy;
-pub mod lzf;
+mod list;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::value::lzf;
 pub use decode::{Decoder, Event, RdbError, RdbErrorKind, Value};
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
+pub use list::ListPart;
 pub use stream::StreamPosition;
 
 /// The version that [`Encoder`] writes.
@@ -63,12 +65,16 @@ mod op {
 
 mod kind {
     pub const STRING: u8 = 0;
+    pub const LIST: u8 = 1;
     pub const SET: u8 = 2;
     pub const HASH: u8 = 4;
     pub const HASH_ZIPMAP: u8 = 9;
+    pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
     pub const HASH_ZIPLIST: u8 = 13;
+    pub const LIST_QUICKLIST: u8 = 14;
     pub const HASH_LISTPACK: u8 = 16;
+    pub const LIST_QUICKLIST_2: u8 = 18;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM: u8 = 15;
     pub const STREAM_2: u8 = 19;

@@ -25,6 +25,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::value::hash::Hash;
+use crate::value::list::List;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
 
@@ -39,6 +40,8 @@ pub enum Object {
     Set(Rc<Set>),
     /// A stream.
     Stream(Rc<Stream>),
+    /// A list.
+    List(Rc<List>),
 }
 
 /// A type of values that are held in an [`Object`] and changed in place: what commands on all of them have
@@ -91,6 +94,7 @@ collections! {
     Hash: Hash;
     Set: Set;
     Stream: Stream;
+    List: List;
 }
 
 impl Object {
@@ -101,6 +105,7 @@ impl Object {
             Object::Hash(h) => h.memory_bytes() + size_of::<Hash>() + 16,
             Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
             Object::Stream(s) => s.memory_bytes() + size_of::<Stream>() + 16,
+            Object::List(l) => l.memory_bytes() + size_of::<List>() + 16,
         }
     }
 
@@ -112,6 +117,7 @@ impl Object {
             Object::Hash(h) => Rc::get_mut(h).is_none_or(|h| h.free_step(budget)),
             Object::Set(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
             Object::Stream(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
+            Object::List(l) => Rc::get_mut(l).is_none_or(|l| l.free_step(budget)),
         }
     }
 }
