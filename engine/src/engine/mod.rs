@@ -9,6 +9,8 @@ mod replicate;
 mod rewrite;
 mod shutdown;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -379,6 +379,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_saved_while_nobody_walked_leaves_a_little_at_a_time() {
+        let mut store = Store::new(1, Hasher::new((1, 2), false));
+        let set = |store: &mut Store, value| {
+            for k in 0..2000 {
+                let (bytes, hash) = key(store, k);
+                let key = Key {
+                    bytes: &bytes,
+                    hash,
+                };
+                store.set(0, key, Value::Int(value), Deadline::Clear, 0);
+            }
+        };
+        set(&mut store, 1);
+        assert!(store.begin_walk().is_some());
+        set(&mut store, 2);
+        assert_eq!(store.saved_ahead(), 2000);
+        let (mut seen, mut done) = (0, false);
+        while !done {
+            let before = seen;
+            done = store.walk_step(|item| {
+                assert!(matches!(item.value, ValueRef::Int(1)));
+                seen += 1;
+            });
+            assert!(seen - before <= SAVED_STEP);
+        }
+        assert_eq!(seen, 2000);
+    }
+
+    #[test]
     fn an_owned_value_looks_like_the_entry() {
         assert!(matches!(OwnedValue::Int(3).view(), ValueRef::Int(3)));
         assert!(matches!(
