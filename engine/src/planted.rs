@@ -15,6 +15,8 @@ pub enum Bug {
     DeadlinesAsSpans,
     /// Keys that expire are deleted without being journalled.
     ExpiresInSilence,
+    /// nodes.conf is never synced.
+    ForgetsClusterSync,
     /// DEL is not journalled.
     ForgetsDeletions,
     /// Files of persistence are never synced.
@@ -27,7 +29,9 @@ pub enum Bug {
     LazyExpiryOnly,
     /// The effects of a transaction are journalled one by one.
     SplitsTransactions,
-    /// A voter forgets in which epoch it has voted.
+    /// What a process finds in its log is not synced before it counts as durable.
+    TrustsLoadedTail,
+    /// A voter forgets that it has voted.
     VotesTwice,
     /// WATCH never sees a change.
     WatchesNothing,
@@ -35,17 +39,19 @@ pub enum Bug {
 
 impl Bug {
     /// All, in order.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 14] = [
         Bug::AcknowledgesBeforeSync,
         Bug::ContinuesAnything,
         Bug::DeadlinesAsSpans,
         Bug::ExpiresInSilence,
+        Bug::ForgetsClusterSync,
         Bug::ForgetsDeletions,
         Bug::ForgetsSync,
         Bug::ForgetsSyncDir,
         Bug::KeepsHouseOften,
         Bug::LazyExpiryOnly,
         Bug::SplitsTransactions,
+        Bug::TrustsLoadedTail,
         Bug::VotesTwice,
         Bug::WatchesNothing,
     ];

@@ -151,12 +151,12 @@ impl Client {
         self.audits.is_empty()
     }
 
-    /// Drops what is left of the plan and reads all of these groups until each has answered once.
-    pub fn audit(&mut self, now: Micros, groups: impl IntoIterator<Item = u16>) {
+    /// Drops what is left of the plan and reads all of these groups until each has answered once, with this patience.
+    pub fn audit(&mut self, now: Micros, groups: impl IntoIterator<Item = u16>, timeout_us: u64) {
         self.plan.clear();
         self.auditor = true;
         self.settings.slow = None;
-        self.settings.timeout_us = self.settings.timeout_us.max(5 * SEC);
+        self.settings.timeout_us = timeout_us;
         self.audits.extend(groups);
         self.next_issue = now;
         self.wake_at = Some(now);

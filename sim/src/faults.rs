@@ -26,7 +26,7 @@ pub enum Fault {
         /// How long they stay down.
         for_us: u64,
     },
-    /// NODE-4: dies and returns with an empty disk and the same identity.
+    /// NODE-4: dies and returns with an empty disk and the same identity: of its files only nodes.conf stays.
     Wipe {
         /// Which node.
         node: u16,
@@ -186,6 +186,8 @@ pub struct Menu {
     pub disk_errors: bool,
     /// Slow syncs.
     pub slow_sync: bool,
+    /// Disks that are lost.
+    pub wipe: bool,
     /// BGSAVE, BGREWRITEAOF, …
     pub commands: &'static [&'static str],
     /// Promotions by an operator (replicated worlds).
@@ -214,7 +216,7 @@ impl Menu {
         let other = rng.below(u64::from(self.nodes)) as u16;
         let for_us = rng.log_range(5 * MS, 10 * SEC).min(longest);
         let bit = rng.next_u64();
-        Some(match rng.below(20) {
+        Some(match rng.below(21) {
             0 | 1 if self.crash => Fault::Crash {
                 node,
                 power: false,
@@ -296,6 +298,7 @@ impl Menu {
                 line: rng.pick::<&str>(self.commands),
             },
             19 if self.promote => Fault::Promote { node },
+            20 if self.wipe && bit.is_multiple_of(3) => Fault::Wipe { node, for_us },
             _ => return None,
         })
     }

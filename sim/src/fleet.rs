@@ -1,5 +1,6 @@
 //! Many worlds at once: seeds are dealt to threads, each world lives in one.
 
+use crate::marks::Marks;
 use crate::plan::{Kind, Plan};
 use crate::world::{self, Options, Outcome};
 use crate::{panics, scenario};
@@ -33,6 +34,10 @@ pub struct Report {
     pub undecided: [usize; 2],
     /// Times from the end of chaos until everything answered.
     pub recoveries: Vec<u64>,
+    /// How long cores needed to serve everything while others were down.
+    pub cores: Vec<u64>,
+    /// Rare ways that were taken.
+    pub marks: Marks,
     /// Worlds that failed, by seed.
     pub failures: Vec<Failure>,
 }
@@ -94,6 +99,8 @@ impl Report {
         self.undecided[0] += outcome.decided[1];
         self.undecided[1] += outcome.decided[0];
         self.recoveries.extend(outcome.recovered_in);
+        self.cores.extend(outcome.core_served_in);
+        self.marks.add(&outcome.marks);
         let first = outcome.violations.first();
         if let Some(violation) = first {
             let text = format!(
@@ -130,23 +137,25 @@ impl Report {
 
     /// One line of figures.
     pub fn figures(&self) -> String {
-        let mut recoveries = self.recoveries.clone();
-        recoveries.sort_unstable();
-        let at = |per_cent: usize| {
-            recoveries
-                .get(recoveries.len() * per_cent / 100)
-                .map_or(0.0, |us| *us as f64 / 1e6)
+        let at = |times: &[u64], per_cent: usize| {
+            let mut times = times.to_vec();
+            times.sort_unstable();
+            let found = times.get(times.len() * per_cent / 100);
+            found.map_or(0.0, |us| *us as f64 / 1e6)
         };
         format!(
-            "{} worlds, {:.0} simulated s, {} answers, {} faults, {}/{} searches given up, recovered in {:.1} s (p50) {:.1} s (p99)",
+            "{} worlds, {:.0} simulated s, {} answers, {} faults, {}/{} searches given up, recovered in {:.1} s (p50) {:.1} s (p99), {} cores served in {:.1} s (p50) {:.1} s (p99)",
             self.worlds,
             self.simulated_us as f64 / 1e6,
             self.answered,
             self.faults,
             self.undecided[0],
             self.undecided[0] + self.undecided[1],
-            at(50),
-            at(99),
+            at(&self.recoveries, 50),
+            at(&self.recoveries, 99),
+            self.cores.len(),
+            at(&self.cores, 50),
+            at(&self.cores, 99),
         )
     }
 }

@@ -15,6 +15,7 @@
 //! | [`history`], [`model`], [`checkers`] | what was seen, what it should mean, and the promises, each with an observer |
 //! | [`faults`], [`plan`], [`scenario`] | a whole world as plain data, drawn from a seed |
 //! | [`world`] | runs a plan: chaos, then healing, then an audit |
+//! | [`marks`] | rare lines that the worlds must reach |
 //! | [`fleet`], [`shrink`] | many worlds at once; a failing one cut down to a test |
 //! | [`toy`] | a small server with bugs to plant, so that the simulator itself can be tested |
 //!
@@ -27,6 +28,7 @@ pub mod disk;
 pub mod faults;
 pub mod fleet;
 pub mod history;
+pub mod marks;
 pub mod model;
 pub mod network;
 pub mod node;

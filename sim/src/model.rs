@@ -45,6 +45,9 @@ impl Window {
     }
 }
 
+/// Milliseconds and a number within them.
+pub type StreamId = (u64, u64);
+
 /// A key's value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
@@ -56,6 +59,8 @@ pub enum Value {
     Set(BTreeSet<Vec<u8>>),
     /// A string.
     Str(Vec<u8>),
+    /// Entries by id, each with the value of its one field, and the last id that was ever given.
+    Stream(BTreeMap<StreamId, Vec<u8>>, StreamId),
     /// Members and their scores.
     Zset(BTreeMap<Vec<u8>, i64>),
 }
@@ -218,6 +223,11 @@ impl Keyspace {
             b"RPOP" => self
                 .list(key)
                 .map(|list| list.pop_back().map_or(Reply::Nil, Reply::Bulk)),
+            b"LMOVE" => self.list_move(key, &argv[2]),
+            b"LTRIM" => self.list(key).map(|list| {
+                list.truncate(integer(&arg(3)) as usize + 1);
+                Reply::ok()
+            }),
             b"LRANGE" => self
                 .list(key)
                 .map(|list| Reply::Array(list.iter().cloned().map(Reply::Bulk).collect())),
@@ -237,6 +247,8 @@ impl Keyspace {
                         .count() as i64,
                 )
             }),
+            b"SMOVE" => self.set_move(key, &argv[2], &argv[3]),
+            b"SUNIONSTORE" => self.set_union(key, &argv[2..]),
             b"SMEMBERS" => self
                 .members(key)
                 .map(|set| Reply::Array(set.iter().cloned().map(Reply::Bulk).collect())),
@@ -247,6 +259,9 @@ impl Keyspace {
             b"ZADD" => self.scores(key).map(|scores| {
                 Reply::Int(i64::from(scores.insert(arg(3), integer(&arg(2))).is_none()))
             }),
+            b"ZREM" => self
+                .scores(key)
+                .map(|scores| Reply::Int(i64::from(scores.remove(&arg(2)).is_some()))),
             b"ZINCRBY" => self.scores(key).map(|scores| {
                 let score = scores.entry(arg(3)).or_default();
                 *score += integer(&arg(2));
@@ -273,10 +288,124 @@ impl Keyspace {
                 });
                 Reply::Array(flat.collect())
             }),
+            b"SETBIT" => self
+                .string(key)
+                .map(|text| text.unwrap_or_default().to_vec())
+                .map(|mut text| {
+                    let (byte, bit) = bit_of(&arg(2));
+                    text.resize(text.len().max(byte + 1), 0);
+                    let old = text[byte] >> bit & 1;
+                    text[byte] = text[byte] & !(1 << bit) | (integer(&arg(3)) as u8) << bit;
+                    self.put(key, Value::Str(text));
+                    Reply::Int(i64::from(old))
+                }),
+            b"GETBIT" => self.string(key).map(|text| {
+                let (byte, bit) = bit_of(&arg(2));
+                let found = text.and_then(|text| text.get(byte)).copied();
+                Reply::Int(i64::from(found.unwrap_or(0) >> bit & 1))
+            }),
+            b"XADD" => self.stream_add(key, &arg(2), arg(4)),
+            b"XDEL" => match (self.keys.get_mut(key), stream_id(&arg(2))) {
+                (Some((Value::Stream(entries, _), _)), Some(id)) => {
+                    Ok(Reply::Int(i64::from(entries.remove(&id).is_some())))
+                }
+                (None, _) => Ok(Reply::Int(0)),
+                _ => Err(WRONGTYPE),
+            },
+            b"XRANGE" => match self.keys.get(key) {
+                Some((Value::Stream(entries, _), _)) => {
+                    let entry = |(id, value): (&StreamId, &Vec<u8>)| {
+                        let pair = vec![Reply::bulk("f"), Reply::Bulk(value.clone())];
+                        Reply::Array(vec![
+                            Reply::bulk(format!("{}-{}", id.0, id.1)),
+                            Reply::Array(pair),
+                        ])
+                    };
+                    Ok(Reply::Array(entries.iter().map(entry).collect()))
+                }
+                None => Ok(Reply::Array(Vec::new())),
+                _ => Err(WRONGTYPE),
+            },
             _ => Err(b"ERR unknown command".as_slice()),
         };
         self.keys.retain(|_, (value, _)| !value.is_empty());
         outcome.unwrap_or_else(|error| Reply::Error(error.to_vec()))
+    }
+
+    /// From the left of one list to the right of another.
+    fn list_move(&mut self, from: &[u8], to: &[u8]) -> Result<Reply, &'static [u8]> {
+        if self
+            .keys
+            .get(to)
+            .is_some_and(|(value, _)| !matches!(value, Value::List(_)))
+        {
+            self.list(from)?;
+            return Err(WRONGTYPE);
+        }
+        let Some(element) = self.list(from)?.pop_front() else {
+            return Ok(Reply::Nil);
+        };
+        self.list(to)?.push_back(element.clone());
+        Ok(Reply::Bulk(element))
+    }
+
+    fn set_move(&mut self, from: &[u8], to: &[u8], member: &[u8]) -> Result<Reply, &'static [u8]> {
+        if !self.keys.contains_key(from) {
+            return Ok(Reply::Int(0));
+        }
+        let has = self.members(from)?.contains(member);
+        if self
+            .keys
+            .get(to)
+            .is_some_and(|(value, _)| !matches!(value, Value::Set(_)))
+        {
+            return Err(WRONGTYPE);
+        }
+        if has {
+            self.members(from)?.remove(member);
+            self.members(to)?.insert(member.to_vec());
+        }
+        Ok(Reply::Int(i64::from(has)))
+    }
+
+    fn set_union(&mut self, to: &[u8], from: &[Vec<u8>]) -> Result<Reply, &'static [u8]> {
+        let mut union = BTreeSet::new();
+        for key in from {
+            union.extend(self.members(key)?.iter().cloned());
+        }
+        let len = union.len() as i64;
+        self.keys.remove(to);
+        if !union.is_empty() {
+            self.keys.insert(to.to_vec(), (Value::Set(union), None));
+        }
+        Ok(Reply::Int(len))
+    }
+
+    fn stream_add(
+        &mut self,
+        key: &[u8],
+        id: &[u8],
+        value: Vec<u8>,
+    ) -> Result<Reply, &'static [u8]> {
+        let empty = Value::Stream(BTreeMap::new(), (0, 0));
+        let wanted = stream_id(id).unwrap_or_default();
+        match self.keys.get(key) {
+            Some((Value::Stream(_, last), _)) if wanted <= *last => {
+                return Err(b"ERR The ID specified in XADD is equal or smaller than the target stream top item");
+            }
+            None if wanted == (0, 0) => {
+                return Err(b"ERR The ID specified in XADD must be greater than 0-0");
+            }
+            _ => {}
+        }
+        match self.slot(key, empty) {
+            Value::Stream(entries, last) => {
+                entries.insert(wanted, value);
+                *last = wanted;
+                Ok(Reply::bulk(id))
+            }
+            _ => Err(WRONGTYPE),
+        }
     }
 
     fn set(&mut self, argv: &[Vec<u8>], during: Window) -> Result<Reply, &'static [u8]> {
@@ -366,7 +495,7 @@ impl Value {
             Value::Hash(hash) => hash.is_empty(),
             Value::List(list) => list.is_empty(),
             Value::Set(set) => set.is_empty(),
-            Value::Str(_) => false,
+            Value::Str(_) | Value::Stream(..) => false,
             Value::Zset(scores) => scores.is_empty(),
         }
     }
@@ -379,12 +508,23 @@ fn integer(text: &[u8]) -> i64 {
         .unwrap_or(0)
 }
 
+/// A bit's byte, and its place in it from the right.
+fn bit_of(offset: &[u8]) -> (usize, u32) {
+    let offset = integer(offset) as usize;
+    (offset / 8, 7 - offset as u32 % 8)
+}
+
+fn stream_id(text: &[u8]) -> Option<StreamId> {
+    let (ms, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
+    Some((ms.parse().ok()?, number.parse().ok()?))
+}
+
 /// The keys that a command of the workload names.
 pub fn keys_of(argv: &[Vec<u8>]) -> Vec<&[u8]> {
     match argv[0].to_ascii_uppercase().as_slice() {
         b"MSET" => argv[1..].chunks(2).map(|pair| pair[0].as_slice()).collect(),
-        b"DEL" | b"UNLINK" => argv[1..].iter().map(Vec::as_slice).collect(),
-        b"RENAME" => argv[1..3].iter().map(Vec::as_slice).collect(),
+        b"DEL" | b"UNLINK" | b"SUNIONSTORE" => argv[1..].iter().map(Vec::as_slice).collect(),
+        b"LMOVE" | b"RENAME" | b"SMOVE" => argv[1..3].iter().map(Vec::as_slice).collect(),
         _ => argv.get(1).map(Vec::as_slice).into_iter().collect(),
     }
 }
@@ -457,7 +597,34 @@ mod tests {
             ("ZADD z 1 n", Reply::Int(1)),
             ("ZINCRBY z 5 n", bulk("6")),
             ("ZRANGE z 0 -1 WITHSCORES", array(&["m", "2", "n", "6"])),
+            ("ZREM z q", Reply::Int(0)),
             ("ZPOPMIN z", array(&["m", "2"])),
+            ("RPUSH v a b c", Reply::Int(3)),
+            ("LMOVE v w LEFT RIGHT", bulk("a")),
+            ("LMOVE w w LEFT RIGHT", bulk("a")),
+            ("LTRIM v 0 0", Reply::ok()),
+            ("LRANGE v 0 -1", array(&["b"])),
+            ("LMOVE none w LEFT RIGHT", Reply::Nil),
+            ("DEL v w", Reply::Int(2)),
+            ("SADD v 1 2", Reply::Int(2)),
+            ("SMOVE v w 1", Reply::Int(1)),
+            ("SMOVE v w 1", Reply::Int(0)),
+            ("SUNIONSTORE u v w", Reply::Int(2)),
+            ("SMEMBERS u", array(&["1", "2"])),
+            ("SUNIONSTORE u none", Reply::Int(0)),
+            ("EXISTS u", Reply::Int(0)),
+            ("SMOVE v z 2", Reply::Error(WRONGTYPE.to_vec())),
+            ("DEL v w", Reply::Int(2)),
+            ("SETBIT v 9 1", Reply::Int(0)),
+            ("SETBIT v 9 1", Reply::Int(1)),
+            ("GET v", bulk("\0@")),
+            ("GETBIT v 9", Reply::Int(1)),
+            ("GETBIT v 99", Reply::Int(0)),
+            ("DEL v", Reply::Int(1)),
+            ("XADD x 5-1 f a", bulk("5-1")),
+            ("XDEL x 5-1", Reply::Int(1)),
+            ("XRANGE x - +", Reply::Array(Vec::new())),
+            ("XADD x 5-2 f b", bulk("5-2")),
             ("HSET z f v", Reply::Error(WRONGTYPE.to_vec())),
             ("RENAME z y", Reply::ok()),
             ("DEL y z", Reply::Int(1)),

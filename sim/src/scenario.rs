@@ -169,6 +169,7 @@ fn menu(rng: &mut Rng, kind: Kind, nodes: u16, clock: bool) -> Menu {
             _ => SAVES,
         },
         promote: has() && kind == Kind::Replicated,
+        wipe: has() && many,
     };
     if toy {
         menu.commands = &[];
@@ -266,6 +267,11 @@ fn program(kind: Kind, node: u16, rng: &mut Rng) -> Program {
     Program::Engine(directives)
 }
 
+/// The name of a cluster's node.
+pub fn name(node: u16) -> String {
+    format!("{:040x}", u64::from(node) * 0x1111_1111 + 0xabc)
+}
+
 /// Whom each of a cluster's three replicas follows. Where several follow one, elections are contested.
 fn layout(seed: u64) -> [u16; 3] {
     let rng = &mut Rng::new(seed, Concern::Layout);
@@ -280,7 +286,6 @@ fn files(kind: Kind, node: u16, layout: [u16; 3]) -> Vec<(&'static str, String)>
     if kind != Kind::Cluster {
         return Vec::new();
     }
-    let name = |node: u16| format!("{:040x}", u64::from(node) * 0x1111_1111 + 0xabc);
     let mut text = String::new();
     for other in 0..6u16 {
         let (ip, port, bus) = (node::ip(other), node::PORT, node::BUS_PORT);

@@ -1,33 +1,72 @@
 //! Bugs planted in the engine, each to be found within so many worlds; and harmless changes, to raise no alarm.
 //!
 //! `cargo test -p reprise-sim --features planted --test planted`. The bug is one for all engines of the process, so this
-//! is a single test.
+//! is a single test. The numbers of worlds are at least three times what is needed as this is written (see the output),
+//! since what a seed does changes with the engine; `reprise-sim --plant BUG --runs N --all` says how many worlds find one.
 #![cfg(feature = "planted")]
 
 use reprise_engine::planted::Bug;
+use reprise_sim::faults::Fault;
 use reprise_sim::fleet;
-use reprise_sim::plan::Kind;
+use reprise_sim::plan::{Kind, Plan};
+use reprise_sim::time::MS;
+
+/// A process is killed while its log is being written; its successor reads the log, and then power fails.
+fn killed_then_without_power(plan: &mut Plan) {
+    let rounds = (1100..plan.chaos_until / MS).step_by(150);
+    let pair = |at: u64| {
+        let (node, after) = (0, (at % 7) as u32);
+        let crash = |power, for_us| Fault::Crash {
+            node,
+            power,
+            after,
+            for_us,
+        };
+        [
+            (at * MS, crash(false, 10 * MS)),
+            ((at + 30 + at % 60) * MS, crash(true, 10 * MS)),
+        ]
+    };
+    plan.faults = rounds.flat_map(pair).collect();
+}
+
+fn as_drawn(_: &mut Plan) {}
+
+type Case = (Bug, Kind, u64, fn(&mut Plan));
 
 #[test]
 fn planted_bugs_are_found_and_harmless_changes_are_not() {
-    let bugs = [
-        (Bug::AcknowledgesBeforeSync, Kind::Always, 60),
-        (Bug::ContinuesAnything, Kind::Replicated, 1500),
-        (Bug::DeadlinesAsSpans, Kind::Always, 60),
-        (Bug::ExpiresInSilence, Kind::Replicated, 60),
-        (Bug::ForgetsDeletions, Kind::Always, 40),
-        (Bug::ForgetsSync, Kind::Always, 40),
-        (Bug::ForgetsSyncDir, Kind::Always, 60),
-        (Bug::SplitsTransactions, Kind::Always, 400),
-        (Bug::VotesTwice, Kind::Cluster, 800),
-        (Bug::WatchesNothing, Kind::Always, 120),
+    let bugs: [Case; 12] = [
+        (Bug::AcknowledgesBeforeSync, Kind::Always, 60, as_drawn),
+        (Bug::ContinuesAnything, Kind::Replicated, 200, as_drawn),
+        (Bug::DeadlinesAsSpans, Kind::Always, 150, as_drawn),
+        (Bug::ExpiresInSilence, Kind::Replicated, 100, as_drawn),
+        (Bug::ForgetsClusterSync, Kind::Cluster, 200, as_drawn),
+        (Bug::ForgetsDeletions, Kind::Always, 40, as_drawn),
+        (Bug::ForgetsSync, Kind::Always, 60, as_drawn),
+        (Bug::ForgetsSyncDir, Kind::Always, 100, as_drawn),
+        (Bug::SplitsTransactions, Kind::Always, 400, as_drawn),
+        (
+            Bug::TrustsLoadedTail,
+            Kind::Always,
+            100,
+            killed_then_without_power,
+        ),
+        (Bug::VotesTwice, Kind::Cluster, 200, as_drawn),
+        (Bug::WatchesNothing, Kind::Always, 120, as_drawn),
     ];
+    // The story of the one with a story of its own is no trouble without the bug.
+    let report = fleet::run(Kind::Always, 1..31, killed_then_without_power);
+    assert!(report.failures.is_empty(), "\n{}", report.complain());
     let mut missed = Vec::new();
-    for (bug, kind, worlds) in bugs {
-        let report = fleet::run(kind, 1..1 + worlds, |plan| plan.planted = Some(bug));
+    for (bug, kind, worlds, tell) in bugs {
+        let report = fleet::run_until(kind, 1..1 + worlds, 1, |plan| {
+            tell(plan);
+            plan.planted = Some(bug);
+        });
         match report.failures.first() {
             Some(found) => println!(
-                "{bug:?}: found as {} after {} worlds",
+                "{bug:?}: found as {} after {} of {worlds} worlds",
                 found.invariant, report.worlds
             ),
             None => missed.push((bug, kind, worlds)),

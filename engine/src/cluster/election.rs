@@ -339,10 +339,11 @@ impl Cluster {
 
     fn vote(&mut self, now: Now, candidate: NodeKey, id: NodeId) {
         let epoch = self.current_epoch;
-        if !planted::is(Bug::VotesTwice) {
+        let forgets = planted::is(Bug::VotesTwice);
+        if !forgets {
             self.last_vote_epoch = epoch;
         }
-        if let Some(primary) = self.nodes.node(candidate).primary {
+        if let Some(primary) = self.nodes.node(candidate).primary.filter(|_| !forgets) {
             self.nodes.node_mut(primary).voted = Some(Vote {
                 at: now.mono_ms(),
                 candidate,

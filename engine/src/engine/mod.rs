@@ -413,9 +413,11 @@ impl Engine {
     /// Asks the disk for something.
     fn disk(&mut self, owner: DiskOwner, request: DiskRequest) {
         let forgotten = match &request {
-            DiskRequest::Sync { .. } => {
-                owner == DiskOwner::Persistence && planted::is(Bug::ForgetsSync)
-            }
+            DiskRequest::Sync { .. } => match owner {
+                DiskOwner::Persistence => planted::is(Bug::ForgetsSync),
+                DiskOwner::Cluster => planted::is(Bug::ForgetsClusterSync),
+                DiskOwner::Boot | DiskOwner::ConfigFile => false,
+            },
             DiskRequest::SyncDir { .. } => planted::is(Bug::ForgetsSyncDir),
             _ => false,
         };

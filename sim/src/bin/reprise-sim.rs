@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         let failures = if arguments.all { usize::MAX } else { 3 };
         let report = fleet::run_until(kind, seeds, failures, |plan| plan.planted = planted);
         println!("{}: {}", kind.name(), report.figures());
+        println!("    {}", report.marks.describe());
         print!("{}", report.complain());
         return ExitCode::from(if report.failures.is_empty() { 0 } else { 11 });
     }

@@ -466,13 +466,15 @@ fn agree(argv: &[Vec<u8>], expected: &Reply, seen: &Reply) -> bool {
 
 /// Whether a command changes nothing.
 pub fn reads_only(argv: &[Vec<u8>]) -> bool {
-    let reads: [&[u8]; 7] = [
+    let reads: [&[u8]; 9] = [
         b"GET",
+        b"GETBIT",
         b"STRLEN",
         b"EXISTS",
         b"HGETALL",
         b"LRANGE",
         b"SMEMBERS",
+        b"XRANGE",
         b"ZRANGE",
     ];
     reads.iter().any(|name| argv[0].eq_ignore_ascii_case(name))
@@ -501,6 +503,11 @@ impl std::fmt::Display for ShowValue<'_> {
                 .collect(),
             Value::List(list) => list.iter().map(text).collect(),
             Value::Set(set) => set.iter().map(text).collect(),
+            Value::Stream(entries, last) => entries
+                .iter()
+                .map(|(id, value)| format!("{}-{}:{}", id.0, id.1, text(value)))
+                .chain([format!("last {}-{}", last.0, last.1)])
+                .collect(),
             Value::Str(string) => return write!(f, "{:?}", text(string)),
             Value::Zset(scores) => scores
                 .iter()

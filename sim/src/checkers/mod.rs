@@ -4,7 +4,9 @@
 //! touches the engine. A violation is data; the world collects them.
 
 pub mod cluster;
+pub mod honesty;
 pub mod linear;
+pub mod minority;
 pub mod reigns;
 pub mod replication;
 pub mod round_trip;

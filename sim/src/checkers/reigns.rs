@@ -101,6 +101,12 @@ impl Reigns {
         }
     }
 
+    /// The node that ruled last under a replication id.
+    pub fn ruler(&self, replid: &[u8; 40], history: &History) -> Option<u16> {
+        let reign = *self.by_replid.get(replid)?;
+        Some(history.reigns[reign as usize].node)
+    }
+
     /// The reign of a node, if it is a primary.
     pub fn of(&self, node: u16) -> Option<u32> {
         self.nodes[usize::from(node)].reign

@@ -66,15 +66,48 @@ pub struct Disk {
     rng: Rng,
     faults: DiskFaults,
     files: Files,
-    open: BTreeMap<FileId, (usize, OpenMode)>,
+    open: BTreeMap<FileId, (usize, OpenMode, String)>,
     queue: VecDeque<(OpId, DiskRequest, Micros)>,
     delays: VecDeque<(Micros, Micros)>,
+    /// What it answered since an observer last looked, as far as it matters to one.
+    pub witnessed: Vec<Witnessed>,
     /// How many syncs have failed so far.
     pub failed_syncs: u64,
     /// How many requests have failed so far, for other reasons than that a file is missing.
     pub failures: u64,
     /// When a request first failed for the process that runs now.
     pub first_failure: Option<Micros>,
+}
+
+/// An answer of the disk, as an observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    /// A file took another name.
+    Rename {
+        /// The new one.
+        to: String,
+    },
+    /// A sync of a file.
+    Sync {
+        /// Its name now.
+        path: String,
+        /// Whether it succeeded.
+        ok: bool,
+    },
+    /// A sync of a directory.
+    SyncDir {
+        /// Its name; empty for the working directory.
+        path: String,
+        /// Whether it succeeded.
+        ok: bool,
+    },
+    /// A write to a file.
+    Write {
+        /// Its name now.
+        path: String,
+        /// Whether all of it was written.
+        ok: bool,
+    },
 }
 
 /// What a power failure did.
@@ -98,6 +131,7 @@ impl Disk {
             open: BTreeMap::new(),
             queue: VecDeque::new(),
             delays: VecDeque::new(),
+            witnessed: Vec::new(),
             failed_syncs: 0,
             failures: 0,
             first_failure: None,
@@ -150,7 +184,10 @@ impl Disk {
         now: Micros,
     ) -> Option<(OpId, Result<DiskReply, DiskError>, Option<Micros>)> {
         let (op, request, since) = self.queue.pop_front()?;
+        let about = self.witness(&request);
         let result = self.perform(request);
+        self.witnessed
+            .extend(about.and_then(|about| about(result.is_ok())));
         let failed = |error: &DiskError| error.kind != DiskErrorKind::NotFound;
         if result.as_ref().is_err_and(failed) {
             self.failures += 1;
@@ -162,6 +199,41 @@ impl Disk {
         }
         let next = (!self.queue.is_empty()).then(|| now + self.duration());
         Some((op, result, next))
+    }
+
+    /// What an observer will have seen of a request, once its outcome is known.
+    fn witness(
+        &self,
+        request: &DiskRequest,
+    ) -> Option<impl FnOnce(bool) -> Option<Witnessed> + use<>> {
+        let named = |file: &FileId| self.open.get(file).map(|(.., path)| path.clone());
+        let unknown = match request {
+            DiskRequest::Rename { to, .. } => Witnessed::Rename { to: to.clone() },
+            DiskRequest::Sync { file } => Witnessed::Sync {
+                path: named(file)?,
+                ok: false,
+            },
+            DiskRequest::SyncDir { path } => Witnessed::SyncDir {
+                path: path.trim_matches(['.', '/']).to_owned(),
+                ok: false,
+            },
+            DiskRequest::Write { file, .. } => Witnessed::Write {
+                path: named(file)?,
+                ok: false,
+            },
+            _ => return None,
+        };
+        Some(move |done: bool| {
+            let mut seen = unknown;
+            match &mut seen {
+                Witnessed::Rename { .. } if !done => return None,
+                Witnessed::Rename { .. } => {}
+                Witnessed::Sync { ok, .. }
+                | Witnessed::SyncDir { ok, .. }
+                | Witnessed::Write { ok, .. } => *ok = done,
+            }
+            Some(seen)
+        })
     }
 
     /// The longest that a request of the last minute took, or has been waiting.
@@ -247,7 +319,7 @@ impl Disk {
 
     fn writable(&mut self, file: FileId) -> Result<&mut Inode, DiskError> {
         match self.open.get(&file) {
-            Some(&(inode, OpenMode::Append | OpenMode::Create)) => Ok(self.files.inode(inode)),
+            Some(&(inode, OpenMode::Append | OpenMode::Create, _)) => Ok(self.files.inode(inode)),
             _ => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
         }
     }
@@ -256,7 +328,7 @@ impl Disk {
         match request {
             DiskRequest::Open { file, path, mode } => {
                 let inode = self.files.open(&path, mode)?;
-                self.open.insert(file, (inode, mode));
+                self.open.insert(file, (inode, mode, path));
                 Ok(DiskReply::Opened {
                     len: self.files.inode(inode).len() as u64,
                 })
@@ -266,7 +338,7 @@ impl Disk {
                     return Err(failure(DiskErrorKind::Io, "Input/output error"));
                 }
                 match self.open.get(&file) {
-                    Some(&(inode, OpenMode::Read)) => Ok(DiskReply::Data(
+                    Some(&(inode, OpenMode::Read, _)) => Ok(DiskReply::Data(
                         self.files.inode(inode).read(offset, len).to_vec(),
                     )),
                     _ => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
@@ -292,7 +364,13 @@ impl Disk {
                 Some(_) => Ok(DiskReply::Done),
                 None => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
             },
-            DiskRequest::Rename { from, to } => self.files.rename(&from, &to),
+            DiskRequest::Rename { from, to } => {
+                let renamed = self.files.rename(&from, &to)?;
+                for (.., path) in self.open.values_mut().filter(|(.., path)| *path == from) {
+                    path.clone_from(&to);
+                }
+                Ok(renamed)
+            }
             DiskRequest::Remove { path } => self.files.remove(&path),
             DiskRequest::MakeDir { path } => self.files.make_dir(&path),
             DiskRequest::List { path } => self.files.list(&path),

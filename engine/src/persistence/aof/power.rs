@@ -5,6 +5,7 @@ use super::super::{Settings, file};
 use super::steps::{Purpose, Step, create_increment, empty_snapshot, manifest_steps, open};
 use super::{Aof, Sizes, State};
 use crate::face::{DiskRequest, Now, OpenMode};
+use crate::planted::{self, Bug};
 use alloc::{format, vec};
 use bytes::Bytes;
 use core::mem;
@@ -68,7 +69,9 @@ impl Aof {
             let path = settings.aof_path(&target.increments[target.increments.len() - 1].name);
             steps.push((Step::OpenIncrement, open(file, &path, OpenMode::Append)));
             // What was loaded may have been in the page cache only; from now on it counts as durable.
-            steps.push((Step::SyncIncrement, DiskRequest::Sync { file }));
+            if !planted::is(Bug::TrustsLoadedTail) {
+                steps.push((Step::SyncIncrement, DiskRequest::Sync { file }));
+            }
             path
         };
         // Even where nothing changes: what a crashed process left may be visible and not durable.
