@@ -389,7 +389,12 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
     {
         command = command.subcommand(name).ok_or(invalid)?;
     }
-    if command.keys.is_empty() {
+    // Channels of shards are found as keys are, but are none.
+    if command
+        .keys
+        .iter()
+        .all(|spec| spec.flags & key::NOT_KEY != 0)
+    {
         return Err(CommandError::fixed("ERR The command has no key arguments"));
     }
     if !command.arity_ok(args.len()) {
