@@ -10,7 +10,7 @@
 //! ```text
 //! engine.handle(now, input)            an event: a connection, a disk answer, a tick
 //! engine.receive(&reads) → turn        all bytes that were readable, from all connections
-//! while turn.step(now) {}              one command a step
+//! while turn.step(now) {}              one command a step; then turn.stall(), and if all were to stand still, on
 //! drop(turn)
 //! while let Some(effect) = engine.poll_effect() {…}   first: Disk, Connect, Close, Log, Exit
 //! while let Some(conn) = engine.poll_output() {…}     then: engine.output(conn), engine.sent(conn, n)

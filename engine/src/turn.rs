@@ -93,6 +93,8 @@ pub struct Turn<'a> {
     link_reads: bool,
     /// The command that was carried out last, and when it began: it took until the next step.
     running: Option<Running>,
+    /// The server was to stand still in this turn.
+    stalled: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -109,6 +111,7 @@ impl<'a> Turn<'a> {
             source: 0,
             link_reads: false,
             running: None,
+            stalled: false,
         };
         turn.open();
         turn
@@ -158,10 +161,14 @@ impl<'a> Turn<'a> {
     /// Carries out the next request; false when there is none.
     #[inline]
     pub fn step(&mut self, now: Now) -> bool {
+        // (The time that it stands still is the command's.)
+        if self.engine.parts.stall_us > 0 {
+            return false;
+        }
         if let Some(running) = self.running.take() {
             self.took(now, running);
         }
-        if now.mono_us < self.engine.parts.asleep_until_us {
+        if self.engine.parts.reloading {
             return false;
         }
         loop {
@@ -235,6 +242,15 @@ impl<'a> Turn<'a> {
         parts
             .slow_log
             .add(now, micros, &words, &peer, name, max_len);
+    }
+
+    /// How many microseconds the whole server is to stand still now (DEBUG SLEEP): nothing is to be read, written
+    /// or accepted meanwhile, as if the process were stopped. Then [`Turn::step`] goes on, which it does not before
+    /// this was asked; or the turn is dropped, and what is left of it waits.
+    pub fn stall(&mut self) -> Option<u64> {
+        let stall = mem::take(&mut self.engine.parts.stall_us);
+        self.stalled |= stall > 0;
+        (stall > 0).then_some(stall)
     }
 
     fn carry_out(&mut self, now: Now, at: usize) {
@@ -489,6 +505,7 @@ fn fail(parts: &mut Parts, session: &mut Session, now: Now, error: ProtocolError
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        let stalled = self.stall().is_some() || self.stalled;
         let parts = &mut self.engine.parts;
         for source in self.scratch.sources.drain(..) {
             let Some(session) = parts.clients.get_mut(source.conn) else {
@@ -512,6 +529,9 @@ impl Drop for Turn<'_> {
                 None if source.done == 0 => source.kept,
                 _ => bytes[source.done..].to_vec(),
             };
+            if stalled {
+                parts.clients.resume(source.conn);
+            }
         }
         mem::swap(&mut self.engine.scratch, &mut self.scratch);
     }

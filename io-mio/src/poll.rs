@@ -387,7 +387,14 @@ impl Server {
             .collect();
         let mut turn = self.engine.receive(&reads);
         self.clock.turn();
-        while turn.step(self.clock.step()) {}
+        loop {
+            while turn.step(self.clock.step()) {}
+            let Some(stall_us) = turn.stall() else {
+                return;
+            };
+            std::thread::sleep(Duration::from_micros(stall_us));
+            self.clock.turn();
+        }
     }
 
     /// Lets the engine do what is due, and tells it how the process fares.

@@ -306,10 +306,11 @@ impl Node {
                 taken.push((end, bytes.len()));
             }
         }
-        brain.receive(&reads, || {
+        let stall = brain.receive(&reads, || {
             at += cost(machine.cpu, self.slowness);
             self.clock.now(at)
         });
+        at += stall.unwrap_or(0);
         for (end, n) in taken {
             machine.net.consume(end, n);
             if !machine.net.readable(end).is_empty() {
@@ -500,13 +501,22 @@ impl Brain {
         }
     }
 
-    fn receive(&mut self, reads: &[(ConnId, &[u8])], mut clock: impl FnMut() -> Now) {
+    /// Returns for how many microseconds the node is to stand still, if at all.
+    fn receive(
+        &mut self,
+        reads: &[(ConnId, &[u8])],
+        mut clock: impl FnMut() -> Now,
+    ) -> Option<u64> {
         match self {
             Brain::Engine(engine) => {
                 let mut turn = engine.receive(reads);
                 while turn.step(clock()) {}
+                turn.stall()
             }
-            Brain::Toy(toy) => toy.receive(clock(), reads),
+            Brain::Toy(toy) => {
+                toy.receive(clock(), reads);
+                None
+            }
         }
     }
 

@@ -573,3 +573,23 @@ fn a_transaction_does_not_wait_for_the_system() {
     });
     assert_eq!(server.run("PING"), Value::simple("PONG"));
 }
+
+#[test]
+fn a_sleeping_server_answers_nobody() {
+    let server = subject().set("enable-debug-command", "yes").start();
+    let (mut sleeper, mut other) = (server.conn(), server.conn());
+    let before = std::time::Instant::now();
+    sleeper.send_raw(b"PING first\r\nDEBUG SLEEP 0.5\r\nPING last\r\n");
+    // It is asleep by the time that this comes, or sleeps with this unanswered.
+    assert_eq!(sleeper.reply(), Value::bulk("first"));
+    assert!(before.elapsed() >= Duration::from_millis(500));
+    assert_eq!(sleeper.reply(), Value::simple("OK"));
+    assert_eq!(sleeper.reply(), Value::bulk("last"));
+    assert_eq!(other.run("PING"), Value::simple("PONG"));
+    let spent = other.info("commandstats", "cmdstat_debug");
+    let usec = spent
+        .split("usec=")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+    assert!(usec.is_some_and(|usec| usec >= 500_000), "{spent}");
+}

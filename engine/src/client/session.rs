@@ -88,14 +88,14 @@ pub enum Blocked {
         /// The order was to save: that it failed is an error then.
         saving: bool,
     },
-    /// DEBUG SLEEP: the end of everybody's sleep.
-    Asleep,
     /// CONFIG REWRITE: the file being in place.
     ConfigRewrite,
     /// CONFIG SET: the runtime's word that it can do what the new values say.
     ConfigSet,
     /// Its next request waits for the end of a pause.
     Paused,
+    /// DEBUG RELOAD: the data being read back.
+    Reload,
     /// SAVE: the end of the snapshot.
     Save,
     /// SHUTDOWN: the end of the process, or an error.

@@ -446,8 +446,10 @@ pub struct Parts {
     pub pause: Option<Pause>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
-    /// No command is carried out before this monotonic time in microseconds (DEBUG SLEEP).
-    pub asleep_until_us: u64,
+    /// Data is being read back: no command is carried out until it is (DEBUG RELOAD).
+    pub reloading: bool,
+    /// How long the whole server is to stand still now, in microseconds (DEBUG SLEEP).
+    pub stall_us: u64,
 }
 
 impl Parts {
@@ -594,11 +596,9 @@ impl Parts {
         self.unblock_all(&Blocked::Paused, |_| {});
     }
 
-    /// When the next pause is over, of clients or of the whole server; monotonic, in microseconds.
-    pub fn pauses_end_us(&self) -> Option<u64> {
-        let pause = self.pause.map(|p| p.until_ms.saturating_mul(1000));
-        let sleep = (self.asleep_until_us > 0).then_some(self.asleep_until_us);
-        pause.into_iter().chain(sleep).min()
+    /// When CLIENT PAUSE is over; monotonic, in microseconds.
+    pub fn pause_ends_us(&self) -> Option<u64> {
+        self.pause.map(|p| p.until_ms.saturating_mul(1000))
     }
 
     /// Everybody who waits for this goes on, after `answer`.
@@ -613,13 +613,10 @@ impl Parts {
         }
     }
 
-    /// Ends DEBUG SLEEP if its time is up.
-    pub fn wake_if_due(&mut self, now: Now) {
-        if self.asleep_until_us == 0 || now.mono_us < self.asleep_until_us {
-            return;
-        }
-        self.asleep_until_us = 0;
-        self.unblock_all(&Blocked::Asleep, Output::ok);
+    /// Ends DEBUG RELOAD.
+    pub fn reloaded(&mut self) {
+        self.reloading = false;
+        self.unblock_all(&Blocked::Reload, Output::ok);
         // Whoever sent something meanwhile has it kept.
         for conn in self.clients.conns() {
             if (self.clients.get(conn)).is_some_and(|s| !s.query.is_empty()) {

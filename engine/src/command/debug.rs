@@ -79,7 +79,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         (b"set-active-expire", [on]) => {
             s.parts.active_expire = integer(on).is_ok_and(|on| on != 0);
         }
-        (b"sleep", [seconds]) => return sleep(s, seconds),
+        (b"sleep", [seconds]) => sleep(s, seconds),
         _ => {
             return Err(CommandError::subcommand("DEBUG", args[1]));
         }
@@ -283,23 +283,14 @@ fn protocol(out: &mut Output, kind: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// Nobody gets anything done for a while.
-fn sleep(s: &mut Server<'_>, seconds: &[u8]) -> Outcome {
-    let seconds = core::str::from_utf8(seconds)
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok())
-        .filter(|seconds| *seconds > 0.0);
-    let Some(seconds) = seconds else {
-        s.session.out.ok();
-        return Ok(());
-    };
-    s.parts.asleep_until_us = s.now.mono_us.saturating_add((seconds * 1e6) as u64);
-    if s.session.is(alert::MULTI) || s.session.is(alert::TRUSTED) {
-        s.session.out.ok();
-    } else {
-        client::block(s, Blocked::Asleep);
+/// The whole server stands still for a while (see [`crate::Turn::stall`]).
+fn sleep(s: &mut Server<'_>, seconds: &[u8]) {
+    let seconds = core::str::from_utf8(seconds).ok();
+    let seconds = seconds.and_then(|text| text.parse::<f64>().ok());
+    if let Some(seconds) = seconds.filter(|s| *s > 0.0 && s.is_finite()) {
+        let stall = &mut s.parts.stall_us;
+        *stall = stall.saturating_add((seconds * 1e6) as u64);
     }
-    Ok(())
 }
 
 /// `DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]`.
@@ -329,7 +320,7 @@ fn read_back(s: &mut Server<'_>, source: ReloadSource) -> Outcome {
     }
     let conn = s.session.conn;
     s.parts.wishes.push_back(Wish::Reload { conn, source });
-    s.parts.asleep_until_us = u64::MAX;
-    client::block(s, Blocked::Asleep);
+    s.parts.reloading = true;
+    client::block(s, Blocked::Reload);
     Ok(())
 }

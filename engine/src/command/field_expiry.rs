@@ -6,7 +6,6 @@
 //! and HDEL.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::collection;
@@ -462,12 +461,7 @@ impl<'a, 'b> ExOptions<'a, 'b> {
             } else if sets && (is("nx") || is("xx")) && o.key_present.is_none() {
                 o.key_present = Some(is("xx"));
             } else {
-                // Redis's formatter ends at a NUL byte.
-                let shown = word.split(|&b| b == 0).next().unwrap_or(word);
-                return Err(CommandError::text(format!(
-                    "ERR unknown argument: {}",
-                    String::from_utf8_lossy(shown)
-                )));
+                return Err(CommandError::showing(&[b"ERR unknown argument: ", word]));
             }
         }
         if o.fields.is_empty() {

@@ -158,7 +158,7 @@ pub fn unknown_command(args: &[&[u8]]) -> CommandError {
         let Some(room) = MOST.checked_sub(rest.len()).filter(|&room| room > 0) else {
             break;
         };
-        let arg = &shown(arg)[..];
+        let arg = shown(arg);
         rest.push(b'\'');
         rest.extend_from_slice(&arg[..arg.len().min(room)]);
         rest.extend_from_slice(b"' ");

@@ -187,10 +187,11 @@ pub(super) fn pfdebug(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         d.out.array(REGISTERS);
         registers.iter().for_each(|n| d.out.int(i64::from(*n)));
     } else {
-        let name = alloc::string::String::from_utf8_lossy(args[1]);
-        return Err(CommandError::text(alloc::format!(
-            "ERR Unknown PFDEBUG subcommand '{name}'"
-        )));
+        return Err(CommandError::showing(&[
+            b"ERR Unknown PFDEBUG subcommand '",
+            args[1],
+            b"'",
+        ]));
     }
     Ok(())
 }

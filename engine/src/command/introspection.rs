@@ -378,6 +378,18 @@ pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
+/// Whether a BITFIELD changes nothing.
+fn only_reads_bits(args: &[&[u8]]) -> bool {
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [word, more @ ..] = rest {
+        rest = match (word.to_ascii_lowercase().as_slice(), more) {
+            (b"get", [_, _, more @ ..]) | (b"overflow", [_, more @ ..]) => more,
+            _ => return false,
+        };
+    }
+    true
+}
+
 /// The keys of a whole command, with what it does to them.
 fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> {
     let invalid = CommandError::fixed("ERR Invalid command specified");
@@ -389,7 +401,12 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
     {
         command = command.subcommand(name).ok_or(invalid)?;
     }
-    if command.keys.is_empty() {
+    // Channels of shards are found as keys are, but are none.
+    if command
+        .keys
+        .iter()
+        .all(|spec| spec.flags & key::NOT_KEY != 0)
+    {
         return Err(CommandError::fixed("ERR The command has no key arguments"));
     }
     if !command.arity_ok(args.len()) {
@@ -397,16 +414,16 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
             "ERR Invalid number of arguments specified for command",
         ));
     }
-    let reads = args[1..]
-        .iter()
-        .skip(2)
-        .any(|word| word.eq_ignore_ascii_case(b"get"));
-    let flags = |flags: u16| {
-        let flags = flags & !key::VARIABLE_FLAGS;
-        match (command.name, reads) {
-            ("set", false) => key::OW | key::UPDATE,
-            _ => flags,
+    let flags = |flags: u16| match command.name {
+        "bitfield" if only_reads_bits(args) => key::RO | key::ACCESS,
+        "set"
+            if !args[3..]
+                .iter()
+                .any(|word| word.eq_ignore_ascii_case(b"get")) =>
+        {
+            key::OW | key::UPDATE
         }
+        _ => flags & !key::VARIABLE_FLAGS,
     };
     let mut found = Vec::new();
     let invalid = CommandError::fixed("ERR Invalid arguments specified for command");

@@ -149,16 +149,30 @@ fn nobody_gets_anything_while_all_sleep() {
         ..Config::default()
     });
     let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
-    assert_eq!(send(&mut engine, a, NOW, "DEBUG SLEEP 0.5"), "");
-    assert_eq!(send(&mut engine, b, NOW, "PING"), "");
-    assert_eq!(send(&mut engine, a, NOW, "PING"), "");
-    assert_eq!(
-        engine.deadline().map(|due| due <= NOW.mono_us + 500_000),
-        Some(true)
-    );
-    assert_eq!(wait(&mut engine, b, after_ms(499)), "");
+    let mut requests = Vec::new();
+    encode(&mut requests, &[b"DEBUG", b"SLEEP", b"0.5"]);
+    encode(&mut requests, &[b"SET", b"k", b"1"]);
+    let ping = b"PING\r\n";
+    let reads = [(a, &requests[..]), (b, &ping[..])];
+    let mut turn = engine.receive(&reads);
+    assert!(turn.step(NOW) && !turn.step(NOW));
+    assert_eq!(turn.stall(), Some(500_000));
+    // It took as long as it lasted.
+    assert!(turn.step(after_ms(500)));
+    while turn.step(after_ms(500)) {}
+    assert_eq!(turn.stall(), None);
+    drop(turn);
+    assert_eq!(collect(&mut engine, a), "+OK +OK");
+    assert_eq!(collect(&mut engine, b), "+PONG");
+    let stats = &engine.parts.stats.commands;
+    assert_eq!(stats.iter().map(|s| s.micros).max(), Some(500_000));
+    // Who cannot go on in the same turn does so in a later one.
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    assert_eq!(engine.deadline(), Some(0));
     assert_eq!(wait(&mut engine, b, after_ms(500)), "+PONG");
-    assert_eq!(collect(&mut engine, a), "+OK +PONG");
+    assert_eq!(collect(&mut engine, a), "+OK +OK");
 }
 
 #[test]

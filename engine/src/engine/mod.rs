@@ -155,7 +155,8 @@ impl Engine {
             active_expire: true,
             pause: None,
             warned_of_http_ms: None,
-            asleep_until_us: 0,
+            reloading: false,
+            stall_us: 0,
             pool: Pool::default(),
             blocked: Default::default(),
             slow_log: Default::default(),
@@ -620,7 +621,6 @@ impl Engine {
     /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
     fn housekeeping(&mut self, now: Now) {
         self.parts.end_pause_if_over(now);
-        self.parts.wake_if_due(now);
         if now.mono_us < self.next_round_us {
             return;
         }
@@ -796,7 +796,7 @@ impl Engine {
                     .filter(|_| self.boot.is_none()),
             )
             .chain(self.parts.watches.waits.deadline())
-            .chain(self.parts.pauses_end_us())
+            .chain(self.parts.pause_ends_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
     }

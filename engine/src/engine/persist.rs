@@ -93,10 +93,10 @@ impl Engine {
         match action {
             Action::Disk(request) => self.disk(DiskOwner::Persistence, request),
             Action::Log { level, text } => parts.log(level, text),
-            Action::Loaded if self.reload.is_some() => self.reloaded(now),
+            Action::Loaded if self.reload.is_some() => self.reloaded(),
             Action::Loaded => self.loaded(now),
             Action::Ready => self.ready(now),
-            Action::LoadFailed if self.reload.is_some() => self.reload_failed(now),
+            Action::LoadFailed if self.reload.is_some() => self.reload_failed(),
             Action::LoadFailed | Action::Exit => parts.outbox.push_back(Effect::Exit { code: 1 }),
             // What cannot begin now stays due, or scheduled.
             Action::WantRewrite if self.snapshot_under_way() => {}

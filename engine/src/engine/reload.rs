@@ -87,7 +87,7 @@ impl Engine {
                 }
                 FlushState::Failed => {
                     persistence.end_flush();
-                    self.end_reload(now, Some("ERR Writing to the append only file failed"));
+                    self.end_reload(Some("ERR Writing to the append only file failed"));
                 }
             },
             Stage::Save | Stage::Load => {}
@@ -108,7 +108,7 @@ impl Engine {
         if ok {
             self.load_again(now);
         } else {
-            self.end_reload(now, Some("ERR"));
+            self.end_reload(Some("ERR"));
         }
     }
 
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// All data was read back.
-    pub(super) fn reloaded(&mut self, now: Now) {
+    pub(super) fn reloaded(&mut self) {
         let parts = &mut self.parts;
         if let Some(old) = self.reload.as_mut().and_then(|reload| reload.old.take()) {
             // In this way it is freed in steps.
@@ -138,11 +138,11 @@ impl Engine {
             parts.store.replace(new);
         }
         parts.watches.touch_all();
-        self.end_reload(now, None);
+        self.end_reload(None);
     }
 
     /// The file cannot be loaded.
-    pub(super) fn reload_failed(&mut self, now: Now) {
+    pub(super) fn reload_failed(&mut self) {
         let Some(reload) = &mut self.reload else {
             return;
         };
@@ -154,11 +154,11 @@ impl Engine {
             let partial = mem::replace(&mut self.parts.store, old);
             self.parts.store.discard_all(partial);
         }
-        self.end_reload(now, Some(why));
+        self.end_reload(Some(why));
     }
 
     /// The client has its answer, and everybody goes on.
-    fn end_reload(&mut self, now: Now, error: Option<&str>) {
+    fn end_reload(&mut self, error: Option<&str>) {
         let Some(reload) = self.reload.take() else {
             return;
         };
@@ -185,7 +185,6 @@ impl Engine {
                 }
             }
         }
-        parts.asleep_until_us = now.mono_us.max(1);
-        parts.wake_if_due(now);
+        parts.reloaded();
     }
 }

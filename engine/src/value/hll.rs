@@ -331,9 +331,8 @@ fn each_run(bytes: &[u8], mut visit: impl FnMut(usize, Run)) -> Result<(), Corru
     let mut index = 0;
     let mut runs = Runs(&bytes[HEADER..]);
     for run in runs.by_ref() {
-        if run.value > 0 && index + run.len > REGISTERS {
-            runs.0 = &[];
-            break;
+        if index + run.len > REGISTERS {
+            return Err(Corrupt);
         }
         if run.value > 0 {
             visit(index, run);

@@ -47,8 +47,8 @@ pub const POLICIES: &[(&str, Policy)] = &[
     ("keys", Policy::Unordered),
     ("lastsave", Policy::Near(3600)),
     ("lolwut", Policy::Type),
-    ("memory|usage", Policy::Type),       // another memory layout
-    ("object|idletime", Policy::Near(2)), // Redis's clock stands still while others have the processor
+    ("memory|usage", Policy::Type), // another memory layout
+    ("object|idletime", Policy::Near(1)),
     ("pexpiretime", Policy::Near(2_000)),
     ("expiretime", Policy::Near(2)),
     ("pttl", Policy::Near(2_000)),
