@@ -299,10 +299,10 @@ impl Writer {
         }
         let large = &mut self.streams[0];
         let next = large.next.get_or_insert_default();
-        if next.step(&large.stream, &mut self.encoder, STEP_BYTES) {
-            if let Some(large) = self.streams.pop_front() {
-                store.discard_object(Object::Stream(large.stream));
-            }
+        if next.step(&large.stream, &mut self.encoder, STEP_BYTES)
+            && let Some(large) = self.streams.pop_front()
+        {
+            store.discard_object(Object::Stream(large.stream));
         }
     }
 

@@ -441,13 +441,6 @@ impl Store {
         entry
     }
 
-    /// Frees a value that no key has, in steps if it is large.
-    pub fn discard_value(&mut self, value: Object) {
-        if value.memory() > LARGE_VALUE {
-            self.garbage.push_back(Garbage::Value(value));
-        }
-    }
-
     fn discard(&mut self, entry: Entry) {
         if let ValueRef::Object(object) = entry.view().value() {
             // The garbage's reference outlives the entry's, so the entry frees nothing large.

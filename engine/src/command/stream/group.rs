@@ -137,7 +137,7 @@ pub(in crate::command) fn destroy(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         let mut rest = Stream::new();
         rest.groups.add(args[3], group);
         d.store
-            .discard_value(crate::store::Collection::into_object(rest));
+            .discard_object(crate::store::Collection::into_object(rest));
     }
     d.effects.dirty += 1;
     d.notify(NotifyEvents::STREAM, "xgroup-destroy", key.bytes);

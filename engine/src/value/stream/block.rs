@@ -198,7 +198,7 @@ impl Block {
     }
 
     /// Number of entries, deleted ones included.
-    pub fn len(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         let mut words = self.list.iter();
         let live = int(words.next()).unwrap_or(0);
         let deleted = int(words.next()).unwrap_or(0);

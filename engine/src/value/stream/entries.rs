@@ -118,7 +118,7 @@ impl Entries {
         if let Some((&base, block)) = self.blocks.last_mut() {
             let before = block.memory_bytes();
             let full = block.bytes().len().saturating_add(bytes) >= max_bytes
-                || (limits.max_entries > 0 && block.len() >= limits.max_entries);
+                || (limits.max_entries > 0 && block.total() >= limits.max_entries);
             let block = Rc::make_mut(block);
             if full {
                 block.shrink_to_fit();

@@ -14,6 +14,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 
 /// The most entries of a leaf, and children of an inner node.
 const FAN: usize = 32;
@@ -55,9 +56,10 @@ impl<K, V> Default for Tree<K, V> {
 }
 
 /// The child that a key belongs to.
-fn child_of<K: Ord, V, Q: Ord + ?Sized>(children: &[(K, Rc<Node<K, V>>)], key: &Q) -> usize
+fn child_of<K, V, Q>(children: &[(K, Rc<Node<K, V>>)], key: &Q) -> usize
 where
-    K: core::borrow::Borrow<Q>,
+    K: Ord + Borrow<Q>,
+    Q: Ord + ?Sized,
 {
     children
         .partition_point(|(bound, _)| bound.borrow() <= key)
@@ -83,7 +85,7 @@ impl<K: Ord, V> Tree<K, V> {
     /// The leaf where a key is, if it is anywhere.
     fn leaf<Q: Ord + ?Sized>(&self, key: &Q) -> &[(K, V)]
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         let Some(mut node) = self.root.as_deref() else {
             return &[];
@@ -99,7 +101,7 @@ impl<K: Ord, V> Tree<K, V> {
     /// The entry of a key.
     pub fn entry<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         let leaf = self.leaf(key);
         let at = leaf.binary_search_by(|(k, _)| k.borrow().cmp(key)).ok()?;
@@ -109,7 +111,7 @@ impl<K: Ord, V> Tree<K, V> {
     /// The value of a key.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.entry(key).map(|(_, value)| value)
     }
@@ -133,7 +135,7 @@ impl<K: Ord, V> Tree<K, V> {
     /// The last entry whose key is not above `key`.
     pub fn floor<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.before(|k| k.borrow() <= key)
     }
@@ -141,7 +143,7 @@ impl<K: Ord, V> Tree<K, V> {
     /// The last entry whose key is below `key`.
     pub fn below<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.before(|k| k.borrow() < key)
     }
@@ -336,7 +338,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// Takes an entry out.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         // What nothing is taken from is not touched, for others may share it.
         self.get(key)?;
@@ -363,7 +365,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// The value of a key, to be changed.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
-        K: core::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.get(key)?;
         let mut node = Rc::make_mut(self.root.as_mut()?);
@@ -448,9 +450,11 @@ fn split<T>(list: &mut Vec<T>, at: usize) -> Option<Vec<T>> {
     Some(list.split_off(middle))
 }
 
-fn take<K: Ord + Clone, V: Clone, Q: Ord + ?Sized>(node: &mut Rc<Node<K, V>>, key: &Q) -> Option<V>
+fn take<K, V, Q>(node: &mut Rc<Node<K, V>>, key: &Q) -> Option<V>
 where
-    K: core::borrow::Borrow<Q>,
+    K: Ord + Clone + Borrow<Q>,
+    V: Clone,
+    Q: Ord + ?Sized,
 {
     match Rc::make_mut(node) {
         Node::Leaf(entries) => {
@@ -582,7 +586,9 @@ mod tests {
     #[test]
     fn it_is_freed_in_steps() {
         let mut tree = Tree::default();
-        (0..10_000u32).for_each(|i| drop(tree.insert(i, i)));
+        for i in 0..10_000u32 {
+            tree.insert(i, i);
+        }
         let copy = tree.clone();
         assert!(tree.free_step(1), "what is shared is left to the other");
         let mut copy = copy;
