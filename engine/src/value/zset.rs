@@ -187,13 +187,6 @@ impl ZSet {
         }
     }
 
-    /// The second half of [`prefetch`](Self::prefetch), when what that asked for has come.
-    pub fn prefetch_leaf(&self, member: &[u8]) {
-        if let Form::Tree(tree) = &self.0 {
-            tree.prefetch_leaf(member);
-        }
-    }
-
     /// A member's score.
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {

@@ -230,14 +230,6 @@ impl Tree {
         self.index.prefetch(self.hash(member).0);
     }
 
-    /// The second half of [`prefetch`](Self::prefetch), when what that asked for has come: has the leaf fetched
-    /// where the member is, if it is there.
-    pub(super) fn prefetch_leaf(&self, member: &[u8]) {
-        if let Some(leaf) = self.index.leaves(self.hash(member).0).next() {
-            self.leaf(leaf).prefetch();
-        }
-    }
-
     /// How many members stand before the one at a place.
     pub(super) fn rank_of(&self, place: Place) -> usize {
         let mut rank = place.at as u64;
