@@ -191,21 +191,16 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], conditions: Conditions) -> Outcome {
     }
     let (mut added, mut changed) = (0, 0);
     let mut result = None;
-    if may_change(d, found, c, pairs, &scores) {
-        edit(d, key, found, |set, limits| {
-            for (pair, score) in pairs.chunks_exact(2).zip(&scores) {
-                let updated = set.update(pair[1], limits, |old| {
-                    result = c.decide(old, *score);
-                    result.filter(|score| !score.is_nan())
-                });
-                added += u64::from(updated == Updated::Added);
-                changed += u64::from(updated == Updated::Changed);
-            }
-        });
-    } else if let Some(set) = at(d, found) {
-        // Only of interest for an increment, which has a single pair.
-        result = c.decide(set.score(pairs[1]), scores[0]);
-    }
+    edit(d, key, found, |set, limits| {
+        for (pair, score) in pairs.chunks_exact(2).zip(&scores) {
+            let updated = set.update(pair[1], limits, |old| {
+                result = c.decide(old, *score);
+                result.filter(|score| !score.is_nan())
+            });
+            added += u64::from(updated == Updated::Added);
+            changed += u64::from(updated == Updated::Changed);
+        }
+    });
     if c.increment && result.is_some_and(f64::is_nan) {
         return Err(CommandError::fixed(
             "ERR resulting score is not a number (NaN)",
@@ -224,26 +219,6 @@ fn add(d: &mut Data<'_>, args: &[&[u8]], conditions: Conditions) -> Outcome {
         (false, _) => d.out.int(added as i64),
     }
     Ok(())
-}
-
-/// Whether there is anything to do: a set that stays as it is is not touched, for others may share it.
-/// Where there are no conditions, that is not asked.
-fn may_change(
-    d: &Data<'_>,
-    found: Option<Place>,
-    c: Conditions,
-    pairs: &[&[u8]],
-    scores: &[f64],
-) -> bool {
-    let conditional = c.absent || c.present || c.greater || c.less;
-    let Some(set) = at(d, found).filter(|_| conditional) else {
-        return true;
-    };
-    pairs.chunks_exact(2).zip(scores).any(|(pair, score)| {
-        let old = set.score(pair[1]);
-        c.decide(old, *score)
-            .is_some_and(|score| old != Some(score) && !score.is_nan())
-    })
 }
 
 /// `ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member [score member …]`. <https://redis.io/commands/zadd/>

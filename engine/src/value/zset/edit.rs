@@ -60,6 +60,12 @@ impl Tree {
 
     /// Adds a member that is not there.
     pub(super) fn add(&mut self, hash: Hash, member: &[u8], score: f64) {
+        let leaf = self.put(hash, member, score);
+        self.index.insert(hash.0, leaf);
+    }
+
+    /// Adds a member that is not there to a leaf, but not to the index. Returns the leaf's number.
+    fn put(&mut self, hash: Hash, member: &[u8], score: f64) -> u32 {
         if self.root == NONE {
             self.root = self.new_node(Node::default());
             let root = self.root;
@@ -80,8 +86,8 @@ impl Tree {
         }
         self.leaf_edit(number, |leaf| leaf.insert(at, hash.tag(), score, member));
         self.count(number, 1);
-        self.index.insert(hash.0, number);
         self.len += 1;
+        number
     }
 
     /// Gives the member at a place another score.
@@ -97,8 +103,13 @@ impl Tree {
             let to = if to > place.at { to - 1 } else { to };
             return self.leaf_edit(place.leaf, |leaf| leaf.move_to(place.at, to, score));
         }
-        self.remove_at(place, hash);
-        self.add(hash, member, score);
+        // Its entry in the index waits until it is known where it goes. (Should the leaf go meanwhile, and its
+        // number come back, the entry is still this member's.)
+        self.cut(place, 1);
+        let new = self.put(hash, member, score);
+        if new != place.leaf {
+            self.index.replace(hash.0, place.leaf, new);
+        }
     }
 
     /// Removes a member; returns the score that it had.
@@ -177,15 +188,26 @@ impl Tree {
     /// A leaf got or lost members: notes it upwards.
     #[inline]
     fn count(&mut self, leaf: u32, change: i64) {
-        let mut kid = leaf;
-        let mut parent = self.leaves.get(kid as usize).parent;
+        let Slot { parent, about, .. } = self.leaves.get(leaf as usize);
+        let (mut kid, mut parent, mut about) = (leaf, *parent, *about);
+        let mut kid_is_node = false;
         while parent != NONE {
-            let (number, before) = (parent, self.node(parent).memory_bytes());
-            let node = Rc::make_mut(self.nodes.get_mut(number as usize));
-            let (at, _) = node.find(kid);
+            let node = self.nodes.get_mut(parent as usize);
+            let before = node.memory_bytes();
+            let node = Rc::make_mut(node);
+            let at = node.find_about(kid, about);
             node.kids[at].count = node.kids[at].count.wrapping_add_signed(change);
             self.memory = self.memory - before + node.memory_bytes();
-            (kid, parent) = (number, node.parent);
+            let next = (parent, node.parent, node.about);
+            if at != usize::from(about) {
+                if kid_is_node {
+                    Rc::make_mut(self.nodes.get_mut(kid as usize)).about = at as u8;
+                } else {
+                    self.leaves.get_mut(kid as usize).about = at as u8;
+                }
+            }
+            kid_is_node = true;
+            (kid, parent, about) = next;
         }
     }
 
@@ -193,8 +215,8 @@ impl Tree {
         let number = self.free_leaf;
         if number == NONE {
             return self.leaves.push(Slot {
-                leaf: Leaf::default(),
                 parent,
+                ..Slot::default()
             }) as u32;
         }
         let slot = self.leaves.get_mut(number as usize);
@@ -281,7 +303,7 @@ impl Tree {
         self.leaves.get_mut(number as usize).leaf = leaf;
         let moved = kid.count;
         self.node_edit(parent, |node| {
-            let (at, _) = node.find(after);
+            let at = node.find(after);
             node.kids[at].count -= moved;
         });
         self.insert_kid(parent, after, Kid { number, ..kid });
@@ -295,7 +317,7 @@ impl Tree {
         let first = self.leaf(before).score(0);
         // The new leaf stands where the old one stood, and the old one is put behind it.
         let old = self.node_edit(parent, |node| {
-            let (at, _) = node.find(before);
+            let at = node.find(before);
             let old = node.kids[at];
             node.kids[at] = Kid {
                 bound: old.bound.min(score),
@@ -318,7 +340,7 @@ impl Tree {
     /// Puts a kid behind another; the members in it are counted already in the nodes above this one.
     fn insert_kid(&mut self, node: u32, after: u32, kid: Kid) {
         let full = self.node(node).kids.len() == FANOUT;
-        let (at, _) = self.node(node).find(after);
+        let at = self.node(node).find(after);
         let at = at + 1;
         if !full {
             return self.node_edit(node, |node| {
@@ -359,6 +381,7 @@ impl Tree {
             parent,
             level,
             kids: right,
+            ..Node::default()
         });
         for number in numbers {
             self.set_parent(level, number, new);
@@ -372,7 +395,7 @@ impl Tree {
             return self.grow(node, kid);
         }
         self.node_edit(parent, |parent| {
-            let (at, _) = parent.find(node);
+            let at = parent.find(node);
             parent.kids[at].count -= count;
         });
         self.insert_kid(parent, node, kid);
@@ -390,16 +413,16 @@ impl Tree {
         let mut kids = Vec::with_capacity(room(2));
         kids.extend([left, right]);
         self.root = self.new_node(Node {
-            parent: NONE,
             level,
             kids,
+            ..Node::default()
         });
         let root = self.root;
         self.set_parent(level, old, root);
         self.set_parent(level, right.number, root);
     }
 
-    fn set_parent(&mut self, level: u32, kid: u32, parent: u32) {
+    fn set_parent(&mut self, level: u8, kid: u32, parent: u32) {
         if level == 0 {
             self.leaves.get_mut(kid as usize).parent = parent;
         } else {
@@ -429,7 +452,7 @@ impl Tree {
     /// Takes a kid, whose members are counted no more, out of a node, and tidies up.
     fn remove_kid(&mut self, node: u32, kid: u32) {
         let left = self.node_edit(node, |node| {
-            let (at, _) = node.find(kid);
+            let at = node.find(kid);
             node.kids.remove(at);
             node.kids.shrink_to(room(node.kids.len()));
             node.kids.len()
@@ -466,7 +489,7 @@ impl Tree {
     /// The neighbours of a kid in its own parent: pairs (left, right) that might be joined.
     fn pairs(&self, parent: u32, kid: u32) -> [Option<(Kid, Kid)>; 2] {
         let kids = &self.node(parent).kids;
-        let (at, _) = self.node(parent).find(kid);
+        let at = self.node(parent).find(kid);
         let next = kids.get(at + 1).map(|next| (kids[at], *next));
         let previous = at.checked_sub(1).map(|before| (kids[before], kids[at]));
         [next, previous]
@@ -496,7 +519,7 @@ impl Tree {
             self.leaf_edit(keep, |leaf| *leaf = both);
             self.leaf_edit(lose, |leaf| *leaf = Leaf::default());
             self.node_edit(parent, |node| {
-                let (at, _) = node.find(left.number);
+                let at = node.find(left.number);
                 node.kids[at].number = keep;
                 node.kids[at].count += right.count;
                 node.kids[at + 1].number = lose;
@@ -527,7 +550,7 @@ impl Tree {
                 node.kids.append(&mut kids);
             });
             self.node_edit(parent, |node| {
-                let (at, _) = node.find(left.number);
+                let at = node.find(left.number);
                 node.kids[at].count += right.count;
             });
             self.free_node(right.number);

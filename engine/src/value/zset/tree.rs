@@ -51,6 +51,8 @@ pub struct Tree {
 pub(super) struct Slot {
     pub(super) leaf: Leaf,
     pub(super) parent: u32,
+    /// About where among the parent's kids it is.
+    pub(super) about: u8,
 }
 
 impl Default for Slot {
@@ -58,6 +60,7 @@ impl Default for Slot {
         Slot {
             leaf: Leaf::default(),
             parent: NONE,
+            about: 0,
         }
     }
 }
@@ -66,8 +69,10 @@ impl Default for Slot {
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) parent: u32,
+    /// About where among the parent's kids it is.
+    pub(super) about: u8,
     /// Nodes above the leaves: 0 if the kids are leaves.
-    pub(super) level: u32,
+    pub(super) level: u8,
     pub(super) kids: Vec<Kid>,
 }
 
@@ -75,6 +80,7 @@ impl Default for Node {
     fn default() -> Self {
         Node {
             parent: NONE,
+            about: 0,
             level: 0,
             kids: Vec::new(),
         }
@@ -95,15 +101,24 @@ impl Node {
         16 + size_of::<Node>() + self.kids.capacity() * size_of::<Kid>()
     }
 
-    /// The place of a kid, which is there, and the members in the kids before it.
+    /// The place of a kid, which is there.
+    pub(super) fn find(&self, number: u32) -> usize {
+        self.find_about(number, 0)
+    }
+
+    /// The same, knowing about where it is.
     #[inline]
-    pub(super) fn find(&self, number: u32) -> (usize, u64) {
-        let mut before = 0;
-        for (i, kid) in self.kids.iter().enumerate() {
-            if kid.number == number {
-                return (i, before);
+    pub(super) fn find_about(&self, number: u32, about: u8) -> usize {
+        let about = usize::from(about);
+        for away in 0..FANOUT {
+            let after = about + away;
+            if self.kids.get(after).is_some_and(|kid| kid.number == number) {
+                return after;
             }
-            before += kid.count;
+            let before = about.wrapping_sub(away);
+            if (self.kids.get(before)).is_some_and(|kid| kid.number == number) {
+                return before;
+            }
         }
         unreachable!("a kid's parent has it");
     }
@@ -218,12 +233,13 @@ impl Tree {
     /// How many members stand before the one at a place.
     pub(super) fn rank_of(&self, place: Place) -> usize {
         let mut rank = place.at as u64;
-        let mut kid = place.leaf;
-        let mut parent = self.leaves.get(kid as usize).parent;
+        let Slot { parent, about, .. } = self.leaves.get(place.leaf as usize);
+        let (mut kid, mut parent, mut about) = (place.leaf, *parent, *about);
         while parent != NONE {
             let node = self.node(parent);
-            rank += node.find(kid).1;
-            (kid, parent) = (parent, node.parent);
+            let at = node.find_about(kid, about);
+            rank += node.kids[..at].iter().map(|kid| kid.count).sum::<u64>();
+            (kid, parent, about) = (parent, node.parent, node.about);
         }
         rank as usize
     }
@@ -236,7 +252,7 @@ impl Tree {
 
     /// The first leaf under a kid of a node of this level.
     #[inline]
-    pub(super) fn leftmost(&self, level: u32, number: u32) -> u32 {
+    pub(super) fn leftmost(&self, level: u8, number: u32) -> u32 {
         (0..level).fold(number, |number, _| self.node(number).kids[0].number)
     }
 
@@ -320,11 +336,11 @@ impl Tree {
 
     /// The leaf after this one (or before it, if `back`).
     pub(super) fn neighbour(&self, leaf: u32, back: bool) -> Option<u32> {
-        let mut kid = leaf;
-        let mut parent = self.leaves.get(kid as usize).parent;
+        let Slot { parent, about, .. } = self.leaves.get(leaf as usize);
+        let (mut kid, mut parent, mut about) = (leaf, *parent, *about);
         while parent != NONE {
             let node = self.node(parent);
-            let (at, _) = node.find(kid);
+            let at = node.find_about(kid, about);
             let next = if back {
                 at.checked_sub(1)
             } else {
@@ -338,7 +354,7 @@ impl Tree {
                 }
                 return Some(number);
             }
-            (kid, parent) = (parent, node.parent);
+            (kid, parent, about) = (parent, node.parent, node.about);
         }
         None
     }
