@@ -215,6 +215,15 @@ impl Store {
         self.databases[db].table.entry(place)
     }
 
+    /// Asks the processor for what is read first where an element of a key's collection is looked up.
+    pub fn prefetch_element(&self, db: usize, key: Key<'_>, element: &[u8]) {
+        if let Some(place) = self.find(db, key)
+            && let ValueRef::Object(object) = self.entry(db, place).value()
+        {
+            object.prefetch(element);
+        }
+    }
+
     /// Sets the access clock of an entry.
     #[inline]
     pub fn touch(&mut self, db: usize, place: Place, access: u32) {
