@@ -188,6 +188,8 @@ pub fn value(data: &[u8]) {
         Value::Set(_) | Value::SetIntset(_) | Value::SetListpack(_) => SET,
         Value::Hash(_) | Value::HashListpack(_) | Value::HashTimed(_) => HASH,
         Value::Str(_) | Value::Int(_) => STRING,
+        // Other types have no list of commands here.
+        _ => return,
     };
     run(value, commands);
 }

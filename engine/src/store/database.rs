@@ -116,9 +116,15 @@ impl Database {
         self.deadlines.len()
     }
 
-    /// Whether a value has fields that expire.
-    pub fn has_field_times(&self) -> bool {
-        !self.field_times.is_empty()
+    /// Number of hashes that have fields that expire.
+    pub fn timed_hashes(&self) -> usize {
+        self.field_times.len()
+    }
+
+    /// When the first field of a hash expires.
+    #[inline]
+    pub fn next_field_time(&self) -> Option<u64> {
+        self.field_times.first().map(|first| first.0)
     }
 
     /// Mean time to live of the next keys to expire, in milliseconds from `now_ms` (INFO's avg_ttl).
