@@ -316,7 +316,14 @@ mod tests {
             "session",
             include_bytes!("../../fuzz/seeds/session/commands"),
         ),
+        (
+            "value",
+            include_bytes!("../../fuzz/seeds/value/hyperloglog"),
+        ),
+        ("value", include_bytes!("../../fuzz/seeds/value/intset")),
+        ("value", include_bytes!("../../fuzz/seeds/value/set")),
         ("value", include_bytes!("../../fuzz/seeds/value/stream")),
+        ("value", include_bytes!("../../fuzz/seeds/value/times")),
     ];
 
     fn run(target: &str, data: &[u8]) {

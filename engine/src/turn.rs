@@ -15,6 +15,7 @@ use crate::command::{address, redacted};
 use crate::engine::Engine;
 use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
+use crate::store::Key;
 
 /// Requests decoded ahead: enough to hide the waiting, few enough to keep all lines in the cache.
 const BATCH: usize = 32;
@@ -353,6 +354,7 @@ impl<'a> Turn<'a> {
             }
         }
         self.prefetch();
+        self.prefetch_elements();
         !self.scratch.batch.is_empty()
     }
 
@@ -459,6 +461,45 @@ impl<'a> Turn<'a> {
                         .table()
                         .prefetch_entry(hash);
                 }
+            }
+        }
+    }
+
+    /// Asks for what is read first where elements of the batch's collections are looked up: a large collection misses
+    /// the cache as keys do. By now the entries should be near.
+    fn prefetch_elements(&self) {
+        let parts = &self.engine.parts;
+        for item in &self.scratch.batch {
+            let What::Command {
+                args,
+                command: Some((_, command)),
+                hash: Some(hash),
+                ..
+            } = item.what
+            else {
+                continue;
+            };
+            let words = &self.scratch.args[args.0 as usize..args.1 as usize];
+            let Some((element, name)) = command
+                .element()
+                .and_then(|(name, element)| Some((words.get(element)?, words.get(name)?)))
+            else {
+                continue;
+            };
+            let source = &self.scratch.sources[item.source as usize];
+            let bytes = match source.read {
+                Some(read) => self.reads[read as usize].1,
+                None => &source.kept[..],
+            };
+            let bytes = &bytes[item.start..item.start + item.len];
+            if let Some(session) = parts.clients.get(source.conn) {
+                let key = Key {
+                    bytes: name.of(bytes),
+                    hash,
+                };
+                parts
+                    .store
+                    .prefetch_element(session.db, key, element.of(bytes));
             }
         }
     }

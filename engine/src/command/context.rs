@@ -158,6 +158,13 @@ impl Data<'_> {
         }
     }
 
+    /// Whether the database has fields of hashes that are due and that this command may delete.
+    #[inline]
+    pub fn has_due_fields(&self) -> bool {
+        let next = self.store.database(self.db).next_field_time();
+        self.overdue == Overdue::Delete && next.is_some_and(|at| at < self.now.unix_ms())
+    }
+
     /// Looks a key up without counting, and without noting that it was used.
     #[inline]
     pub fn seek(&mut self, key: Key<'_>) -> Option<Place> {

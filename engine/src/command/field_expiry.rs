@@ -128,6 +128,8 @@ fn is_past(d: &Data<'_>, time: u64) -> bool {
 struct Changes<'a> {
     /// They expire at the command's time.
     timed: Vec<&'a [u8]>,
+    /// The word for the condition that they met.
+    condition: Option<&'a [u8]>,
     /// They do not expire any more.
     kept: Vec<&'a [u8]>,
     /// They are gone.
@@ -147,7 +149,7 @@ impl<'a> Changes<'a> {
         d.changed(key.bytes);
         let count = self.timed.len() + self.kept.len() + self.deleted.len();
         d.effects.dirty += count as u64 - 1;
-        journal_times(d, key, at, &self.timed);
+        journal_times(d, key, at, self.condition, &self.timed);
         if !self.kept.is_empty() {
             journal_fields(d, &[b"HPERSIST", key.bytes], &self.kept);
             d.notify(NotifyEvents::HASH, "hpersist", key.bytes);
@@ -174,11 +176,19 @@ fn journal_fields(d: &mut Data<'_>, start: &[&[u8]], fields: &[&[u8]]) {
     d.effects.instead(d.db, &words);
 }
 
-/// Journals that fields expire at a time.
-pub(super) fn journal_times(d: &mut Data<'_>, key: Key<'_>, at: u64, fields: &[&[u8]]) {
+/// Journals that fields expire at a time; a condition is one that all of them meet.
+pub(super) fn journal_times(
+    d: &mut Data<'_>,
+    key: Key<'_>,
+    at: u64,
+    condition: Option<&[u8]>,
+    fields: &[&[u8]],
+) {
     if !fields.is_empty() {
         let at = ItoaBuffer::new(at as i64);
-        journal_fields(d, &[b"HPEXPIREAT", key.bytes, &at], fields);
+        let mut start: Vec<&[u8]> = alloc::vec![b"HPEXPIREAT", key.bytes, &at];
+        start.extend(condition);
+        journal_fields(d, &start, fields);
     }
 }
 
@@ -211,7 +221,10 @@ fn expire(d: &mut Data<'_>, args: &[&[u8]], unit: TimeUnit, command: &str) -> Ou
         return Ok(());
     };
     let (past, before) = (is_past(d, at), d.due_before());
-    let mut changes = Changes::default();
+    let mut changes = Changes {
+        condition: (condition != Condition::Always).then_some(args[3]),
+        ..Changes::default()
+    };
     let answers = edit(d, key, place, |hash, hash_key| -> Vec<i64> {
         let mut one = |field: &&'_ [u8]| {
             if hash.at(before).get(field).is_none() {
@@ -593,7 +606,7 @@ pub(super) fn hsetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     timed.dedup();
     for run in timed.chunk_by(|a, b| a.0 == b.0) {
         let names: Vec<&[u8]> = run.iter().map(|(_, name)| *name).collect();
-        journal_times(d, key, run[0].0, &names);
+        journal_times(d, key, run[0].0, None, &names);
     }
     if matches!(time, NewTime::At(_)) {
         d.notify(NotifyEvents::HASH, "hexpire", key.bytes);
@@ -601,8 +614,22 @@ pub(super) fn hsetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// Before a command writes fields: those that are due are deleted, and that is journalled. Returns where the hash is
-/// then.
+/// Fields of a hash that a command deletes at most because they are due, where it does not name them.
+const MOST_DUE: usize = 1000;
+
+/// Before a command draws fields by chance: those that are due are deleted, and that is journalled.
+pub(super) fn drop_all_due(d: &mut Data<'_>, key: Key<'_>) {
+    let Some(place) = d.seek(key) else { return };
+    let before = d.due_before();
+    let due = match collection::of::<Hash>(d.value(place)) {
+        Ok(hash) => hash.due(before, MOST_DUE),
+        Err(_) => return,
+    };
+    drop_due(d, key, Some(place), due.iter().map(|field| &field[..]));
+}
+
+/// Before a command reads or writes fields: those that are due are deleted, and that is journalled. Returns where the
+/// hash is then.
 pub(super) fn drop_due<'a>(
     d: &mut Data<'_>,
     key: Key<'_>,
@@ -620,14 +647,15 @@ pub(super) fn drop_due<'a>(
     if due.is_empty() {
         return found;
     }
-    let mut words: Vec<&[u8]> = alloc::vec![b"HDEL", key.bytes];
-    words.extend_from_slice(&due);
     edit(d, key, place, |hash, _| {
         for field in &due {
             hash.remove(field);
         }
     });
-    d.effects.also(d.db, &words);
+    for field in &due {
+        d.effects.also(d.db, &[b"HDEL", key.bytes, field]);
+    }
+    d.stats.expired_fields += due.len() as u64;
     d.watches.touch(d.db, key.bytes);
     d.notify(NotifyEvents::HASH, "hexpired", key.bytes);
     collection::delete_if_empty::<Hash>(d, key, place);
@@ -658,10 +686,11 @@ pub(crate) fn expire_fields(
     parts.watches.touch(db, key.bytes);
     parts.changes += due.len() as u64;
     parts.notify(NotifyEvents::HASH, db, "hexpired", key.bytes);
+    parts.stats.expired_fields += due.len() as u64;
     parts.effects.begin();
-    let mut words: Vec<&[u8]> = alloc::vec![b"HDEL", key.bytes];
-    words.extend(due.iter().map(|field| &field[..]));
-    parts.effects.also(db, &words);
+    for field in &due {
+        parts.effects.also(db, &[b"HDEL", key.bytes, field]);
+    }
     if left.flatten() == Some(0) {
         parts.store.delete(db, key, place);
         parts.notify(NotifyEvents::GENERIC, db, "del", key.bytes);

@@ -41,17 +41,17 @@ fn times_are_set_on_conditions_and_told() {
             (
                 "HEXPIRE h 50 LT FIELDS 2 a b",
                 "*2 :1 :1",
-                &["HPEXPIREAT h 1700000050000 FIELDS 2 a b"],
+                &["HPEXPIREAT h 1700000050000 LT FIELDS 2 a b"],
             ),
             (
                 "HPEXPIRE h 70000 nx FIELDS 3 a b c",
                 "*3 :0 :0 :1",
-                &["HPEXPIREAT h 1700000070000 FIELDS 1 c"],
+                &["HPEXPIREAT h 1700000070000 nx FIELDS 1 c"],
             ),
             (
                 "HPEXPIREAT h 1700000000001 XX FIELDS 1 c",
                 "*1 :1",
-                &["HPEXPIREAT h 1700000000001 FIELDS 1 c"],
+                &["HPEXPIREAT h 1700000000001 XX FIELDS 1 c"],
             ),
             ("HTTL h FIELDS 3 a c x", "*3 :50 :1 :-2", &[]),
             ("HPTTL h FIELDS 1 c", "*1 :1", &[]),
@@ -222,24 +222,46 @@ fn fields_that_are_due_are_not_seen_and_then_gone() {
         &mut e,
         101,
         &[
-            ("HGET h a", "$-1", &[]),
-            ("HMGET h a b", "*2 $-1 $1 2", &[]),
-            ("HEXISTS h a", ":0", &[]),
-            ("HSTRLEN h a", ":0", &[]),
             ("HGETALL h", "*2 $1 b $1 2", &[]),
             ("HVALS h", "*1 $1 2", &[]),
             ("HLEN h", ":2", &[]),
             ("HSCAN h 0", "*2 $1 0 *2 $1 b $1 2", &[]),
             ("HSCAN h 0 NOVALUES", "*2 $1 0 *1 $1 b", &[]),
-            ("HRANDFIELD h 5", "*1 $1 b", &[]),
-            ("HRANDFIELD h -2", "*2 $1 b $1 b", &[]),
-            ("HRANDFIELD one", "$-1", &[]),
             ("HTTL h FIELDS 1 a", "*1 :-2", &[]),
             ("HSETNX h a 9", ":1", &["HDEL h a", "HSETNX h a 9"]),
             ("HGET h a", "$1 9", &[]),
             ("HINCRBY one x 5", ":5", &["HDEL one x", "HINCRBY one x 5"]),
         ],
     );
+    for (command, reply, effects) in [
+        ("HGET h a", "$-1", "HDEL h a"),
+        ("HMGET h a b", "*2 $-1 $1 2", "HDEL h a"),
+        ("HEXISTS h a", ":0", "HDEL h a"),
+        ("HSTRLEN h a", ":0", "HDEL h a"),
+        ("HRANDFIELD h 5", "*1 $1 b", "HDEL h a"),
+        ("HRANDFIELD h -2", "*2 $1 b $1 b", "HDEL h a"),
+        ("HRANDFIELD one", "$-1", "HDEL one x"),
+        ("HDEL h a", ":1", "HDEL h a"),
+    ] {
+        let mut e = engine();
+        check(&mut e, 0, before);
+        check(
+            &mut e,
+            101,
+            &[
+                (command, reply, &[effects]),
+                (
+                    "HGET h a",
+                    "$-1",
+                    if command.contains("one") {
+                        &["HDEL h a"]
+                    } else {
+                        &[]
+                    },
+                ),
+            ],
+        );
+    }
     let mut e = engine();
     check(&mut e, 0, before);
     e.handle(after_ms(101), Input::Tick);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::collection::{self, Reading, find, read};
 use super::context::Data;
 use super::error::CommandError;
-use super::field_expiry::{drop_due, journal_times};
+use super::field_expiry::{drop_all_due, drop_due, journal_times};
 use super::hash_limits;
 use super::scan::{Options, cursor};
 use super::string::integer;
@@ -31,6 +31,20 @@ pub(super) fn live<'d>(
     let before = d.due_before();
     let Reading { value, out, random } = read::<Hash>(d, key)?;
     Ok((value.map(|hash| hash.at(before)), out, random))
+}
+
+/// As [`live`], for a command that names fields: a primary takes the occasion to delete those that are due.
+fn live_fields<'d>(
+    d: &'d mut Data<'_>,
+    args: &[&[u8]],
+) -> Result<(Option<Live<'d>>, &'d mut Output), CommandError> {
+    if d.has_due_fields() {
+        let key = d.first_key(args[1]);
+        let found = d.seek(key);
+        drop_due(d, key, found, args[2..].iter().copied());
+    }
+    let (hash, out, _) = live(d, args[1])?;
+    Ok((hash, out))
 }
 
 /// A field's value in the hash at `found`.
@@ -119,7 +133,7 @@ pub(super) fn hsetnx(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HGET key field`. <https://redis.io/commands/hget/>
 pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let (hash, out, _) = live(d, args[1])?;
+    let (hash, out) = live_fields(d, args)?;
     match hash.and_then(|h| h.get(args[2])) {
         Some(value) => reply(out, value),
         None => out.null(),
@@ -129,7 +143,7 @@ pub(super) fn hget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HMGET key field [field …]`. <https://redis.io/commands/hmget/>
 pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let (hash, out, _) = live(d, args[1])?;
+    let (hash, out) = live_fields(d, args)?;
     out.array(args.len() - 2);
     for field in &args[2..] {
         match hash.and_then(|h| h.get(field)) {
@@ -144,9 +158,10 @@ pub(super) fn hmget(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 pub(super) fn hdel(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     let found = find::<Hash>(d, key)?;
-    let found = drop_due(d, key, found, args[2..].iter().copied());
-    // A hash that nothing is taken from is not touched, for others may share it.
-    let hits = args[2..].iter().any(|f| field(d, found, f).is_some());
+    // Fields that are due count, as in Redis. A hash that nothing is taken from is not touched, for others may share it.
+    let hits = found
+        .and_then(|place| collection::of::<Hash>(d.value(place)).ok())
+        .is_some_and(|hash| args[2..].iter().any(|f| hash.contains(f)));
     let Some(place) = found.filter(|_| hits) else {
         d.out.int(0);
         return Ok(());
@@ -172,14 +187,14 @@ pub(super) fn hlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `HEXISTS key field`. <https://redis.io/commands/hexists/>
 pub(super) fn hexists(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let (hash, out, _) = live(d, args[1])?;
+    let (hash, out) = live_fields(d, args)?;
     out.int(i64::from(hash.is_some_and(|h| h.get(args[2]).is_some())));
     Ok(())
 }
 
 /// `HSTRLEN key field`. <https://redis.io/commands/hstrlen/>
 pub(super) fn hstrlen(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
-    let (hash, out, _) = live(d, args[1])?;
+    let (hash, out) = live_fields(d, args)?;
     let value = hash.and_then(|h| h.get(args[2]));
     out.int(value.map_or(0, Entry::text_len) as i64);
     Ok(())
@@ -275,15 +290,24 @@ pub(super) fn hincrbyfloat(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let hash = d.store.find(d.db, key).map(|place| d.value(place));
     let time = hash.and_then(|value| collection::of::<Hash>(value).ok()?.time(args[2]));
     if let Some(time) = time {
-        journal_times(d, key, time, &[args[2]]);
+        journal_times(d, key, time, None, &[args[2]]);
     }
     d.out.bulk(&text);
     Ok(())
 }
 
+/// Deletes fields that are due before some are drawn.
+fn drop_drawn(d: &mut Data<'_>, key: &[u8]) {
+    if d.has_due_fields() {
+        let key = d.first_key(key);
+        drop_all_due(d, key);
+    }
+}
+
 /// `HRANDFIELD key [count [WITHVALUES]]`. <https://redis.io/commands/hrandfield/>
 pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let Some(count) = args.get(2) else {
+        drop_drawn(d, args[1]);
         let (hash, out, random) = live(d, args[1])?;
         let word = random.word();
         let drawn = hash.and_then(|hash| match hash.hides_some() {
@@ -312,6 +336,7 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if too_many || (repeats && count.unsigned_abs() > MOST_REPEATS) {
         return Err(CommandError::fixed("ERR value is out of range"));
     }
+    drop_drawn(d, args[1]);
     let (hash, out, random) = live(d, args[1])?;
     let Some(hash) = hash.filter(|hash| !hash.is_empty()) else {
         out.array(0);

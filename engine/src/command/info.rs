@@ -427,6 +427,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
     write!(
         out,
         "expired_keys:{}\r\n\
+         expired_subkeys:{}\r\n\
          expired_stale_perc:0.00\r\n\
          expired_time_cap_reached_count:0\r\n\
          expire_cycle_cpu_milliseconds:0\r\n\
@@ -453,6 +454,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
          tracking_total_items:0\r\n\
          tracking_total_prefixes:0\r\n",
         stats.expired,
+        stats.expired_fields,
         stats.evicted,
         stats.hits,
         stats.misses,
@@ -559,11 +561,16 @@ fn keyspace(s: &Server<'_>, out: &mut String) -> Result {
         if !database.is_empty() {
             write!(
                 out,
-                "db{db}:keys={},expires={},avg_ttl={}\r\n",
+                "db{db}:keys={},expires={},avg_ttl={}",
                 database.len(),
                 database.expires(),
                 database.mean_ttl_ms(s.now.unix_ms()),
             )?;
+            // Hashes whose fields expire: where there are none, the line is that of Redis 7.0.
+            if database.timed_hashes() > 0 {
+                write!(out, ",subexpiry={}", database.timed_hashes())?;
+            }
+            write!(out, "\r\n")?;
         }
     }
     Ok(())

@@ -44,6 +44,8 @@ pub struct Stats {
     pub rejected_connections: u64,
     /// Keys that expired.
     pub expired: u64,
+    /// Fields of hashes that expired.
+    pub expired_fields: u64,
     /// Keys that were evicted.
     pub evicted: u64,
     /// Lookups for reading that found their key.

@@ -341,6 +341,14 @@ impl Command {
         }
     }
 
+    /// Which words name the collection and the (first) element that the command looks up, if it is one of those that
+    /// look up little else.
+    #[inline]
+    pub fn element(&self) -> Option<(usize, usize)> {
+        let of_elements = category::SET | category::HASH;
+        (self.flags & flag::FAST != 0 && self.categories & of_elements != 0).then_some((1, 2))
+    }
+
     /// The subcommand with this name, in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
         let from = self.name.len() + 1;

@@ -58,12 +58,7 @@ impl Engine {
                 id,
                 offset: info.offset,
             });
-        if parts
-            .store
-            .databases()
-            .iter()
-            .any(crate::store::Database::has_field_times)
-        {
+        if parts.store.databases().iter().any(|d| d.timed_hashes() > 0) {
             encoder.with_times();
         }
         encoder.begin(&Header {

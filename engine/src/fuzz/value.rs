@@ -64,6 +64,117 @@ const STREAM: &[&str] = &[
     "DEL k copy",
 ];
 
+/// What is done with the key, if it has become a set.
+const SET: &[&str] = &[
+    "SCARD k",
+    "SMEMBERS k",
+    "OBJECT ENCODING k",
+    "SISMEMBER k a",
+    "SMISMEMBER k 1 a -70000 9223372036854775807",
+    "SRANDMEMBER k",
+    "SRANDMEMBER k 5",
+    "SRANDMEMBER k -5",
+    "SSCAN k 0",
+    "SSCAN k 0 COUNT 3 MATCH *a*",
+    "SADD k 1 -70000 9223372036854775807 12",
+    "SADD k a b c",
+    "COPY k copy",
+    "SREM k 1 a",
+    "SINTER k copy",
+    "SINTERCARD 2 k copy LIMIT 2",
+    "SDIFF copy k",
+    "SUNION copy k",
+    "SINTERSTORE inter k copy",
+    "SDIFFSTORE diff copy k inter",
+    "SUNIONSTORE union copy diff",
+    "SMOVE copy k 1",
+    "SMOVE k copy b",
+    "SPOP k",
+    "SPOP k 3",
+    "SADD k far-too-long-for-a-listpack-far-too-long-for-a-listpack-far-too-long",
+    "SPOP k 2",
+    "SREM k -70000",
+    "SSCAN k 0",
+    "DEBUG DIGEST-VALUE k copy",
+    "SUNIONSTORE k k copy",
+    "SPOP k 1000000",
+    "DEL copy inter diff union",
+];
+
+/// What is done with the key, if it has become a hash.
+const HASH: &[&str] = &[
+    "HLEN k",
+    "HGETALL k",
+    "OBJECT ENCODING k",
+    "HTTL k FIELDS 2 a b",
+    "HPEXPIRETIME k FIELDS 1 a",
+    "HRANDFIELD k 3 WITHVALUES",
+    "HSCAN k 0",
+    "HSCAN k 0 NOVALUES COUNT 1",
+    "HGET k a",
+    "HINCRBY k n 1",
+    "HINCRBYFLOAT k n 0.5",
+    "HSETNX k a 1",
+    "HPEXPIRE k 4 FIELDS 2 a n",
+    "HPEXPIRE k 10 NX FIELDS 2 a b",
+    "COPY k copy",
+    "HSET k a 1 z 2",
+    "HPEXPIRE k 5 LT FIELDS 1 z",
+    "HGETEX k PX 2 FIELDS 1 a",
+    "HKEYS k",
+    "HVALS copy",
+    "HGETDEL copy FIELDS 2 a n",
+    "HSETEX k FNX EX 10 FIELDS 1 new value",
+    "HSETEX k KEEPTTL FIELDS 2 new value a b",
+    "HPERSIST k FIELDS 2 new a",
+    "HEXPIREAT k 1 FIELDS 1 new",
+    "HDEL k a z",
+    "HSET k far-too-long-for-a-listpack-far-too-long-for-a-listpack-far-too-long 1",
+    "HEXPIRE k 1 FIELDS 2 b c",
+    "RENAME k other",
+    "HGETALL other",
+    "HRANDFIELD other -3",
+    "DEBUG DIGEST-VALUE other copy",
+    "DEL other copy",
+];
+
+/// What is done with the key, if it has become a string.
+const STRING: &[&str] = &[
+    "STRLEN k",
+    "PFCOUNT k",
+    "PFDEBUG DECODE k",
+    "PFCOUNT k k nosuch",
+    "PFADD k a",
+    "PFADD k b c d e f g h i j",
+    "PFMERGE merged k k",
+    "PFCOUNT merged",
+    "PFDEBUG TODENSE k",
+    "PFADD k k l m",
+    "PFMERGE k merged",
+    "PFDEBUG GETREG k",
+    "PFCOUNT k",
+    "BITCOUNT k",
+    "BITCOUNT k 1 -2 BIT",
+    "BITPOS k 0 1",
+    "BITPOS k 1 -5 -1 BIT",
+    "BITOP NOT not k",
+    "BITOP XOR xor k not merged",
+    "BITOP ONE one k not merged",
+    "BITFIELD k SET u63 3 5 INCRBY i64 1 -1 GET u7 100 OVERFLOW FAIL INCRBY u2 5 3",
+    "BITFIELD_RO k GET i64 0 GET u1 99999",
+    "SETBIT k 77 1",
+    "GETBIT k 77",
+    "LCS k not IDX WITHMATCHLEN MINMATCHLEN 3",
+    "LCS k merged LEN",
+    "LCS k merged",
+    "SETRANGE k 5 HYLL",
+    "PFCOUNT k",
+    "APPEND k x",
+    "SET k v IFEQ w",
+    "DELIFEQ k v",
+    "DEL k merged not xor one",
+];
+
 /// Values in the form of RESTORE: what is accepted is in order, and no command on it breaks anything.
 pub fn value(data: &[u8]) {
     // Behind a footer that asks for no check, so that the value itself is reached.
@@ -74,6 +185,10 @@ pub fn value(data: &[u8]) {
     };
     let commands = match &value {
         Value::Stream(_) => STREAM,
+        Value::Set(_) | Value::SetIntset(_) | Value::SetListpack(_) => SET,
+        Value::Hash(_) | Value::HashListpack(_) | Value::HashTimed(_) => HASH,
+        Value::Str(_) | Value::Int(_) => STRING,
+        // Other types have no list of commands here.
         _ => return,
     };
     run(value, commands);
@@ -119,20 +234,22 @@ fn run(value: Value, commands: &[&str]) {
         now.mono_us += 3000;
         now.unix_us += 3000;
         world.settle(now);
-        if let Some(stream) = stream_at(&world.engine) {
-            stream.invariants();
-        }
+        check(&world.engine);
     }
     world.engine.invariants();
 }
 
-/// The stream that the key is.
-fn stream_at(engine: &crate::Engine) -> Option<&crate::value::stream::Stream> {
-    use crate::store::{Collection, ValueRef};
+/// Checks what the key is against itself.
+fn check(engine: &crate::Engine) {
+    use crate::store::{Object, ValueRef};
     let store = &engine.parts.store;
-    let place = store.find(0, store.hasher().key(b"k"))?;
+    let Some(place) = store.find(0, store.hasher().key(b"k")) else {
+        return;
+    };
     match store.entry(0, place).value() {
-        ValueRef::Object(object) => Collection::of(object).map(|stream| &**stream),
-        _ => None,
+        ValueRef::Object(Object::Hash(hash)) => hash.invariants(),
+        ValueRef::Object(Object::Set(set)) => set.invariants(),
+        ValueRef::Object(Object::Stream(stream)) => stream.invariants(),
+        _ => {}
     }
 }

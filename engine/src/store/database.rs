@@ -116,9 +116,15 @@ impl Database {
         self.deadlines.len()
     }
 
-    /// Whether a value has fields that expire.
-    pub fn has_field_times(&self) -> bool {
-        !self.field_times.is_empty()
+    /// Number of hashes that have fields that expire.
+    pub fn timed_hashes(&self) -> usize {
+        self.field_times.len()
+    }
+
+    /// When the first field of a hash expires.
+    #[inline]
+    pub fn next_field_time(&self) -> Option<u64> {
+        self.field_times.first().map(|first| first.0)
     }
 
     /// Mean time to live of the next keys to expire, in milliseconds from `now_ms` (INFO's avg_ttl).
@@ -213,6 +219,15 @@ impl Store {
     #[inline]
     pub fn entry(&self, db: usize, place: Place) -> EntryRef<'_> {
         self.databases[db].table.entry(place)
+    }
+
+    /// Asks the processor for what is read first where an element of a key's collection is looked up.
+    pub fn prefetch_element(&self, db: usize, key: Key<'_>, element: &[u8]) {
+        if let Some(place) = self.find(db, key)
+            && let ValueRef::Object(object) = self.entry(db, place).value()
+        {
+            object.prefetch(element);
+        }
     }
 
     /// Sets the access clock of an entry.

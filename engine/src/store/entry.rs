@@ -114,6 +114,15 @@ impl Object {
         }
     }
 
+    /// Asks the processor for what is read first where an element is looked up.
+    pub fn prefetch(&self, element: &[u8]) {
+        match self {
+            Object::Hash(hash) => hash.prefetch(element),
+            Object::Set(set) => set.prefetch(element),
+            _ => {}
+        }
+    }
+
     /// Frees some of a value that is wanted no more, about `budget` elements; true when it is gone
     /// (or others share it, who will free it).
     pub fn free_some(&mut self, budget: usize) -> bool {
