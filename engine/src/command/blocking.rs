@@ -69,12 +69,11 @@ pub fn timeout_seconds(arg: &[u8], now: Now) -> Result<Option<u64>, CommandError
         "ERR timeout is not a float or out of range",
     ))?;
     let ms = libm::ceil(seconds * 1000.0);
-    if ms >= i64::MAX as f64 {
-        return Err(CommandError::fixed("ERR timeout is out of range"));
+    // What is beyond 64 bits becomes a negative number in Redis 7.0.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
+        return Err(CommandError::fixed("ERR timeout is negative"));
     }
-    let ms =
-        u64::try_from(ms as i64).map_err(|_| CommandError::fixed("ERR timeout is negative"))?;
-    until(ms, now)
+    until(ms as u64, now)
 }
 
 /// A time-out in whole milliseconds: when it is over; never, if it is 0.
@@ -111,6 +110,7 @@ pub(crate) fn serve(parts: &mut Parts, now: Now) {
     while let Some(key) = parts.watches.waits.next_ready() {
         // Who begins to wait from here on has seen the key as it is.
         let mut tickets = 0..parts.watches.waits.next_ticket();
+        parts.ready = Some(key.1.as_slice().into());
         for kind in [
             WaitKind::List,
             WaitKind::ZSet,
@@ -126,6 +126,7 @@ pub(crate) fn serve(parts: &mut Parts, now: Now) {
                 try_again(parts, now, conn);
             }
         }
+        parts.ready = None;
     }
 }
 
@@ -147,6 +148,7 @@ fn waited_for(object: &Object) -> Option<WaitKind> {
         Object::ZSet(_) => Some(WaitKind::ZSet),
         Object::Str(_) | Object::Hash(_) | Object::Set(_) => None,
         Object::Stream(_) => Some(WaitKind::Stream),
+        Object::List(_) => Some(WaitKind::List),
     }
 }
 

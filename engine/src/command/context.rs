@@ -63,6 +63,8 @@ pub struct Data<'a> {
     pub waiting: &'a mut Option<Waiting>,
     /// Whether the command is one that waited, and is carried out again.
     pub again: bool,
+    /// The key that has changed, for a command that waited for it.
+    pub ready: Option<&'a [u8]>,
     /// Whether the command may block: not in a transaction or script, and not from our primary.
     pub may_block: bool,
     /// The hash of the command's first key, if the turn has worked it out.
@@ -418,6 +420,8 @@ pub struct Parts {
     pub events: KeyEvents,
     /// What the running command waits for.
     pub waiting: Option<Waiting>,
+    /// The key for whose sake a command that waited is being carried out again.
+    pub ready: Option<Box<[u8]>>,
     /// Candidates for eviction.
     pub pool: Pool,
     /// Connections of sessions that wait for something.
@@ -658,6 +662,7 @@ impl Parts {
             events: &mut self.events,
             waiting: &mut self.waiting,
             again: session.blocked.is_some(),
+            ready: self.ready.as_deref(),
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
             overdue,
             first_hash,

@@ -7,15 +7,18 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::access;
-use super::{hash_limits, set, zset_limits};
+use super::{hash_limits, list_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
-use crate::rdb::{self, Encoder, KeyMeta, StreamPosition, ValueView};
+use crate::rdb::{self, Encoder, KeyMeta, ListPart, StreamPosition, ValueView};
 use crate::store::{Collection, DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
 use crate::store::{Deadline, OwnedValue};
 use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
 use crate::value::intset::IntSet;
+use crate::value::list::chunk::Chunk;
+use crate::value::list::node::Node;
+use crate::value::list::{self, End, List};
 use crate::value::listpack::Listpack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
@@ -36,6 +39,7 @@ pub(crate) struct Limits {
     hash: hash::Limits,
     set: crate::value::set::Limits,
     zset: hash::Limits,
+    list: crate::value::list::Limits,
 }
 
 impl Limits {
@@ -45,6 +49,7 @@ impl Limits {
             hash: hash_limits(config, store),
             set: set::limits(config, store),
             zset: zset_limits(config, store),
+            list: list_limits(config),
         }
     }
 }
@@ -91,6 +96,8 @@ enum LargeValue {
     Set(Rc<Set>),
     /// With the number of members that are still to be written: the last go first, as in Redis.
     ZSet(Rc<ZSet>, usize),
+    /// With the number of the next element.
+    List(Rc<List>, usize),
 }
 
 impl LargeValue {
@@ -99,6 +106,7 @@ impl LargeValue {
             LargeValue::Hash(hash) => Object::Hash(hash),
             LargeValue::Set(set) => Object::Set(set),
             LargeValue::ZSet(set, _) => Object::ZSet(set),
+            LargeValue::List(list, _) => Object::List(list),
         }
     }
 
@@ -111,6 +119,7 @@ impl LargeValue {
             },
             LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
             LargeValue::ZSet(set, _) => encoder.zset(key, meta, set.len() as u64),
+            LargeValue::List(list, _) => encoder.list(key, meta, list.nodes() as u64),
         }
     }
 
@@ -127,6 +136,10 @@ impl LargeValue {
                     }
                 }
                 Some(pairs.position())
+            }
+            LargeValue::List(list, next) => {
+                *next = list.visit_node(*next, |node| encoder.list_node(node))?;
+                Some(from)
             }
             LargeValue::Set(set) => set.part(from, STEP_ELEMENTS, |member| encoder.element(member)),
             LargeValue::ZSet(set, left) => {
@@ -258,6 +271,10 @@ impl Writer {
                 Some(list) => ValueView::HashListpack(list.bytes()),
                 None => return large(LargeValue::Hash(Rc::clone(hash))),
             },
+            ValueRef::Object(Object::List(list)) if list.nodes() > 1 => {
+                return large(LargeValue::List(Rc::clone(list), 0));
+            }
+            ValueRef::Object(Object::List(list)) => ValueView::List(list),
             ValueRef::Object(Object::Set(set)) if set.as_table().is_some() => {
                 return large(LargeValue::Set(Rc::clone(set)));
             }
@@ -314,6 +331,20 @@ impl Writer {
     }
 }
 
+fn list_of(parts: Vec<ListPart>, limits: &list::Limits) -> List {
+    let mut list = List::new();
+    for part in parts {
+        match part {
+            ListPart::Element(text) => list.push(End::Back, &text, limits),
+            ListPart::Plain(text) => list.push_node(Node::Plain(Rc::new(text)), limits),
+            ListPart::Node(listpack) => {
+                list.push_node(Node::Packed(Chunk::from_listpack(listpack)), limits);
+            }
+        }
+    }
+    list
+}
+
 /// Puts a key that a snapshot holds into the store. False if it is there already.
 ///
 /// # Errors
@@ -332,6 +363,7 @@ pub(crate) fn insert(
         return Ok(false);
     }
     let value = match value {
+        rdb::Value::List(parts) => list_of(parts, &limits.list).into_object().into(),
         rdb::Value::SetIntset(bytes) => {
             let integers = IntSet::from_bytes(bytes)
                 .map_err(|_| String::from("Intset integrity check failed."))?;

@@ -64,7 +64,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
         (b"protocol", [kind]) => return protocol(&mut s.session.out, kind),
         (b"quicklist-packed-threshold", [size]) => {
-            // There are no lists whose nodes could be packed or not.
+            // Only what no listpack can take is a node by itself, whatever is said here.
             if parse_memory(size).is_none_or(|n| n > 1 << 32) {
                 return Err(CommandError::fixed(
                     "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
@@ -115,6 +115,7 @@ fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
         ValueRef::Inline(bytes) => rdb::dump::dump(ValueView::Str(bytes), compress),
         ValueRef::Int(n) => rdb::dump::dump(ValueView::Int(n), compress),
         ValueRef::Object(Object::Str(bytes)) => rdb::dump::dump(ValueView::Str(bytes), compress),
+        ValueRef::Object(Object::List(list)) => rdb::dump::dump(ValueView::List(list), compress),
         ValueRef::Object(Object::Set(set)) => rdb::dump::dump(ValueView::Set(set), compress),
         ValueRef::Object(Object::Stream(stream)) => {
             rdb::dump::dump(ValueView::Stream(stream), compress)

@@ -9,8 +9,8 @@
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
 //!          that mixes field and value (and xors "!!hexpire!!" if the field expires); a set: xor each member; a
-//!          sorted set: as a hash, of members and scores; a stream: mix `ms.seq`, field, value, … of each
-//!          entry in turn; with a deadline: xor "!!expire!!"
+//!          sorted set: as a hash, of members and scores; a list: mix its elements in order; a stream: mix
+//!          `ms.seq`, field, value, … of each entry in turn; with a deadline: xor "!!expire!!"
 //! ```
 
 use alloc::format;
@@ -19,6 +19,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::context::Text;
 use crate::store::{EntryRef, Object, Store, ValueRef};
+use crate::value::list::End;
 use crate::value::number::write_f64;
 
 /// A SHA-1 digest.
@@ -26,6 +27,7 @@ pub type Digest = [u8; 20];
 
 /// The numbers of Redis's types.
 const STRING: u32 = 0;
+const LIST: u32 = 1;
 const SET: u32 = 2;
 const ZSET: u32 = 3;
 const HASH: u32 = 4;
@@ -94,6 +96,12 @@ fn add_value(digest: &mut Digest, entry: EntryRef<'_>) {
                 mix(digest, &value.text());
             }
         }
+    } else if let ValueRef::Object(Object::List(list)) = entry.value() {
+        mix(digest, &LIST.to_be_bytes());
+        list.visit(0, usize::MAX, End::Front, |element| {
+            mix(digest, &element.text());
+            true
+        });
     }
     if let ValueRef::Object(Object::Set(set)) = entry.value() {
         mix(digest, &SET.to_be_bytes());

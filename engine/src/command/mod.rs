@@ -35,6 +35,10 @@ mod info;
 mod introspection;
 pub mod latency;
 mod lcs;
+mod list;
+mod list_blocking;
+#[cfg(test)]
+mod list_tests;
 pub(crate) mod monitor;
 mod object;
 mod persistence;
@@ -52,6 +56,7 @@ mod set_algebra;
 #[cfg(test)]
 mod set_tests;
 pub mod slowlog;
+mod sort;
 pub mod stats;
 mod stream;
 mod string;
@@ -74,6 +79,7 @@ use crate::config::Config;
 use crate::face::Address;
 use crate::store::Store;
 use crate::value::hash::Limits;
+use crate::value::list as list_value;
 use error::CommandError;
 use table::Command;
 
@@ -92,6 +98,15 @@ pub fn zset_limits(config: &Config, store: &Store) -> Limits {
         max_entries: config.zset_max_listpack_entries as usize,
         max_value: config.zset_max_listpack_value as usize,
         hash_key: store.hasher().keys(),
+    }
+}
+
+/// How lists are kept, by the configuration.
+pub fn list_limits(config: &Config) -> list_value::Limits {
+    list_value::Limits {
+        fill: config.list_max_listpack_size,
+        compress_depth: config.list_compress_depth as usize,
+        plain_at: list_value::PLAIN_AT,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn type_name(value: ValueRef<'_>) -> &'static str {
         ValueRef::Object(Object::Set(_)) => "set",
         ValueRef::Object(Object::Stream(_)) => "stream",
         ValueRef::Object(Object::ZSet(_)) => "zset",
+        ValueRef::Object(Object::List(_)) => "list",
     }
 }
 
@@ -37,6 +38,7 @@ pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         ValueRef::Object(Object::Set(set)) => set.encoding(),
         ValueRef::Object(Object::Stream(_)) => "stream",
         ValueRef::Object(Object::ZSet(set)) => set.encoding(),
+        ValueRef::Object(Object::List(list)) => list.encoding(),
     }
 }
 

@@ -4,11 +4,12 @@
 
 use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
-use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
+use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, field_expiry, generic, geo, hash,
-    hyperloglog, info, introspection, latency, lcs, monitor, object, persistence, pubsub,
-    replication, scan, set, set_algebra, slowlog, stream, string, transaction, zset,
+    hyperloglog, info, introspection, latency, lcs, list, list_blocking, monitor, object,
+    persistence, pubsub, replication, scan, set, set_algebra, slowlog, sort, stream, string,
+    transaction, zset,
 };
 
 /// All commands, by group.
@@ -23,6 +24,7 @@ pub static GROUPS: &[&[Command]] = &[
     GEO,
     STREAM,
     ZSET,
+    LIST,
     TRANSACTION,
     CONNECTION,
     PERSISTENCE,
@@ -68,6 +70,33 @@ static REPLICATION: &[Command] = &commands! {
     "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
     "role" 1 [NOSCRIPT LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] [] Server(replication::role);
     "wait" 3 [NOSCRIPT] [SLOW CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
+};
+
+static LIST: &[Command] = &commands! {
+    "lpush" -3 [WRITE DENYOOM FAST] [WRITE LIST FAST] [at(1, RW | INSERT)] [] Data(list::lpush);
+    "rpush" -3 [WRITE DENYOOM FAST] [WRITE LIST FAST] [at(1, RW | INSERT)] [] Data(list::rpush);
+    "lpushx" -3 [WRITE DENYOOM FAST] [WRITE LIST FAST] [at(1, RW | INSERT)] [] Data(list::lpushx);
+    "rpushx" -3 [WRITE DENYOOM FAST] [WRITE LIST FAST] [at(1, RW | INSERT)] [] Data(list::rpushx);
+    "lpop" -2 [WRITE FAST] [WRITE LIST FAST] [at(1, RW | ACCESS | DELETE)] [] Data(list::lpop);
+    "rpop" -2 [WRITE FAST] [WRITE LIST FAST] [at(1, RW | ACCESS | DELETE)] [] Data(list::rpop);
+    "llen" 2 [READONLY FAST] [READ LIST FAST] [at(1, RO)] [] Data(list::llen);
+    "lindex" 3 [READONLY] [READ LIST SLOW] [at(1, RO | ACCESS)] [] Data(list::lindex);
+    "linsert" 5 [WRITE DENYOOM] [WRITE LIST SLOW] [at(1, RW | INSERT)] [] Data(list::linsert);
+    "lset" 4 [WRITE DENYOOM] [WRITE LIST SLOW] [at(1, RW | UPDATE)] [] Data(list::lset);
+    "lrange" 4 [READONLY] [READ LIST SLOW] [at(1, RO | ACCESS)] [] Data(list::lrange);
+    "ltrim" 4 [WRITE] [WRITE LIST SLOW] [at(1, RW | DELETE)] [] Data(list::ltrim);
+    "lrem" 4 [WRITE] [WRITE LIST SLOW] [at(1, RW | DELETE)] [] Data(list::lrem);
+    "lpos" -3 [READONLY] [READ LIST SLOW] [at(1, RO | ACCESS)] [] Data(list::lpos);
+    "lmove" 5 [WRITE DENYOOM] [WRITE LIST SLOW] [at(1, RW | ACCESS | DELETE), at(2, RW | INSERT)] [] Data(list::lmove);
+    "rpoplpush" 3 [WRITE DENYOOM] [WRITE LIST SLOW] [at(1, RW | ACCESS | DELETE), at(2, RW | INSERT)] [] Data(list::rpoplpush);
+    "lmpop" -4 [WRITE MOVABLE_KEYS] [WRITE LIST SLOW] [numbered(1, RW | ACCESS | DELETE)] [] Data(list::lmpop);
+    "blpop" -3 [WRITE NOSCRIPT BLOCKING] [WRITE LIST SLOW BLOCKING] [span(1, -2, 1, RW | ACCESS | DELETE)] [] Data(list_blocking::blpop);
+    "brpop" -3 [WRITE NOSCRIPT BLOCKING] [WRITE LIST SLOW BLOCKING] [span(1, -2, 1, RW | ACCESS | DELETE)] [] Data(list_blocking::brpop);
+    "blmove" 6 [WRITE DENYOOM NOSCRIPT BLOCKING] [WRITE LIST SLOW BLOCKING] [at(1, RW | ACCESS | DELETE), at(2, RW | INSERT)] [] Data(list_blocking::blmove);
+    "brpoplpush" 4 [WRITE DENYOOM NOSCRIPT BLOCKING] [WRITE LIST SLOW BLOCKING] [at(1, RW | ACCESS | DELETE), at(2, RW | INSERT)] [] Data(list_blocking::brpoplpush);
+    "blmpop" -5 [WRITE BLOCKING MOVABLE_KEYS] [WRITE LIST SLOW BLOCKING] [numbered(2, RW | ACCESS | DELETE)] [] Data(list_blocking::blmpop);
+    "sort" -2 [WRITE DENYOOM MOVABLE_KEYS] [WRITE SET SORTEDSET LIST SLOW DANGEROUS] [at(1, RO | ACCESS), unknown(RO | ACCESS), hidden("STORE", OW | UPDATE)] [] Data(sort::sort);
+    "sort_ro" -2 [READONLY MOVABLE_KEYS] [READ SET SORTEDSET LIST SLOW DANGEROUS] [at(1, RO | ACCESS), unknown(RO | ACCESS)] [] Data(sort::sort_ro);
 };
 
 static TRANSACTION: &[Command] = &commands! {

@@ -162,6 +162,7 @@ impl Engine {
             channels: Default::default(),
             events: Default::default(),
             waiting: None,
+            ready: None,
             replication: Replication::new(
                 replicate::settings(&config),
                 Random::new(seed, "replication").seed(),

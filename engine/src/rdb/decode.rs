@@ -5,6 +5,7 @@
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
+use super::list::{self, ListPart};
 use super::stream::Builder;
 use super::{CRC, MAGIC, MAX_VERSION, kind, legacy, lzf, op, special};
 use crate::value::hash::MAX_TIME_MS;
@@ -79,6 +80,8 @@ pub enum Value {
     /// A hash with the times at which its fields expire, in Unix milliseconds. Fields may be there twice in a damaged
     /// file: the caller refuses that.
     HashTimed(Vec<TimedPair>),
+    /// A list.
+    List(Vec<ListPart>),
     /// A set as an intset; not checked.
     SetIntset(Vec<u8>),
     /// A small set as a listpack; its frame was checked, not its entries.
@@ -198,6 +201,13 @@ enum State {
         left: u64,
         /// What 1 stands for among the times.
         first: u64,
+    },
+    Parts {
+        key: Vec<u8>,
+        /// The list's type byte.
+        kind: u8,
+        parts: Vec<ListPart>,
+        left: u64,
     },
     Elements {
         key: Vec<u8>,
@@ -393,6 +403,15 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Parts(left)) => {
+                    self.state = State::Parts {
+                        key,
+                        kind,
+                        parts: Vec::new(),
+                        left,
+                    };
+                    Ok(None)
+                }
                 Ok(Found::Elements(left)) => {
                     self.state = State::Elements {
                         key,
@@ -484,6 +503,34 @@ impl Decoder {
                     pairs,
                     left,
                     first,
+                };
+                Err(stop)
+            }
+            State::Parts {
+                key,
+                kind,
+                mut parts,
+                mut left,
+            } => {
+                let stop = loop {
+                    if left == 0 && parts.is_empty() {
+                        self.meta = Meta::default();
+                        return Ok(Some(Event::EmptyKey { key }));
+                    }
+                    if left == 0 {
+                        return Ok(Some(self.key_event(key, Value::List(parts))));
+                    }
+                    match self.part(kind) {
+                        Ok(part) => parts.extend(part),
+                        Err(stop) => break stop,
+                    }
+                    left -= 1;
+                };
+                self.state = State::Parts {
+                    key,
+                    kind,
+                    parts,
+                    left,
                 };
                 Err(stop)
             }
@@ -638,6 +685,10 @@ impl Decoder {
             | kind::HASH_TIMED_PRE_GA
             | kind::HASH_LISTPACK_TIMED
             | kind::HASH_LISTPACK_TIMED_PRE_GA
+            | kind::LIST
+            | kind::LIST_ZIPLIST
+            | kind::LIST_QUICKLIST
+            | kind::LIST_QUICKLIST_2
             | kind::SET
             | kind::SET_INTSET
             | kind::SET_LISTPACK
@@ -713,6 +764,18 @@ impl Decoder {
                     false => Found::Value(Value::HashTimed(pairs)),
                 }
             }
+            kind if list::in_parts(kind) => match reader.length()? {
+                0 => Found::Empty,
+                parts => Found::Parts(parts),
+            },
+            kind::LIST_ZIPLIST => {
+                let parts = list::of_ziplist(&reader.string()?).map_err(corrupt)?;
+                if parts.is_empty() {
+                    Found::Empty
+                } else {
+                    Found::Value(Value::List(parts))
+                }
+            }
             kind::SET => match reader.length()? {
                 0 => Found::Empty,
                 members => Found::Elements(members),
@@ -775,6 +838,23 @@ impl Decoder {
         let read = reader.at;
         self.consume(read);
         Ok(pair)
+    }
+
+    /// One piece of a list; nothing, if it has no elements.
+    fn part(&mut self, kind: u8) -> Step<Option<ListPart>> {
+        let mut reader = self.reader();
+        let container = if kind == kind::LIST_QUICKLIST_2 {
+            reader.length()?
+        } else {
+            0
+        };
+        if kind == kind::LIST_QUICKLIST_2 && !list::is_container(container) {
+            return Err(corrupt(list::BAD_CONTAINER));
+        }
+        let part = list::part(kind, container, reader.string()?).map_err(corrupt)?;
+        let read = reader.at;
+        self.consume(read);
+        Ok(part)
     }
 
     fn element(&mut self) -> Step<Vec<u8>> {
@@ -859,6 +939,7 @@ impl Decoder {
             State::Item => "a key, an opcode or the end mark",
             State::Value { .. } | State::Large { .. } => "a value",
             State::Pairs { .. } | State::TimedPairs { .. } => "the fields of a hash",
+            State::Parts { .. } => "the nodes of a list",
             State::Elements { .. } => "the elements of a collection",
             State::Stream { .. } => "the parts of a stream",
             State::Members { .. } => "the members of a sorted set",
@@ -880,6 +961,8 @@ enum Found {
         left: u64,
         first: u64,
     },
+    /// So many pieces of a list follow.
+    Parts(u64),
     /// So many strings follow.
     Elements(u64),
     /// A stream follows.
@@ -926,7 +1009,6 @@ fn unsupported(number: u8, name: &'static str) -> Stop {
 
 fn foreign_type(number: u8) -> Stop {
     let name = match number {
-        1 | 10 | 14 | 18 => "list",
         6 | 7 => "module",
         _ => return Stop::Bad(RdbErrorKind::UnknownType(number)),
     };

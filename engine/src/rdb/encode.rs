@@ -4,6 +4,7 @@
 use super::stream::StreamPosition;
 use super::{CRC, MAGIC, VERSION, VERSION_WITH_TIMES, kind, lzf, op, special};
 use crate::value::hash::Hash;
+use crate::value::list::List;
 use crate::value::listpack::Listpack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
@@ -77,6 +78,8 @@ pub enum ValueView<'a> {
     Int(i64),
     /// A hash as the bytes of a listpack: field, value, field, value, …
     HashListpack(&'a [u8]),
+    /// A list. Long ones go by [`Encoder::list`] and [`Encoder::list_node`].
+    List(&'a List),
     /// A set. (Redis 7.0 knows no sets in listpacks: these are written member by member.)
     Set(&'a Set),
     /// A stream.
@@ -307,7 +310,7 @@ impl Encoder {
         self.summed = self.out.len();
     }
 
-    fn meta(&mut self, meta: &KeyMeta) {
+    pub(super) fn meta(&mut self, meta: &KeyMeta) {
         if let Some(at) = meta.expire_ms {
             self.out.push(op::EXPIRE_MS);
             self.out
@@ -342,6 +345,7 @@ impl Encoder {
                     self.timed_pair(&field, &value.text(), hash.time(&field), first);
                 }
             }
+            ValueView::List(list) => self.list_nodes(list),
             ValueView::Set(set) => match set.as_intset() {
                 Some(integers) => self.string(integers.bytes()),
                 None => {
@@ -366,17 +370,22 @@ impl Encoder {
                 .lzf
                 .compress(bytes, bytes.len() - MIN_GAIN, &mut self.packed)
             {
-                self.out.push(special::LZF);
                 let packed = mem::take(&mut self.packed);
-                self.length(packed.len() as u64);
-                self.length(bytes.len() as u64);
-                self.out.extend_from_slice(&packed);
+                self.compressed(&packed, bytes.len() as u64);
                 self.packed = packed;
                 return;
             }
         }
         self.length(bytes.len() as u64);
         self.out.extend_from_slice(bytes);
+    }
+
+    /// A string that has been compressed already, of `plain` bytes before.
+    pub(super) fn compressed(&mut self, packed: &[u8], plain: u64) {
+        self.out.push(special::LZF);
+        self.length(packed.len() as u64);
+        self.length(plain);
+        self.out.extend_from_slice(packed);
     }
 
     fn int(&mut self, number: i32) {
@@ -418,6 +427,7 @@ fn value_kind(value: ValueView<'_>) -> u8 {
         ValueView::HashListpack(_) => kind::HASH_LISTPACK,
         ValueView::HashTimed(hash) if hash.as_listpack().is_some() => kind::HASH_LISTPACK_TIMED,
         ValueView::HashTimed(_) => kind::HASH_TIMED,
+        ValueView::List(_) => kind::LIST_QUICKLIST_2,
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
         ValueView::Stream(_) => kind::STREAM_2,

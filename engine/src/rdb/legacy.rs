@@ -23,6 +23,16 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The pairs of a hash stored as a ziplist, or nothing if it is damaged.
 pub fn ziplist_pairs(blob: &[u8]) -> Option<Pairs> {
+    let mut entries = ziplist(blob)?.into_iter();
+    let mut pairs = Pairs::new();
+    while let Some(field) = entries.next() {
+        pairs.push((field, entries.next()?));
+    }
+    Some(pairs)
+}
+
+/// The entries of a ziplist, or nothing if it is damaged.
+pub fn ziplist(blob: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut rest, declared) = {
         let mut head = blob;
         let total = u32::from_le_bytes(head.split_off(..4)?.try_into().ok()?);
@@ -33,22 +43,15 @@ pub fn ziplist_pairs(blob: &[u8]) -> Option<Pairs> {
         }
         (head, count)
     };
-    let (mut pairs, mut field) = (Pairs::new(), None);
+    let mut entries = Vec::new();
     while *rest.first()? != 0xFF {
         if *rest.split_off_first()? == 0xFE {
             rest.split_off(..4)?;
         }
-        let entry = ziplist_entry(&mut rest)?;
-        field = match field.take() {
-            None => Some(entry),
-            Some(name) => {
-                pairs.push((name, entry));
-                None
-            }
-        };
+        entries.push(ziplist_entry(&mut rest)?);
     }
-    let counted = declared == u16::MAX || usize::from(declared) == pairs.len() * 2;
-    (rest.len() == 1 && field.is_none() && counted).then_some(pairs)
+    let counted = declared == u16::MAX || usize::from(declared) == entries.len();
+    (rest.len() == 1 && counted).then_some(entries)
 }
 
 /// Members with their scores in the order in which they are stored.

@@ -14,8 +14,8 @@
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
 //!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
-//!          listpack); 15, 19, 21: a stream (see `stream.rs`);
-//!          listpack); 5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
+//!          listpack); 1, 10, 14, 18: a list (see `list.rs`); 15, 19, 21: a stream (see `stream.rs`);
+//!          5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
 //!          byte for its length, or 253 NaN, 254 infinite, 255 minus that); 12, 17 string: a sorted set as
 //!          one blob (ziplist, listpack);
 //!          24 first:i64 LE length (time string string)…: a hash whose fields expire, `time` being a length,
@@ -37,14 +37,16 @@ mod decode;
 pub mod dump;
 mod encode;
 mod legacy;
-pub mod lzf;
+mod list;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::value::lzf;
 pub use decode::{Decoder, Event, RdbError, RdbErrorKind, TimedPair, Value};
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
+pub use list::ListPart;
 pub use stream::StreamPosition;
 
 /// The version that [`Encoder`] writes.
@@ -72,16 +74,20 @@ mod op {
 
 mod kind {
     pub const STRING: u8 = 0;
+    pub const LIST: u8 = 1;
     pub const SET: u8 = 2;
     pub const ZSET: u8 = 3;
     pub const HASH: u8 = 4;
     pub const ZSET_2: u8 = 5;
     pub const HASH_ZIPMAP: u8 = 9;
+    pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
     pub const ZSET_ZIPLIST: u8 = 12;
     pub const HASH_ZIPLIST: u8 = 13;
+    pub const LIST_QUICKLIST: u8 = 14;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
+    pub const LIST_QUICKLIST_2: u8 = 18;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM: u8 = 15;
     pub const STREAM_2: u8 = 19;

@@ -277,10 +277,10 @@ fn foreign_files_and_versions_are_refused_in_the_words_of_redis() {
         "Unknown RDB encoding type 100"
     );
     assert_eq!(
-        text(b"REDIS0010\x12"),
+        text(b"REDIS0010\x07"),
         RdbErrorKind::Unsupported {
-            number: 18,
-            name: "list"
+            number: 7,
+            name: "module"
         }
     );
     let error = read(b"REDIS0010\xfe\x03\x64", 1, None).unwrap_err();

@@ -25,6 +25,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::value::hash::Hash;
+use crate::value::list::List;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
 use crate::value::zset::ZSet;
@@ -42,6 +43,8 @@ pub enum Object {
     Stream(Rc<Stream>),
     /// A sorted set.
     ZSet(Rc<ZSet>),
+    /// A list.
+    List(Rc<List>),
 }
 
 /// A type of values that are held in an [`Object`] and changed in place: what commands on all of them have
@@ -95,6 +98,7 @@ collections! {
     Set: Set;
     Stream: Stream;
     ZSet: ZSet;
+    List: List;
 }
 
 impl Object {
@@ -106,6 +110,7 @@ impl Object {
             Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
             Object::Stream(s) => s.memory_bytes() + size_of::<Stream>() + 16,
             Object::ZSet(z) => z.memory_bytes() + size_of::<ZSet>() + 16,
+            Object::List(l) => l.memory_bytes() + size_of::<List>() + 16,
         }
     }
 
@@ -118,6 +123,7 @@ impl Object {
             Object::Set(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
             Object::Stream(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
             Object::ZSet(z) => Rc::get_mut(z).is_none_or(|z| z.free_step(budget)),
+            Object::List(l) => Rc::get_mut(l).is_none_or(|l| l.free_step(budget)),
         }
     }
 }

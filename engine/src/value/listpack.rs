@@ -25,9 +25,9 @@ use super::size_class::size_class;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-const HEADER: usize = 6;
-const END: u8 = 0xFF;
-const COUNT_UNKNOWN: u16 = u16::MAX;
+pub(super) const HEADER: usize = 6;
+pub(super) const END: u8 = 0xFF;
+pub(super) const COUNT_UNKNOWN: u16 = u16::MAX;
 
 /// A listpack may grow by more elements as long as it stays below this many bytes; what would be
 /// larger goes into another structure.
@@ -158,6 +158,11 @@ impl Listpack {
     /// The list in Redis's format.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The list in Redis's format, by itself.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Number of entries. Linear for lists of 65535 entries and more, else constant.
@@ -562,14 +567,14 @@ impl DoubleEndedIterator for Iter<'_> {
 }
 
 /// A new entry's bytes: encoding (and integer), string, backlen.
-struct Element<'a> {
+pub(super) struct Element<'a> {
     head: [u8; 9],
     head_len: usize,
     body: &'a [u8],
 }
 
 impl<'a> Element<'a> {
-    fn of_text(text: &'a [u8]) -> Element<'a> {
+    pub(super) fn of_text(text: &'a [u8]) -> Element<'a> {
         if let Some(value) = parse_i64(text) {
             return Element::of_int(value);
         }
@@ -634,11 +639,11 @@ impl<'a> Element<'a> {
         self.head_len + self.body.len()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.size() + backlen_size(self.size())
     }
 
-    fn write(&self, out: &mut [u8]) {
+    pub(super) fn write(&self, out: &mut [u8]) {
         let size = self.size();
         out[..self.head_len].copy_from_slice(&self.head[..self.head_len]);
         out[self.head_len..size].copy_from_slice(self.body);
@@ -656,7 +661,7 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
 
 /// How many bytes the backlen of an entry of `size` bytes has.
 #[inline]
-fn backlen_size(size: usize) -> usize {
+pub(super) fn backlen_size(size: usize) -> usize {
     match size {
         0..=127 => 1,
         128..16383 => 2,
@@ -667,7 +672,7 @@ fn backlen_size(size: usize) -> usize {
 }
 
 /// The number in a backlen that ends where `bytes` end; `None` if it has no beginning.
-fn read_backlen(bytes: &[u8]) -> Option<usize> {
+pub(super) fn read_backlen(bytes: &[u8]) -> Option<usize> {
     let mut value = 0u64;
     for (i, byte) in bytes.iter().rev().take(5).enumerate() {
         value |= u64::from(byte & 127) << (7 * i);
@@ -680,7 +685,7 @@ fn read_backlen(bytes: &[u8]) -> Option<usize> {
 
 /// Size in bytes of encoding and data of the (well-formed) entry at `at`.
 #[inline]
-fn encoded_size(bytes: &[u8], at: usize) -> usize {
+pub(super) fn encoded_size(bytes: &[u8], at: usize) -> usize {
     let head = bytes[at];
     match head {
         0x00..=0x7F => 1,
@@ -695,7 +700,7 @@ fn encoded_size(bytes: &[u8], at: usize) -> usize {
 
 /// The (well-formed) entry at `at`, with its size without the backlen.
 #[inline]
-fn decode(bytes: &[u8], at: usize) -> (Entry<'_>, usize) {
+pub(super) fn decode(bytes: &[u8], at: usize) -> (Entry<'_>, usize) {
     let head = bytes[at];
     let size = encoded_size(bytes, at);
     let data = &bytes[at..at + size];
