@@ -129,6 +129,14 @@ fn digest(value: ValueRef<'_>) -> [u8; 20] {
         ValueRef::Int(number) => of_parts(b"string", [number.to_string().as_bytes()]),
         ValueRef::Object(Object::Str(bytes)) => of_parts(b"string", [&bytes[..]]),
         ValueRef::Object(Object::Stream(stream)) => stream_digest(stream),
+        ValueRef::Object(Object::List(list)) => {
+            let mut sum = of_parts(b"list", []);
+            list.visit(0, usize::MAX, crate::value::list::End::Front, |element| {
+                sum = of_parts(b"element", [&sum[..], &text(element)[..]]);
+                true
+            });
+            sum
+        }
         ValueRef::Object(Object::Hash(hash)) => {
             let mut sum = of_parts(b"hash", []);
             for (field, value) in hash.iter() {

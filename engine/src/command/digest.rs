@@ -9,9 +9,8 @@
 //! key      mix the key, then as its value
 //! value    mix its type's number (32 bits, big-endian); a string: mix it; a hash: xor, for each pair, the digest
 //!          that mixes field and value (and xors "!!hexpire!!" if the field expires); a set: xor each member; a
-//!          list: mix its elements in order; a
-//!          sorted set: as a hash, of members and scores; a stream: mix `ms.seq`, field, value, … of each
-//!          entry in turn; with a deadline: xor "!!expire!!"
+//!          sorted set: as a hash, of members and scores; a list: mix its elements in order; a stream: mix
+//!          `ms.seq`, field, value, … of each entry in turn; with a deadline: xor "!!expire!!"
 //! ```
 
 use alloc::format;

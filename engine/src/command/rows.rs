@@ -25,6 +25,7 @@ pub static GROUPS: &[&[Command]] = &[
     STREAM,
     LIST,
     ZSET,
+    LIST,
     TRANSACTION,
     CONNECTION,
     PERSISTENCE,

@@ -287,6 +287,22 @@ fn gather(
                 items.push(&member.text());
             }
         }
+        ValueRef::Object(Object::ZSet(set)) => {
+            let range = if sorted {
+                0..set.len()
+            } else {
+                o.range(set.len())
+            };
+            let back = !sorted && o.descending;
+            let ranks = if back {
+                set.len() - range.end..set.len() - range.start
+            } else {
+                range
+            };
+            for (member, _) in set.slice(ranks, back) {
+                items.push(&member.text());
+            }
+        }
         _ => return Err(CommandError::WRONG_TYPE),
     }
     sorted &= !items.list.is_empty();

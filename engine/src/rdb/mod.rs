@@ -14,7 +14,8 @@
 //!          0xF9 u8                     access frequency (LFU)
 //! value    by type: 0 string; 4 length (string string)…: hash; 9, 13, 16 string: a hash as one blob
 //!          (zipmap, ziplist, listpack); 2 length string…: set; 11, 20 string: a set as one blob (intset,
-//!          listpack); 1, 10, 14, 18: a list (see `list.rs`); 15, 19, 21: a stream (see `stream.rs`); 5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
+//!          listpack); 1, 10, 14, 18: a list (see `list.rs`); 15, 19, 21: a stream (see `stream.rs`);
+//!          5 length (string f64 LE)…: members with scores, 3 the same with scores as text (a
 //!          byte for its length, or 253 NaN, 254 infinite, 255 minus that); 12, 17 string: a sorted set as
 //!          one blob (ziplist, listpack);
 //!          24 first:i64 LE length (time string string)…: a hash whose fields expire, `time` being a length,

@@ -159,6 +159,21 @@ const PATTERNS: &[&[u8]] = &[
     b"*", b"?", b"f*", b"k*", b"h?", b"*1", b"[a-f]*", b"[^a]*", b"\\*", b"", b"[", b"k[0-9",
     b"**0", b"\0*", b"*\\", b"[]]", b"f[2-0]",
 ];
+/// What SORT looks up for its elements.
+const SORT_PATTERNS: &[&[u8]] = &[
+    b"s*",
+    b"h*->f0",
+    b"h*->7",
+    b"*->f1",
+    b"#",
+    b"nosort",
+    b"l*",
+    b"*",
+    b"s*->f0",
+    b"h*->",
+    b"\0*",
+    b"k*\0->f0",
+];
 const DIRECTIVES: &[&str] = &[
     "hash-max-listpack-entries",
     "hash-max-ziplist-entries",
@@ -185,6 +200,8 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("hash-max-listpack-value", "64"),
     ("zset-max-listpack-entries", "128"),
     ("zset-max-listpack-value", "64"),
+    ("list-max-listpack-size", "-2"),
+    ("list-compress-depth", "0"),
     ("maxmemory-policy", "noeviction"),
     ("stream-node-max-bytes", "4096"),
     ("stream-node-max-entries", "100"),
@@ -314,6 +331,13 @@ pub fn value(draw: &mut Draw, command: &str, group: &str, kind: &str, name: &str
         };
     }
     match (command, kind, name) {
+        // Which of several equal elements of a hash table comes first is chance.
+        ("sort" | "sort_ro", "key", "key") => loop {
+            let key = key(draw, "list");
+            if !matches!(key.first(), Some(b't' | b'z')) {
+                return key;
+            }
+        },
         (_, "key", _) => key(draw, group),
         ("setbit" | "bitfield" | "bitfield_ro", "integer", "offset") => {
             of(draw, &["0", "1", "7", "8", "100", "4294967296", "-1", "x"])
@@ -444,6 +468,7 @@ pub fn value(draw: &mut Draw, command: &str, group: &str, kind: &str, name: &str
         }
         (_, "integer", _) => integer(draw),
         (_, "double", _) => float(draw),
+        ("sort" | "sort_ro", "pattern", _) => draw.pick(SORT_PATTERNS).to_vec(),
         (_, "pattern", _) => draw.pick(PATTERNS).to_vec(),
         _ => string(draw),
     }

@@ -72,7 +72,10 @@ impl Pair {
                 },
             };
             let name = command_name(args);
-            if table::excuse(&name).is_some() || shows_everything(&name, args) {
+            if table::excuse(&name).is_some()
+                || shows_everything(&name, args)
+                || stores_ties(&name, args)
+            {
                 continue; // spoiling or shrinking made another command of it
             }
             let policy = match table::policy(&name) {
@@ -189,6 +192,12 @@ fn shows_everything(name: &str, args: &[Vec<u8>]) -> bool {
         "config|get" => args.iter().any(|arg| arg.starts_with(b"*")),
         _ => false,
     }
+}
+
+/// SORT by texts of other keys, stored: the order of elements whose texts are equal is Redis's own affair.
+fn stores_ties(name: &str, args: &[Vec<u8>]) -> bool {
+    let has = |word: &[u8]| args.iter().any(|arg| arg.eq_ignore_ascii_case(word));
+    name == "sort" && has(b"by") && has(b"alpha") && has(b"store")
 }
 
 /// `get`, `config|set`: what a command is called in the tables.

@@ -146,11 +146,6 @@ pub const EXCUSED: &[(&str, &str)] = &[
     ("shutdown", "ends the comparison"),
     ("slaveof", "as replicaof"),
     ("slowlog|", "durations"),
-    (
-        "sort",
-        "the order of ties and of BY nosort follows the hash seed",
-    ),
-    ("sort_ro", "as sort"),
     ("spop", "takes by chance, so the servers part ways"),
     ("ssubscribe", "as psubscribe"),
     ("subscribe", "as psubscribe"),
