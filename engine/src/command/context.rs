@@ -9,6 +9,7 @@ use super::effects::Effects;
 use super::error::CommandError;
 use super::evict::Pool;
 use super::latency::Latency;
+use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Index;
@@ -289,6 +290,8 @@ pub mod condition {
     pub const STRICT: u32 = 1 << 7;
     /// We are a replica whose link to its primary is down.
     pub const STALE: u32 = 1 << 8;
+    /// A script is under way between two of its steps.
+    pub const SCRIPT: u32 = 1 << 9;
 }
 
 /// What SHUTDOWN was told.
@@ -422,6 +425,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Connections of sessions that wait for something.
     pub blocked: Vec<ConnId>,
+    /// Scripts.
+    pub scripts: Scripts,
     /// Both sides of replication.
     pub replication: Replication,
     /// Files.

@@ -45,6 +45,8 @@ mod redirect;
 mod replication;
 mod rows;
 mod scan;
+mod script;
+pub(crate) mod scripting;
 #[cfg(test)]
 mod server_tests;
 mod set;

@@ -8,7 +8,7 @@ use super::table::{Command, at, commands, keyword, numbered, numbered_by, span};
 use super::{
     bitmap, client, cluster, config, connection, debug, expire, field_expiry, generic, geo, hash,
     hyperloglog, info, introspection, latency, lcs, monitor, object, persistence, pubsub,
-    replication, scan, set, set_algebra, slowlog, stream, string, transaction, zset,
+    replication, scan, script, set, set_algebra, slowlog, stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -31,6 +31,7 @@ pub static GROUPS: &[&[Command]] = &[
     CLUSTER_GROUP,
     PUBSUB_GROUP,
     OBSERVATION,
+    SCRIPTING,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -412,4 +413,21 @@ static GEO: &[Command] = &commands! {
     "georadiusbymember_ro" -5 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::georadiusbymember_ro);
     "geosearch" -7 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geosearch);
     "geosearchstore" -8 [WRITE DENYOOM] [WRITE GEO SLOW] [at(1, OW | UPDATE), at(2, RO | ACCESS)] [] Data(geo::geosearchstore);
+};
+
+static SCRIPTING: &[Command] = &commands! {
+    "eval" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::eval);
+    "eval_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::eval_ro);
+    "evalsha" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::evalsha);
+    "evalsha_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::evalsha_ro);
+    "script" -2 [] [SLOW] [] [] Container => SCRIPT;
+};
+
+static SCRIPT: &[Command] = &commands! {
+    "script|help" 2 [LOADING STALE] [SLOW SCRIPTING] [] [] Server(script::help);
+    "script|exists" -3 [NOSCRIPT] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:agg_logical_and"] Server(script::exists);
+    "script|debug" 3 [NOSCRIPT] [SLOW SCRIPTING] [] [] Server(script::debug);
+    "script|load" 3 [NOSCRIPT STALE] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::load);
+    "script|flush" -2 [NOSCRIPT] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::flush);
+    "script|kill" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:one_succeeded"] Server(script::kill);
 };
