@@ -371,7 +371,7 @@ fn drive(
                     break None;
                 }
                 if running.slices > MOST_SLICES {
-                    vm.io.killed.set(true);
+                    vm.io.ended.set(Some(script::KILLED));
                 }
             }
             Event::Outcome(Outcome::Done(finished)) => break Some(finished),
@@ -693,7 +693,7 @@ pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
         _ => {}
     }
     if let Some(vm) = &running.vm {
-        vm.io.killed.set(true);
+        vm.io.ended.set(Some(script::KILLED));
     }
     parts.log(
         LogLevel::Warning,

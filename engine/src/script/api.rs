@@ -43,10 +43,7 @@ pub(super) fn install<'scope, 'env>(
     host.raw_set("plain", lua.create_function(plain)?)?;
     host.raw_set("where", lua.create_function(|lua, ()| Ok(location(lua)))?)?;
     let io = process.io;
-    host.raw_set(
-        "killed",
-        scope.create_function(|_, ()| Ok(io.killed.get()))?,
-    )?;
+    host.raw_set("ended", scope.create_function(|_, ()| Ok(io.ended.get()))?)?;
     host.raw_set("strings", strings(lua)?)?;
     host.raw_set("math", math(lua, scope, process)?)?;
     if kind == Kind::Functions {

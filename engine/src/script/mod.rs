@@ -25,7 +25,7 @@ mod words;
 
 pub use flags::{Shebang, flag, flag_names, parse_flags, shebang};
 pub use random::Lrand48;
-pub use vm::{Declared, Event, Finished, Io, Job, Kind, Outcome, Vm};
+pub use vm::{Declared, Event, Finished, Io, Job, KILLED, Kind, Outcome, Vm};
 pub use words::Words;
 
 use sha1::{Digest, Sha1};

@@ -17,7 +17,7 @@ local collectgarbage_ = collectgarbage
 local insert_, remove_, sort_ = table.insert, table.remove, table.sort
 local resume_ = coroutine.resume
 local byte = string.byte
-local plain, killed, where = host.plain, host.killed, host.where
+local plain, ended, where = host.plain, host.ended, host.where
 
 -- From a table that scripts see to what is in it, and to the metatable that they see.
 local contents, metatables = {}, {}
@@ -56,13 +56,15 @@ local function seen(e)
   return e
 end
 
-local function stop()
-  error({ err = 'ERR Script killed by user with SCRIPT KILL...' })
+-- A script that is to end does not get away with catching that.
+local function check()
+  local why = ended()
+  if why then error({ err = 'ERR ' .. why }) end
 end
 
 local function caught(ok, ...)
   if ok then return ok, ... end
-  if killed() then stop() end
+  check()
   local e = seen((...))
   -- Scripts from before Redis 7 expect strings.
   if type(e) == 'table' then
@@ -74,7 +76,7 @@ end
 
 local function caught_raw(ok, ...)
   if ok then return ok, ... end
-  if killed() then stop() end
+  check()
   return false, seen((...))
 end
 
@@ -86,7 +88,7 @@ end
 
 function G.xpcall(f, handler)
   return caught_raw(xpcall_(f, function(e)
-    if killed() then return e end
+    if ended() then return e end
     return handler(seen(e))
   end))
 end

@@ -127,8 +127,8 @@ pub struct Io {
     pub resp3: Cell<bool>,
     /// What of the script's writes is journalled: 1 the file, 2 the replicas.
     pub replicate: Cell<u8>,
-    /// It is to end as soon as it can.
-    pub killed: Cell<bool>,
+    /// Why it is to end as soon as it can, if it is.
+    pub ended: Cell<Option<&'static str>>,
     /// Lines for the log.
     pub log: RefCell<Vec<(LogLevel, Vec<u8>)>>,
     /// Lines below this are not for the log.
@@ -169,7 +169,7 @@ impl Vm {
             reply: RefCell::default(),
             resp3: Cell::new(false),
             replicate: Cell::new(3),
-            killed: Cell::new(false),
+            ended: Cell::new(None),
             log: RefCell::default(),
             verbosity: Cell::new(LogLevel::Notice),
             memory: Cell::new(0),
@@ -205,7 +205,7 @@ impl Vm {
 impl Drop for Vm {
     /// Brings the process to its end: a stack with somebody on it cannot be freed.
     fn drop(&mut self) {
-        self.io.killed.set(true);
+        self.io.ended.set(Some(KILLED));
         while !self.process.done() {
             let _ = self.process.resume(Resume::Job(Job::Exit));
         }
@@ -221,26 +221,26 @@ pub(super) struct Process<'a> {
 impl Process<'_> {
     /// Asks the driver for something, and waits for it.
     pub fn ask(&self, event: Event) -> mlua::Result<()> {
-        if self.io.killed.get() {
-            return Err(killed());
-        }
+        let end = || {
+            self.io
+                .ended
+                .get()
+                .map_or(Ok(()), |why| Err(raise::reply(why)))
+        };
+        end()?;
         self.yielder.suspend(event);
-        if self.io.killed.get() {
-            return Err(killed());
-        }
-        Ok(())
+        end()
     }
 }
 
-fn killed() -> mlua::Error {
-    raise::reply("Script killed by user with SCRIPT KILL...")
-}
+/// Why a script ends that somebody wanted to end.
+pub const KILLED: &str = "Script killed by user with SCRIPT KILL...";
 
 /// The process: jobs, one after the other.
-fn live(kind: Kind, io: &Io, yielder: &Yielder<Resume, Event>, first: Resume) {
+fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume) {
     let process = Process { io, yielder };
     let next = Cell::new(Some(first));
-    let failed = match state() {
+    let failed = match state(Rc::clone(io)) {
         Ok(lua) => lua
             .scope(|scope| {
                 let sandbox = api::install(kind, &lua, scope, &process)?;
@@ -278,14 +278,21 @@ fn live(kind: Kind, io: &Io, yielder: &Yielder<Resume, Event>, first: Resume) {
 }
 
 /// A bare Lua with the libraries that Redis has, and its hook.
-fn state() -> mlua::Result<Lua> {
+fn state(io: Rc<Io>) -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     lua.set_memory_limit(MEMORY_LIMIT)?;
     let triggers = HookTriggers::new().every_nth_instruction(SLICE);
-    lua.set_global_hook(triggers, |lua, _| {
-        let slice: Function = lua.named_registry_value(api::SLICE_FUNCTION)?;
-        slice.call::<()>(())?;
+    lua.set_global_hook(triggers, move |lua, _| {
+        let slice = lua.named_registry_value::<Function>(api::SLICE_FUNCTION);
+        // Where C calls are nested so deep that there is no room for this one, the script is at its end: it
+        // could stay there for ever.
+        let ended = slice.and_then(|slice| slice.call::<()>(()));
+        ended.inspect_err(|_| {
+            if io.ended.get().is_none() {
+                io.ended.set(Some("C stack overflow"));
+            }
+        })?;
         Ok(VmState::Continue)
     })?;
     Ok(lua)
@@ -360,7 +367,7 @@ impl Interpreter<'_> {
     }
 
     fn run(&mut self, io: &Io, function: u32, keys: usize, resp3: bool) -> Finished {
-        io.killed.set(false);
+        io.ended.set(None);
         io.resp3.set(false);
         io.replicate.set(3);
         io.running.set(true);
