@@ -475,19 +475,6 @@ impl Parts {
         });
     }
 
-    /// Says that there are functions, which cannot be called yet.
-    pub fn log_functions(&mut self) {
-        let count = self.store.functions().len();
-        if count > 0 {
-            self.log(
-                LogLevel::Notice,
-                alloc::format!(
-                    "{count} function libraries are kept and passed on, but this version cannot call them"
-                ),
-            );
-        }
-    }
-
     /// What the cluster must know of the rest.
     pub fn view(&self, now: Now) -> View {
         let replication = &self.replication;

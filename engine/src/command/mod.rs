@@ -25,6 +25,7 @@ mod expire;
 mod field_expiry;
 #[cfg(test)]
 mod field_expiry_tests;
+mod function;
 pub mod gates;
 mod generic;
 mod geo;
@@ -35,6 +36,7 @@ mod info;
 mod introspection;
 pub mod latency;
 mod lcs;
+pub(crate) mod libraries;
 pub(crate) mod monitor;
 mod object;
 mod persistence;

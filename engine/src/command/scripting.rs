@@ -14,13 +14,15 @@ use super::context::{Parts, condition};
 use super::error::CommandError;
 use super::evict;
 use super::execute::{self, Request};
+use super::libraries::Libraries;
+use super::monitor;
 use super::redirect::redirect;
 use super::table::{Command, flag};
 use super::{blocking, pubsub};
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
 use crate::config;
-use crate::face::{ConnId, LogLevel, Now};
+use crate::face::{Address, ConnId, Listener, LogLevel, Now};
 use crate::script::{self, Event, Finished, Job, Kind, Outcome, Sha, Vm};
 
 /// BUSY, while a script of EVAL runs.
@@ -59,6 +61,8 @@ pub struct Scripts {
     pub cache: BTreeMap<Sha, Script>,
     /// Bytes of their texts.
     pub cache_bytes: usize,
+    /// Functions.
+    pub libraries: Libraries,
     /// The one that is parked.
     parked: Option<Box<Running>>,
     /// The session that scripts' commands run in, kept between scripts.
@@ -201,6 +205,9 @@ pub fn run(
     call: &Call<'_>,
 ) -> Result<(), CommandError> {
     let oom = refuse(parts, caller, now, call)?;
+    if !parts.monitors.is_empty() && !caller.is(alert::TRUSTED) {
+        monitor::show_words(parts, caller, now, call.all);
+    }
     parts.scripts.vm(call.kind)?;
     let Some(mut vm) = parts.scripts.place(call.kind).take() else {
         return Err(CommandError::SYNTAX);
@@ -331,17 +338,13 @@ fn refuse(
 /// A session for a script's commands: as the caller's, but its own.
 fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
     let mut session = parts.scripts.session.take().unwrap_or_else(|| {
-        Box::new(Session::new(
-            caller.id,
-            caller.conn,
-            caller.listener,
-            caller.peer.clone(),
-            caller.local.clone(),
-            now,
-        ))
+        // What it is called where commands are shown; it has no connection.
+        let lua = Address::Unix("lua".into());
+        let conn = ConnId::outgoing(0);
+        let session = Session::new(caller.id, conn, Listener::Unix, lua.clone(), lua, now);
+        Box::new(session)
     });
     session.id = caller.id;
-    session.conn = caller.conn;
     session.db = caller.db;
     // As in a transaction nothing blocks.
     let kept = alert::TRUSTED | alert::READONLY | alert::ASKING;
@@ -709,6 +712,11 @@ pub fn effective_flags(parts: &Parts, command: &'static Command, args: &[&[u8]])
         ("evalsha" | "evalsha_ro", Some(sha)) => script::sha_of(sha)
             .and_then(|sha| parts.scripts.cache.get(&sha))
             .map(|script| script.flags),
+        ("fcall" | "fcall_ro", Some(name)) => parts
+            .scripts
+            .libraries
+            .function(name)
+            .map(|function| function.flags),
         _ => None,
     };
     match declared {

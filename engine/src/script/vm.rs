@@ -345,6 +345,7 @@ impl Interpreter<'_> {
 
     /// Runs the code of a library; what it declares is kept if all went well.
     fn load(&mut self, io: &Io, code: &[u8]) -> Result<Vec<Declared>, Vec<u8>> {
+        io.ended.set(None);
         let body = self
             .compile(code, "@user_function")
             .map_err(|why| [b"Error compiling function: ", &why[..]].concat())?;
