@@ -43,6 +43,7 @@ mod random;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
+pub mod script;
 pub mod store;
 mod turn;
 pub mod value;

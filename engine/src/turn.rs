@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::client::{Blocked, ReplyMode, Session, alert, limits};
-use crate::command::context::Parts;
+use crate::command::context::{Parts, condition};
 use crate::command::execute::{self, Request};
+use crate::command::scripting;
 use crate::command::table::{Command, flag};
 use crate::command::{address, redacted};
 use crate::engine::Engine;
@@ -171,6 +172,13 @@ impl<'a> Turn<'a> {
         }
         if self.engine.parts.reloading {
             return false;
+        }
+        // A script that runs on keeps everybody waiting, until it has run for too long.
+        if self.engine.parts.is(condition::SCRIPT)
+            && !scripting::advance(&mut self.engine.parts, now)
+        {
+            self.engine.begin(now);
+            return true;
         }
         loop {
             if self.at == self.scratch.batch.len() && !self.fill(now) {

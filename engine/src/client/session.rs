@@ -98,6 +98,8 @@ pub enum Blocked {
     Reload,
     /// SAVE: the end of the snapshot.
     Save,
+    /// A script: its end.
+    Script,
     /// SHUTDOWN: the end of the process, or an error.
     Shutdown,
 }

@@ -9,6 +9,7 @@ use super::effects::Effects;
 use super::error::CommandError;
 use super::evict::Pool;
 use super::latency::Latency;
+use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Index;
@@ -298,6 +299,8 @@ pub mod condition {
     pub const STRICT: u32 = 1 << 7;
     /// We are a replica whose link to its primary is down.
     pub const STALE: u32 = 1 << 8;
+    /// A script is under way between two of its steps.
+    pub const SCRIPT: u32 = 1 << 9;
 }
 
 /// What SHUTDOWN was told.
@@ -433,6 +436,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Connections of sessions that wait for something.
     pub blocked: Vec<ConnId>,
+    /// Scripts.
+    pub scripts: Scripts,
     /// Both sides of replication.
     pub replication: Replication,
     /// Files.
@@ -481,19 +486,6 @@ impl Parts {
             level,
             text: text.into(),
         });
-    }
-
-    /// Says that there are functions, which cannot be called yet.
-    pub fn log_functions(&mut self) {
-        let count = self.store.functions().len();
-        if count > 0 {
-            self.log(
-                LogLevel::Notice,
-                alloc::format!(
-                    "{count} function libraries are kept and passed on, but this version cannot call them"
-                ),
-            );
-        }
     }
 
     /// What the cluster must know of the rest.

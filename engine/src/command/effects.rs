@@ -56,6 +56,11 @@ impl Effects {
         self.nested = true;
     }
 
+    /// Whether commands are part of a transaction.
+    pub fn is_open(&self) -> bool {
+        self.nested
+    }
+
     /// The transaction ends: journals what its commands left.
     pub fn close(&mut self, journal: &mut Journal) {
         self.nested = false;

@@ -139,7 +139,8 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         }
     }
     if session.is(alert::MULTI) && !command_in_multi(command.name) {
-        queue(session, number, command, &request);
+        let flags = super::scripting::effective_flags(parts, command, request.args);
+        queue(session, number, flags, &request);
     } else {
         call(parts, session, now, number, command, &request);
     }
@@ -160,7 +161,7 @@ fn command_in_multi(name: &str) -> bool {
     )
 }
 
-fn queue(session: &mut Session, number: usize, command: &'static Command, request: &Request<'_>) {
+fn queue(session: &mut Session, number: usize, flags: u32, request: &Request<'_>) {
     let multi = session
         .multi
         .get_or_insert_with(|| alloc::boxed::Box::new(Multi::default()));
@@ -170,8 +171,8 @@ fn queue(session: &mut Session, number: usize, command: &'static Command, reques
         request: kept,
         args,
     });
-    multi.flags |= command.flags;
-    multi.lacking |= !command.flags;
+    multi.flags |= flags;
+    multi.lacking |= !flags;
     session.out.simple("QUEUED");
 }
 

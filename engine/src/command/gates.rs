@@ -9,6 +9,7 @@ use super::error::CommandError;
 use super::evict;
 use super::execute::Request;
 use super::redirect::redirect;
+use super::scripting;
 use super::table::{Command, flag};
 use crate::client::{Session, alert};
 use crate::face::Now;
@@ -56,7 +57,8 @@ fn check_all(
     command: &'static Command,
     request: &Request<'_>,
 ) -> Verdict {
-    let is = |flags: u32| command.flags & flags != 0;
+    let own = scripting::effective_flags(parts, command, request.args);
+    let is = |flags: u32| own & flags != 0;
     if session.is(alert::SUBSCRIBED) && !session.out.resp3 && !in_subscribed_mode(command.name) {
         return Refuse(CommandError::showing(&[
             b"ERR Can't execute '",
@@ -120,6 +122,12 @@ fn check_all(
     // Replicas are exempt from pauses, and must not profit from it.
     if session.is(alert::REPLICA) && any(flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) {
         return refuse("ERR Replica can't interact with the keyspace");
+    }
+    if parts.is(condition::SCRIPT)
+        && !is(flag::ALLOW_BUSY)
+        && let Some(busy) = parts.scripts.busy()
+    {
+        return Refuse(busy);
     }
     if parts.is(condition::PAUSED) && !trusted && !session.is(alert::REPLICA) {
         let all = parts.pause.is_some_and(|p| p.all);

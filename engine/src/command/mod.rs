@@ -25,6 +25,7 @@ mod expire;
 mod field_expiry;
 #[cfg(test)]
 mod field_expiry_tests;
+mod function;
 pub mod gates;
 mod generic;
 mod geo;
@@ -35,6 +36,7 @@ mod info;
 mod introspection;
 pub mod latency;
 mod lcs;
+pub(crate) mod libraries;
 mod list;
 mod list_blocking;
 #[cfg(test)]
@@ -49,6 +51,8 @@ mod redirect;
 mod replication;
 mod rows;
 mod scan;
+mod script;
+pub(crate) mod scripting;
 #[cfg(test)]
 mod server_tests;
 mod set;

@@ -35,7 +35,12 @@ pub(super) fn show(
     if command.flags & (flag::SKIP_MONITOR | flag::ADMIN) != 0 {
         return;
     }
-    let line = line(session, now, &super::redacted(command, words));
+    show_words(parts, session, now, &super::redacted(command, words));
+}
+
+/// Shows words to those who watch.
+pub(super) fn show_words(parts: &mut Parts, session: &mut Session, now: Now, words: &[&[u8]]) {
+    let line = line(session, now, words);
     let watching: Vec<ConnId> = parts.monitors.clone();
     for conn in watching {
         if conn == session.conn {
@@ -59,6 +64,8 @@ fn line(session: &Session, now: Now, words: &[&[u8]]) -> Vec<u8> {
     let (seconds, micros) = (now.unix_us / 1_000_000, now.unix_us % 1_000_000);
     let peer = super::address(&session.peer);
     let peer = match &session.peer {
+        // A script's session has no connection.
+        crate::face::Address::Unix(path) if session.conn.is_outgoing() => path.clone(),
         crate::face::Address::Unix(path) => alloc::format!("unix:{path}"),
         crate::face::Address::Ip(_) => peer,
     };

@@ -123,6 +123,11 @@ pub(super) fn shutdown(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             "ERR Command not allowed inside a transaction",
         ));
     }
+    if !wish.nosave
+        && let Some(busy) = s.parts.scripts.busy()
+    {
+        return Err(busy);
+    }
     if s.parts.is(condition::LOADING) {
         wish.nosave = true;
     }

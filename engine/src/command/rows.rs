@@ -6,10 +6,10 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
-    bitmap, client, cluster, config, connection, debug, expire, field_expiry, generic, geo, hash,
-    hyperloglog, info, introspection, latency, lcs, list, list_blocking, monitor, object,
-    persistence, pubsub, replication, scan, set, set_algebra, slowlog, sort, stream, string,
-    transaction, zset,
+    bitmap, client, cluster, config, connection, debug, expire, field_expiry, function, generic,
+    geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking, monitor,
+    object, persistence, pubsub, replication, scan, script, set, set_algebra, slowlog, sort,
+    stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -34,6 +34,7 @@ pub static GROUPS: &[&[Command]] = &[
     CLUSTER_GROUP,
     PUBSUB_GROUP,
     OBSERVATION,
+    SCRIPTING,
 ];
 
 static STRING: &[Command] = &commands! {
@@ -442,4 +443,36 @@ static GEO: &[Command] = &commands! {
     "georadiusbymember_ro" -5 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::georadiusbymember_ro);
     "geosearch" -7 [READONLY] [READ GEO SLOW] [at(1, RO | ACCESS)] [] Data(geo::geosearch);
     "geosearchstore" -8 [WRITE DENYOOM] [WRITE GEO SLOW] [at(1, OW | UPDATE), at(2, RO | ACCESS)] [] Data(geo::geosearchstore);
+};
+
+static SCRIPTING: &[Command] = &commands! {
+    "eval" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::eval);
+    "eval_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::eval_ro);
+    "evalsha" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::evalsha);
+    "evalsha_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::evalsha_ro);
+    "script" -2 [] [SLOW] [] [] Container => SCRIPT;
+    "fcall" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(function::fcall);
+    "fcall_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(function::fcall_ro);
+    "function" -2 [] [SLOW] [] [] Container => FUNCTION;
+};
+
+static SCRIPT: &[Command] = &commands! {
+    "script|help" 2 [LOADING STALE] [SLOW SCRIPTING] [] [] Server(script::help);
+    "script|exists" -3 [NOSCRIPT] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:agg_logical_and"] Server(script::exists);
+    "script|debug" 3 [NOSCRIPT] [SLOW SCRIPTING] [] [] Server(script::debug);
+    "script|load" 3 [NOSCRIPT STALE] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::load);
+    "script|flush" -2 [NOSCRIPT] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::flush);
+    "script|kill" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:one_succeeded"] Server(script::kill);
+};
+
+static FUNCTION: &[Command] = &commands! {
+    "function|load" -3 [WRITE DENYOOM NOSCRIPT] [WRITE SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(function::load);
+    "function|delete" 3 [WRITE NOSCRIPT] [WRITE SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(function::delete);
+    "function|flush" -2 [WRITE NOSCRIPT] [WRITE SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(function::flush);
+    "function|restore" -3 [WRITE DENYOOM NOSCRIPT] [WRITE SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(function::restore);
+    "function|dump" 2 [NOSCRIPT] [SLOW SCRIPTING] [] [] Server(function::dump);
+    "function|help" 2 [LOADING STALE] [SLOW SCRIPTING] [] [] Server(function::help);
+    "function|list" -2 [NOSCRIPT] [SLOW SCRIPTING] [] ["nondeterministic_output_order"] Server(function::list);
+    "function|kill" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:one_succeeded"] Server(function::kill);
+    "function|stats" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(function::stats);
 };

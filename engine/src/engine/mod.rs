@@ -23,6 +23,7 @@ use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
 use crate::command::expire_fields;
+use crate::command::scripting;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
 use crate::config::{AppendFsync, Config, NotifyEvents};
@@ -166,6 +167,7 @@ impl Engine {
             events: Default::default(),
             waiting: None,
             ready: None,
+            scripts: Default::default(),
             replication: Replication::new(
                 replicate::settings(&config),
                 Random::new(seed, "replication").seed(),
@@ -249,7 +251,7 @@ impl Engine {
             Input::Reconfigured { refused } => {
                 crate::command::reconfigured(&mut self.parts, refused);
             }
-            Input::Tick => {}
+            Input::Tick => drop(scripting::advance(&mut self.parts, now)),
             Input::Shutdown { signal } => {
                 self.parts.log(
                     LogLevel::Warning,
@@ -308,10 +310,12 @@ impl Engine {
         while let Some(wish) = self.parts.wishes.pop_front() {
             self.grant(now, wish);
         }
-        if core::mem::take(&mut self.save_wanted) {
+        // A script's changes are to be in a snapshot all, or not at all.
+        let script = self.parts.scripts.is_parked();
+        if !script && core::mem::take(&mut self.save_wanted) {
             self.grant(now, Wish::Save);
         }
-        if let Some(filter) = self.snapshot_wanted.take() {
+        if !script && let Some(filter) = self.snapshot_wanted.take() {
             self.snapshot_for_replicas(now, filter);
         }
         self.reload_step(now);
@@ -337,7 +341,9 @@ impl Engine {
             self.release_waiting(now);
         }
         crate::command::blocking::give_up_overdue(&mut self.parts, now);
-        crate::command::blocking::serve(&mut self.parts, now);
+        if !script {
+            crate::command::blocking::serve(&mut self.parts, now);
+        }
         crate::command::pubsub::publish_events(&mut self.parts, None, now);
         self.update_conditions();
         self.release_durable();
@@ -621,7 +627,8 @@ impl Engine {
     /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
     fn housekeeping(&mut self, now: Now) {
         self.parts.end_pause_if_over(now);
-        if now.mono_us < self.next_round_us {
+        // While a script is under way nothing else touches the data.
+        if now.mono_us < self.next_round_us || self.parts.scripts.is_parked() {
             return;
         }
         self.parts.persistence.tick(now, self.parts.changes);
@@ -772,7 +779,11 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() || self.snapshot_ready() || self.load_goes_on {
+        if self.parts.clients.resuming()
+            || self.snapshot_ready()
+            || self.load_goes_on
+            || self.parts.scripts.is_parked()
+        {
             return Some(0);
         }
         let waiting = self

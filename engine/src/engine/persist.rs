@@ -266,7 +266,7 @@ impl Engine {
     /// All data is there; the append-only file is opened next.
     fn loaded(&mut self, now: Now) {
         let parts = &mut self.parts;
-        parts.log_functions();
+        crate::command::libraries::refresh(parts);
         let found = parts.persistence.loaded_replication().clone();
         // With an append-only file, what was loaded is more than what its base names.
         if !parts.config.appendonly

@@ -246,7 +246,7 @@ impl Engine {
         self.full_copies += 1;
         let parts = &mut self.parts;
         parts.store.replace(incoming.store);
-        parts.log_functions();
+        crate::command::libraries::refresh(parts);
         parts.watches.touch_all();
         parts
             .replication

@@ -267,6 +267,14 @@ impl Decoder {
         }
     }
 
+    /// Reads a snapshot's items without its header and end.
+    pub(super) fn items(payload: &[u8]) -> Decoder {
+        let mut decoder = Decoder::new(Some(payload.len() as u64), false);
+        decoder.feed(payload);
+        decoder.state = State::Item;
+        decoder
+    }
+
     /// A decoder for one value without key or end, as in a DUMP payload.
     pub(super) fn object(payload: &[u8]) -> Decoder {
         let mut decoder = Decoder::new(Some(payload.len() as u64), false);

@@ -71,6 +71,30 @@ pub fn dump_zset<'a>(
     sealed(encoder, super::VERSION)
 }
 
+/// Function libraries as FUNCTION DUMP gives them.
+pub fn dump_functions<'a>(libraries: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut encoder = Encoder::new(Options::default());
+    libraries.for_each(|code| encoder.function(code));
+    sealed(encoder, super::VERSION)
+}
+
+/// The function libraries of a payload.
+///
+/// # Errors
+/// It is none, or holds something else.
+pub fn restore_functions(payload: &[u8]) -> Result<Vec<Vec<u8>>, DumpError> {
+    let body = unsealed(payload)?;
+    let mut decoder = Decoder::items(body);
+    let mut libraries = Vec::new();
+    while decoder.offset() < body.len() as u64 {
+        match decoder.next_event() {
+            Ok(Event::Function(code)) => libraries.push(code),
+            _ => return Err(DumpError::Format),
+        }
+    }
+    Ok(libraries)
+}
+
 /// The value of a payload; nothing inside is an empty collection, which Redis refuses.
 pub fn restore(payload: &[u8]) -> Result<Value, DumpError> {
     let body = verify(payload)?;
@@ -83,11 +107,18 @@ pub fn restore(payload: &[u8]) -> Result<Value, DumpError> {
 
 /// The payload without its footer, if that is right.
 pub fn verify(payload: &[u8]) -> Result<&[u8], DumpError> {
-    let body_len = payload
-        .len()
-        .checked_sub(FOOTER)
-        .filter(|&len| len > 0)
-        .ok_or(DumpError::Footer)?;
+    unsealed(payload).and_then(|body| {
+        if body.is_empty() {
+            Err(DumpError::Footer)
+        } else {
+            Ok(body)
+        }
+    })
+}
+
+/// The same of a payload that may be empty but for its footer.
+fn unsealed(payload: &[u8]) -> Result<&[u8], DumpError> {
+    let body_len = payload.len().checked_sub(FOOTER).ok_or(DumpError::Footer)?;
     let (body, footer) = payload.split_at(body_len);
     let version = u32::from(footer[0]) | u32::from(footer[1]) << 8;
     let sum = footer[2..]

@@ -153,6 +153,8 @@ pub struct Store {
     garbage: VecDeque<Garbage>,
     /// Function libraries as snapshots store them. They are kept, not understood.
     functions: BTreeSet<Vec<u8>>,
+    /// How often they changed.
+    functions_version: u64,
 }
 
 enum Garbage {
@@ -170,6 +172,7 @@ impl Store {
             walk: None,
             garbage: VecDeque::new(),
             functions: BTreeSet::new(),
+            functions_version: 0,
         }
     }
 
@@ -207,6 +210,18 @@ impl Store {
     /// Keeps a function library that a snapshot holds.
     pub fn keep_function(&mut self, library: Vec<u8>) {
         self.functions.insert(library);
+        self.functions_version += 1;
+    }
+
+    /// Forgets a function library.
+    pub fn drop_function(&mut self, library: &[u8]) {
+        self.functions.remove(library);
+        self.functions_version += 1;
+    }
+
+    /// A number that changes whenever the function libraries do.
+    pub fn functions_version(&self) -> u64 {
+        self.functions_version
     }
 
     /// Where a key is, whether due to expire or not.
@@ -505,6 +520,7 @@ impl Store {
         self.garbage.extend(garbage);
         self.hasher = hasher;
         self.functions = functions;
+        self.functions_version += 1;
         self.walk = None;
     }
 

@@ -1,0 +1,740 @@
+//! Scripts at work: drives an interpreter, and carries out what it asks for as any other command.
+//!
+//! A script that has used up a slice of instructions is parked, and goes on with the next step of a turn or
+//! the next tick. Until it has run for `busy-reply-threshold`, nothing else is carried out; from then on
+//! others are told BUSY, and may end it, as long as it has written nothing.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::context::{Parts, condition};
+use super::error::CommandError;
+use super::evict;
+use super::execute::{self, Request};
+use super::libraries::Libraries;
+use super::monitor;
+use super::redirect::redirect;
+use super::table::{Command, flag};
+use super::{blocking, pubsub};
+use crate::client::{Blocked, Session, alert};
+use crate::cluster::slot_of;
+use crate::config;
+use crate::face::{Address, ConnId, Listener, LogLevel, Now};
+use crate::script::{self, Event, Finished, Job, Kind, Outcome, Sha, Vm};
+
+/// BUSY, while a script of EVAL runs.
+pub const BUSY_EVAL: CommandError = CommandError::fixed(
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+);
+
+/// BUSY, while a function runs.
+pub const BUSY_FUNCTION: CommandError = CommandError::fixed(
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+);
+
+/// Slices after which a script that cannot be parked (in EXEC) is ended.
+const MOST_SLICES: u64 = 20_000;
+
+/// Slices that count as a millisecond, if the clock does not say more.
+const SLICES_A_MS: u64 = 10;
+
+/// A script that EVALSHA knows.
+#[derive(Debug)]
+pub struct Script {
+    /// Its text.
+    pub body: Box<[u8]>,
+    /// See [`script::flag`].
+    pub flags: u32,
+    /// Its number in the interpreter.
+    pub function: u32,
+}
+
+/// All about scripts.
+#[derive(Debug, Default)]
+pub struct Scripts {
+    eval: Option<Box<Vm>>,
+    functions: Option<Box<Vm>>,
+    /// Scripts by name.
+    pub cache: BTreeMap<Sha, Script>,
+    /// Bytes of their texts.
+    pub cache_bytes: usize,
+    /// Functions.
+    pub libraries: Libraries,
+    /// The one that is parked.
+    parked: Option<Box<Running>>,
+    /// The session that scripts' commands run in, kept between scripts.
+    session: Option<Box<Session>>,
+}
+
+impl Scripts {
+    /// The interpreter of a kind, made if it is not there.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn vm(&mut self, kind: Kind) -> Result<&mut Vm, CommandError> {
+        let place = self.place(kind);
+        if place.is_none() {
+            let vm = Vm::new(kind).map_err(|why| CommandError::text(format!("ERR {why}")))?;
+            *place = Some(Box::new(vm));
+        }
+        place.as_deref_mut().ok_or(CommandError::SYNTAX)
+    }
+
+    fn place(&mut self, kind: Kind) -> &mut Option<Box<Vm>> {
+        match kind {
+            Kind::Eval => &mut self.eval,
+            Kind::Functions => &mut self.functions,
+        }
+    }
+
+    /// Forgets an interpreter with all it holds.
+    pub fn drop_vm(&mut self, kind: Kind) {
+        *self.place(kind) = None;
+    }
+
+    /// Bytes that an interpreter holds.
+    pub fn vm_memory(&self, kind: Kind) -> usize {
+        let vm = match kind {
+            Kind::Eval => &self.eval,
+            Kind::Functions => &self.functions,
+        };
+        vm.as_ref().map_or(0, |vm| vm.io.memory.get())
+    }
+
+    /// Whether a script is under way that others wait for.
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// What others are told while a script runs for too long.
+    pub fn busy(&self) -> Option<CommandError> {
+        let running = self.parked.as_ref().filter(|running| running.busy)?;
+        Some(match running.kind {
+            Kind::Eval => BUSY_EVAL,
+            Kind::Functions => BUSY_FUNCTION,
+        })
+    }
+
+    /// The script that is parked.
+    pub fn running(&self) -> Option<&Running> {
+        self.parked.as_deref()
+    }
+
+    /// Forgets all scripts of EVAL.
+    pub fn flush(&mut self) {
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.eval = None;
+    }
+}
+
+/// A script under way.
+#[derive(Debug)]
+pub struct Running {
+    vm: Option<Box<Vm>>,
+    kind: Kind,
+    /// Its SHA, or the function's name.
+    pub name: Vec<u8>,
+    /// What its commands run in.
+    session: Box<Session>,
+    /// Who sent it.
+    caller: ConnId,
+    /// The words by which it was called, for FUNCTION STATS.
+    pub words: Vec<Vec<u8>>,
+    read_only: bool,
+    allow_oom: bool,
+    cross_slot: bool,
+    /// Memory was used up when it began.
+    oom: bool,
+    wrote: bool,
+    /// The keys' slot, once it is known.
+    slot: Option<u16>,
+    /// When it began; its commands see that time.
+    pub start: Now,
+    /// Its effects are a transaction of their own.
+    opened: bool,
+    slices: u64,
+    busy: bool,
+}
+
+/// What is to be run, and how.
+pub struct Call<'a> {
+    /// Which interpreter.
+    pub kind: Kind,
+    /// The function's number in it.
+    pub function: u32,
+    /// The script's SHA, or the function's name.
+    pub name: &'a [u8],
+    /// See [`script::flag`].
+    pub flags: u32,
+    /// It was called by a command that only reads.
+    pub read_only: bool,
+    /// How many of the words are keys.
+    pub keys: usize,
+    /// Keys and arguments.
+    pub words: &'a [&'a [u8]],
+    /// All words of the command.
+    pub all: &'a [&'a [u8]],
+}
+
+/// How many words are keys.
+///
+/// # Errors
+/// It is no number, or makes no sense.
+pub fn number_of_keys(word: &[u8], words_after: usize) -> Result<usize, CommandError> {
+    let n = crate::value::number::parse_i64(word).ok_or(CommandError::NOT_INTEGER)?;
+    if n > words_after as i64 {
+        return Err(CommandError::fixed(
+            "ERR Number of keys can't be greater than number of args",
+        ));
+    }
+    usize::try_from(n).map_err(|_| CommandError::fixed("ERR Number of keys can't be negative"))
+}
+
+/// Runs a script for a session. It may be parked then: the session is blocked, and has its reply later.
+///
+/// # Errors
+/// It may not run, or failed.
+pub fn run(
+    parts: &mut Parts,
+    caller: &mut Session,
+    now: Now,
+    call: &Call<'_>,
+) -> Result<(), CommandError> {
+    let oom = refuse(parts, caller, now, call)?;
+    if !parts.monitors.is_empty() && !caller.is(alert::TRUSTED) {
+        monitor::show_words(parts, caller, now, call.all);
+    }
+    parts.scripts.vm(call.kind)?;
+    let Some(mut vm) = parts.scripts.place(call.kind).take() else {
+        return Err(CommandError::SYNTAX);
+    };
+    vm.io.verbosity.set(verbosity(parts.config.loglevel));
+    {
+        let mut words = vm.io.words.borrow_mut();
+        words.clear();
+        call.words.iter().for_each(|word| words.push(word));
+    }
+    let declared = call.flags & script::flag::COMPATIBLE == 0;
+    let opened = !parts.effects.is_open();
+    if opened {
+        parts.effects.open();
+    }
+    let mut running = Box::new(Running {
+        kind: call.kind,
+        name: call.name.to_vec(),
+        session: session_for(parts, caller, now),
+        caller: caller.conn,
+        words: Vec::new(),
+        read_only: call.read_only || (declared && call.flags & script::flag::NO_WRITES != 0),
+        allow_oom: declared && call.flags & script::flag::ALLOW_OOM != 0,
+        cross_slot: !declared || call.flags & script::flag::ALLOW_CROSS_SLOT_KEYS != 0,
+        oom,
+        wrote: false,
+        slot: call
+            .words
+            .first()
+            .filter(|_| call.keys > 0)
+            .map(|key| slot_of(key)),
+        start: now,
+        opened,
+        slices: 0,
+        busy: false,
+        vm: None,
+    });
+    let event = vm.start(Job::Run {
+        function: call.function,
+        keys: call.keys,
+        resp3: caller.out.resp3,
+    });
+    running.vm = Some(vm);
+    // A transaction, and what comes from a file or our primary, is not interrupted.
+    let may_park = !caller.is(alert::MULTI | alert::TRUSTED);
+    match drive(parts, &mut running, event, !may_park) {
+        Some(finished) => conclude(parts, caller, running, finished),
+        None => {
+            running.words = call.all.iter().take(64).map(|word| word.to_vec()).collect();
+            parts.scripts.parked = Some(running);
+            parts.set(condition::SCRIPT, true);
+            caller.blocked = Some(Box::new(Blocked::Script));
+            parts.effects.begin();
+            Ok(())
+        }
+    }
+}
+
+fn verbosity(level: config::LogLevel) -> LogLevel {
+    match level {
+        config::LogLevel::Debug => LogLevel::Debug,
+        config::LogLevel::Verbose => LogLevel::Verbose,
+        config::LogLevel::Notice => LogLevel::Notice,
+        config::LogLevel::Warning => LogLevel::Warning,
+    }
+}
+
+/// Whether a script may run at all; if so, whether memory is used up.
+fn refuse(
+    parts: &mut Parts,
+    caller: &Session,
+    now: Now,
+    call: &Call<'_>,
+) -> Result<bool, CommandError> {
+    let is = |bit: u32| call.flags & bit != 0;
+    let trusted = caller.is(alert::TRUSTED);
+    let stale = parts.is(condition::STALE) && !parts.config.replica_serve_stale_data;
+    let fail = |text: &'static str| Err(CommandError::fixed(text));
+    let oom = parts.is(condition::MAXMEMORY) && !trusted && !evict::make_room(parts, now);
+    if is(script::flag::COMPATIBLE) {
+        if stale {
+            return fail(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            );
+        }
+        return Ok(oom);
+    }
+    if is(script::flag::NO_CLUSTER) && parts.cluster.is_some() {
+        return fail("ERR Can not run script on cluster, 'no-cluster' flag is set.");
+    }
+    if stale && !is(script::flag::ALLOW_STALE) {
+        return fail(
+            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
+        );
+    }
+    if !is(script::flag::NO_WRITES) {
+        if parts.is(condition::REPLICA) && parts.config.replica_read_only && !trusted {
+            return fail("READONLY Can not run script with write flag on readonly replica");
+        }
+        if parts.is(condition::DISK_ERROR)
+            && !trusted
+            && let Some(gate) = parts.persistence.write_gate()
+        {
+            return Err(CommandError::text(format!(
+                "MISCONF {} Writable scripts are blocked. Use 'no-writes' flag for read only scripts.{}",
+                "Redis is configured to persist data, but it's currently unable to persist to disk.",
+                match gate {
+                    crate::persistence::WriteGate::Aof(why) => format!(" AOF error: {why}"),
+                    crate::persistence::WriteGate::SaveFailed => String::new(),
+                }
+            )));
+        }
+        if call.read_only {
+            return fail("ERR Can not execute a script with write flag using *_ro command.");
+        }
+        if parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(now) {
+            return fail("NOREPLICAS Not enough good replicas to write.");
+        }
+        if oom && !is(script::flag::ALLOW_OOM) {
+            return fail(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            );
+        }
+    }
+    Ok(oom)
+}
+
+/// A session for a script's commands: as the caller's, but its own.
+fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
+    let mut session = parts.scripts.session.take().unwrap_or_else(|| {
+        // What it is called where commands are shown; it has no connection.
+        let lua = Address::Unix("lua".into());
+        let conn = ConnId::outgoing(0);
+        let session = Session::new(caller.id, conn, Listener::Unix, lua.clone(), lua, now);
+        Box::new(session)
+    });
+    session.id = caller.id;
+    session.db = caller.db;
+    // As in a transaction nothing blocks.
+    let kept = alert::TRUSTED | alert::READONLY | alert::ASKING;
+    session.alerts = caller.alerts & kept | alert::MULTI;
+    session
+}
+
+/// Drives an interpreter until it is done, or (unless it is to run `through`) has used up a slice.
+fn drive(
+    parts: &mut Parts,
+    running: &mut Running,
+    mut event: Event,
+    through: bool,
+) -> Option<Finished> {
+    let mut vm = running.vm.take()?;
+    let finished = loop {
+        let lines = core::mem::take(&mut *vm.io.log.borrow_mut());
+        for (level, line) in lines {
+            parts.log(level, String::from_utf8_lossy(&line).into_owned());
+        }
+        match event {
+            Event::Command => command(parts, running, &vm),
+            Event::MayRun => may_run(parts, &vm),
+            Event::Slice => {
+                running.slices += 1;
+                if !through {
+                    break None;
+                }
+                if running.slices > MOST_SLICES {
+                    vm.io.ended.set(Some(script::KILLED));
+                }
+            }
+            Event::Outcome(Outcome::Done(finished)) => break Some(finished),
+            Event::Outcome(_) => {
+                break Some(Finished::Error {
+                    counted: false,
+                    located: false,
+                });
+            }
+        }
+        event = vm.go_on();
+    };
+    running.vm = Some(vm);
+    finished
+}
+
+/// Carries out the command that a script asks for.
+fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
+    let words = core::mem::take(&mut *vm.io.words.borrow_mut());
+    let args: smallvec::SmallVec<[&[u8]; 8]> = words.iter().collect();
+    let mut reply = core::mem::take(&mut *vm.io.reply.borrow_mut());
+    reply.clear();
+    match permitted(parts, running, &args) {
+        Ok((number, command)) => {
+            let request = Request {
+                args: &args,
+                raw: None,
+                command: Some((number, command)),
+                first_hash: None,
+            };
+            let session = &mut running.session;
+            session.out.resp3 = vm.io.resp3.get();
+            let wanted = parts.effects.wanted;
+            parts.effects.wanted &= vm.io.replicate.get() != 0;
+            execute::call(parts, session, running.start, number, command, &request);
+            parts.effects.wanted = wanted;
+            session
+                .out
+                .slices()
+                .for_each(|bytes| reply.extend_from_slice(bytes));
+            let written = session.out.pending() as usize;
+            session.out.advance(written);
+        }
+        Err((command, error)) => {
+            parts.stats.error(&error);
+            if let Some(number) = command {
+                parts.stats.commands[number].rejected += 1;
+            }
+            reply.push(b'-');
+            reply.extend_from_slice(&error);
+            reply.extend_from_slice(b"\r\n");
+        }
+    }
+    drop(args);
+    *vm.io.words.borrow_mut() = words;
+    *vm.io.reply.borrow_mut() = reply;
+}
+
+/// The command that the words name, or the container itself; not a subcommand that there is none of.
+fn find(parts: &Parts, args: &[&[u8]]) -> Option<(usize, &'static Command)> {
+    let (number, command) = parts.index.find(args[0])?;
+    if command.subcommands.is_empty() || args.len() < 2 {
+        return Some((number, command));
+    }
+    let sub = command.subcommand(args[1])?;
+    Some((parts.index.number(sub), sub))
+}
+
+type Refusal = (Option<usize>, Vec<u8>);
+
+/// The gates that a script's command passes.
+fn permitted(
+    parts: &mut Parts,
+    running: &mut Running,
+    args: &[&[u8]],
+) -> Result<(usize, &'static Command), Refusal> {
+    let Some((number, command)) = find(parts, args) else {
+        return Err((
+            None,
+            b"ERR Unknown Redis command called from script".to_vec(),
+        ));
+    };
+    let fail = |text: &str| Err((Some(number), text.as_bytes().to_vec()));
+    let is = |flags: u32| command.flags & flags != 0;
+    if !command.arity_ok(args.len()) {
+        return fail("ERR Wrong number of args calling Redis command from script");
+    }
+    if is(flag::NOSCRIPT) {
+        return fail("ERR This Redis command is not allowed from script");
+    }
+    if parts.conditions != 0
+        && parts.is(condition::STALE)
+        && !parts.config.replica_serve_stale_data
+        && !is(flag::STALE)
+    {
+        return fail("ERR Can not execute the command on a stale replica");
+    }
+    if running.read_only && (is(flag::WRITE | flag::MAY_REPLICATE) || may_replicate(command.name)) {
+        return fail("ERR Write commands are not allowed from read-only scripts.");
+    }
+    let trusted = running.session.is(alert::TRUSTED);
+    if is(flag::WRITE) && !running.wrote && parts.conditions != 0 {
+        if parts.is(condition::REPLICA) && parts.config.replica_read_only && !trusted {
+            return fail("READONLY You can't write against a read only replica.");
+        }
+        if parts.is(condition::DISK_ERROR)
+            && let Some(gate) = parts.persistence.write_gate()
+        {
+            return fail(&gate.message());
+        }
+        if parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(running.start) {
+            return fail("NOREPLICAS Not enough good replicas to write.");
+        }
+    }
+    if running.oom && is(flag::DENYOOM) && !running.allow_oom && !running.wrote && !trusted {
+        return fail("OOM command not allowed when used memory > 'maxmemory'.");
+    }
+    if is(flag::WRITE) {
+        running.wrote = true;
+    }
+    if parts.cluster.is_some() && !trusted {
+        let request = Request {
+            args,
+            raw: None,
+            command: Some((number, command)),
+            first_hash: None,
+        };
+        let session = &running.session;
+        if let Some(error) = redirect(parts, session, running.start, command, &request) {
+            return fail(match &error.0[..] {
+                b"CLUSTERDOWN The cluster is down and only accepts read commands" => {
+                    "ERR Script attempted to execute a write command while the cluster is down and readonly"
+                }
+                b"CLUSTERDOWN The cluster is down" => {
+                    "ERR Script attempted to execute a command while the cluster is down"
+                }
+                _ => "ERR Script attempted to access a non local key in a cluster node",
+            });
+        }
+        if !running.cross_slot {
+            let mut slot = None;
+            let word = |i: usize| args[i];
+            let _ = command.each_key(args.len(), word, |i, _| slot = Some(slot_of(args[i])));
+            if slot.is_some() && running.slot.is_some() && slot != running.slot {
+                return fail(
+                    "ERR Script attempted to access keys that do not hash to the same slot",
+                );
+            }
+            running.slot = running.slot.or(slot);
+        }
+    }
+    Ok((number, command))
+}
+
+/// Commands that may have effects elsewhere though they are no writes (COMMAND INFO does not tell).
+fn may_replicate(name: &str) -> bool {
+    matches!(name, "publish" | "spublish" | "pfcount")
+}
+
+/// `redis.acl_check_cmd`: there are no users but one yet, who may do everything.
+fn may_run(parts: &Parts, vm: &Vm) {
+    let words = vm.io.words.borrow();
+    let args: Vec<&[u8]> = words.iter().collect();
+    let mut reply = vm.io.reply.borrow_mut();
+    reply.clear();
+    reply.extend_from_slice(match find(parts, &args) {
+        Some(_) => b":1\r\n",
+        None => b"-ERR Invalid command passed to redis.acl_check_cmd()\r\n",
+    });
+}
+
+/// A script is done: its effects are journalled, its reply is written.
+fn conclude(
+    parts: &mut Parts,
+    caller: &mut Session,
+    mut running: Box<Running>,
+    finished: Finished,
+) -> Result<(), CommandError> {
+    settle(parts, &mut running);
+    caller.write_offset = caller.write_offset.max(running.session.write_offset);
+    let Some(vm) = running.vm.take() else {
+        return Err(CommandError::SYNTAX);
+    };
+    let outcome = write_reply(caller, &vm, &running, finished);
+    *parts.scripts.place(running.kind) = Some(vm);
+    parts.scripts.session = Some(running.session);
+    outcome
+}
+
+/// Journals a script's effects.
+fn settle(parts: &mut Parts, running: &mut Running) {
+    if running.opened {
+        let before = parts.journal.end();
+        parts.effects.close(&mut parts.journal);
+        if parts.journal.end() > before {
+            running.session.write_offset = parts.journal.end();
+        }
+    }
+    // The script itself has changed nothing.
+    parts.effects.begin();
+}
+
+fn write_reply(
+    caller: &mut Session,
+    vm: &Vm,
+    running: &Running,
+    finished: Finished,
+) -> Result<(), CommandError> {
+    let reply = vm.io.reply.borrow();
+    match finished {
+        Finished::Reply => {
+            caller.out.raw(&reply);
+            Ok(())
+        }
+        Finished::Error { counted, located } => {
+            let mut text = Vec::new();
+            if located {
+                let mut parts = reply.splitn(2, |&c| c == 0);
+                text.extend_from_slice(parts.next().unwrap_or_default());
+                if let Some(rest) = parts.next() {
+                    text.extend_from_slice(&running.name);
+                    text.extend_from_slice(rest);
+                }
+            } else {
+                text = reply.to_vec();
+            }
+            if counted {
+                caller.out.error(&text);
+                Ok(())
+            } else {
+                Err(CommandError::text(text))
+            }
+        }
+    }
+}
+
+/// Lets the parked script go on for a slice. False if others must wait for it still.
+pub fn advance(parts: &mut Parts, now: Now) -> bool {
+    let Some(mut running) = parts.scripts.parked.take() else {
+        return true;
+    };
+    let Some(vm) = running.vm.as_mut() else {
+        return true;
+    };
+    let event = vm.go_on();
+    if let Some(finished) = drive(parts, &mut running, event, false) {
+        parts.set(condition::SCRIPT, false);
+        let conn = running.caller;
+        match parts.clients.take(conn) {
+            Some(mut caller) => {
+                let start = caller.out.position();
+                if let Err(error) = conclude(parts, &mut caller, running, finished) {
+                    if let Some(number) = caller.last_command {
+                        parts.stats.commands[usize::from(number)].failed += 1;
+                    }
+                    parts.stats.error(&error.0);
+                    caller.out.error(&error.0);
+                }
+                execute::finish(parts, &mut caller, start);
+                parts.clients.put(caller);
+                parts.unblock(conn);
+            }
+            // Who sent it is gone.
+            None => {
+                settle(parts, &mut running);
+                *parts.scripts.place(running.kind) = running.vm.take();
+                parts.scripts.session = Some(running.session);
+            }
+        }
+        if !parts.events.is_empty() {
+            pubsub::publish_events(parts, None, now);
+        }
+        if parts.watches.waits.any_ready() {
+            blocking::serve(parts, now);
+        }
+        return true;
+    }
+    let threshold = parts.config.busy_reply_threshold;
+    let elapsed = now.mono_us.saturating_sub(running.start.mono_us) / 1000;
+    let elapsed = elapsed.max(running.slices / SLICES_A_MS / 100);
+    if !running.busy && threshold > 0 && elapsed >= threshold {
+        running.busy = true;
+        parts.log(
+            LogLevel::Warning,
+            format!(
+                "Slow script detected: still in execution after {elapsed} milliseconds. \
+                 You can try killing the script using the {} command. Script name is: {}.",
+                match running.kind {
+                    Kind::Eval => "SCRIPT KILL",
+                    Kind::Functions => "FUNCTION KILL",
+                },
+                String::from_utf8_lossy(&running.name)
+            ),
+        );
+    }
+    let busy = running.busy;
+    parts.scripts.parked = Some(running);
+    busy
+}
+
+/// SCRIPT KILL and FUNCTION KILL.
+///
+/// # Errors
+/// There is none to end, or it cannot be ended.
+pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
+    let Some(running) = parts.scripts.parked.as_mut() else {
+        return Err(CommandError::fixed(
+            "NOTBUSY No scripts in execution right now.",
+        ));
+    };
+    if running.wrote {
+        return Err(CommandError::fixed(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        ));
+    }
+    match (kind, running.kind) {
+        (Kind::Eval, Kind::Functions) => return Err(BUSY_FUNCTION),
+        (Kind::Functions, Kind::Eval) => return Err(BUSY_EVAL),
+        _ => {}
+    }
+    if let Some(vm) = &running.vm {
+        vm.io.ended.set(Some(script::KILLED));
+    }
+    parts.log(
+        LogLevel::Warning,
+        "Lua script killed by user with SCRIPT KILL.",
+    );
+    Ok(())
+}
+
+/// The flags by which a script's own say what its command is.
+pub fn effective_flags(parts: &Parts, command: &'static Command, args: &[&[u8]]) -> u32 {
+    let declared = match (command.name, args.get(1)) {
+        ("eval" | "eval_ro", Some(body)) => script::shebang(body).ok().map(|s| s.flags),
+        ("evalsha" | "evalsha_ro", Some(sha)) => script::sha_of(sha)
+            .and_then(|sha| parts.scripts.cache.get(&sha))
+            .map(|script| script.flags),
+        ("fcall" | "fcall_ro", Some(name)) => parts
+            .scripts
+            .libraries
+            .function(name)
+            .map(|function| function.flags),
+        _ => None,
+    };
+    match declared {
+        Some(flags) if flags & script::flag::COMPATIBLE == 0 => {
+            let is = |bit: u32| flags & bit != 0;
+            let mut own =
+                command.flags & !(flag::STALE | flag::DENYOOM | flag::WRITE | flag::MAY_REPLICATE);
+            if !is(script::flag::ALLOW_OOM | script::flag::NO_WRITES) {
+                own |= flag::DENYOOM;
+            }
+            if !is(script::flag::NO_WRITES) {
+                own |= flag::WRITE;
+            }
+            if is(script::flag::ALLOW_STALE) {
+                own |= flag::STALE;
+            }
+            own
+        }
+        _ => command.flags,
+    }
+}
