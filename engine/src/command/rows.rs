@@ -23,7 +23,6 @@ pub static GROUPS: &[&[Command]] = &[
     HYPERLOGLOG,
     GEO,
     STREAM,
-    LIST,
     ZSET,
     LIST,
     TRANSACTION,

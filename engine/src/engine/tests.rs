@@ -40,6 +40,7 @@ fn a_fast_replica_does_not_make_a_turn_long() {
     let mut engine = engine_with(Config {
         enable_debug_command: ProtectedAction::Yes,
         repl_diskless_sync_delay: 0,
+        rdbcompression: false,
         ..Config::default()
     });
     run(&mut engine, "DEBUG POPULATE 20000 key 100");
@@ -52,7 +53,9 @@ fn a_fast_replica_does_not_make_a_turn_long() {
     while engine.snapshot_under_way() || turns == 0 {
         let sent = carry_out(&mut engine);
         assert!(sent < 100_000, "{sent} bytes in one turn");
-        assert_eq!(engine.deadline(), Some(0), "more is at hand");
+        if engine.snapshot_under_way() {
+            assert_eq!(engine.deadline(), Some(0), "more is at hand");
+        }
         total += sent;
         turns += 1;
         engine.handle(NOW, Input::Tick);
