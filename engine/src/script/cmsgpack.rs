@@ -97,7 +97,7 @@ fn write(out: &mut Vec<u8>, value: &Value, level: usize) -> mlua::Result<()> {
             out.extend_from_slice(&text);
         }
         Value::Boolean(on) => out.push(if *on { 0xC3 } else { 0xC2 }),
-        Value::Integer(n) => write_int(out, *n as i64),
+        Value::Integer(n) => write_int(out, (*n)),
         Value::Number(n) if n.fract_is_zero() => write_int(out, *n as i64),
         Value::Number(n) => write_float(out, *n),
         Value::Table(table) if level < DEEPEST_OUT => write_table(out, table, level)?,
@@ -134,7 +134,7 @@ fn write_int(out: &mut Vec<u8>, n: i64) {
         out.extend_from_slice(bytes);
     };
     match n {
-        0..=0x7F | -32..=-1 => put(n as u8, &[]),
+        -32..=0x7F => put(n as u8, &[]),
         0x80..=0xFF => put(0xCC, &[n as u8]),
         0x100..=0xFFFF => put(0xCD, &(n as u16).to_be_bytes()),
         0x1_0000..=0xFFFF_FFFF => put(0xCE, &(n as u32).to_be_bytes()),

@@ -43,7 +43,7 @@ fn without_zeros(text: &str) -> &str {
 
 /// A float as an integer, as C's cast does on the machines that Redis runs on.
 pub(super) fn to_i64(value: f64) -> i64 {
-    if value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value) {
         value as i64
     } else {
         i64::MIN

@@ -42,8 +42,19 @@ pub const ALLOWED: &[Allowed] = &[
         why: "the objects that Redis shares for numbers below 10,000 share their time of last use too, which a write of such a number does not renew",
         is: |_, subject, oracle| matches!((subject, oracle), (Value::Int(ours), Value::Int(theirs)) if ours < theirs),
     },
+    Allowed {
+        command: "sort",
+        why: "elements that the wanted order does not tell apart come as a table, or an unstable sort, leaves them",
+        is: orderless_sort,
+    },
+    Allowed {
+        command: "sort_ro",
+        why: "as SORT",
+        is: orderless_sort,
+    },
 ];
 
+/// Both replies are as long, and the order was left open: BY something that is the same for all, or by texts.
 fn orderless_sort(args: &[Vec<u8>], subject: &Value, oracle: &Value) -> bool {
     let at = |word: &[u8]| args.iter().position(|arg| arg.eq_ignore_ascii_case(word));
     let by = at(b"by").and_then(|at| args.get(at + 1));

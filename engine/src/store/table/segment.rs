@@ -226,7 +226,7 @@ impl Segment {
     pub fn entries(&self) -> impl Iterator<Item = (*mut u8, u8)> {
         self.buckets.iter().flat_map(|bucket| {
             let slots = bucket.slots.iter().enumerate();
-            slots.filter_map(|(i, &slot)| (!slot.is_null()).then(|| (slot, bucket.fingerprint(i))))
+            slots.filter(|&(i, &slot)| (!slot.is_null())).map(|(i, &slot)| (slot, bucket.fingerprint(i)))
         })
     }
 

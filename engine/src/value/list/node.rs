@@ -49,7 +49,8 @@ impl Node {
         Node::Packed(chunk)
     }
 
-    /// Number of elements.
+    /// Number of elements: at least one.
+    #[allow(clippy::len_without_is_empty)]
     #[inline]
     pub fn len(&self) -> usize {
         match self {
