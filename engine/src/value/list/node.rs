@@ -51,7 +51,7 @@ impl Node {
 
     /// Number of elements.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Node::Packed(chunk) => chunk.len(),
             Node::Compressed(c) => c.count as usize,
