@@ -408,20 +408,16 @@ pub(super) fn lrem(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         0 => usize::MAX,
         n => usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX),
     };
-    // A list that nothing is taken from is not touched, for others may share it.
-    let found = of::<List>(d.value(place))?.find(args[3], end).is_some();
-    if !found {
-        d.out.int(0);
-        return Ok(());
-    }
     let limits = list_limits(d.config);
     let removed = edit::<List, _>(d, key, Some(place), |list| {
         list.remove_equal(args[3], end, most, &limits)
     });
-    d.changed(key.bytes);
-    d.effects.dirty += (removed as u64).saturating_sub(1);
-    d.notify(NotifyEvents::LIST, "lrem", key.bytes);
-    delete_if_empty::<List>(d, key, place);
+    if removed > 0 {
+        d.changed(key.bytes);
+        d.effects.dirty += removed as u64 - 1;
+        d.notify(NotifyEvents::LIST, "lrem", key.bytes);
+        delete_if_empty::<List>(d, key, place);
+    }
     d.out.int(removed as i64);
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Node {
     /// Number of elements: at least one.
     #[allow(clippy::len_without_is_empty)]
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Node::Packed(chunk) => chunk.len(),
             Node::Compressed(c) => c.count as usize,
