@@ -97,7 +97,7 @@ fn write(out: &mut Vec<u8>, value: &Value, level: usize) -> mlua::Result<()> {
             out.extend_from_slice(&text);
         }
         Value::Boolean(on) => out.push(if *on { 0xC3 } else { 0xC2 }),
-        Value::Integer(n) => write_int(out, (*n)),
+        Value::Integer(n) => write_int(out, *n),
         Value::Number(n) if n.fract_is_zero() => write_int(out, *n as i64),
         Value::Number(n) => write_float(out, *n),
         Value::Table(table) if level < DEEPEST_OUT => write_table(out, table, level)?,

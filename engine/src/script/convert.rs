@@ -286,7 +286,7 @@ impl Writer<'_> {
         }
         match value {
             Value::String(text) => self.bulk(&text.as_bytes()),
-            Value::Integer(n) => self.integer((*n)),
+            Value::Integer(n) => self.integer(*n),
             Value::Number(n) => self.integer(to_i64(*n)),
             Value::Boolean(on) => match (self.script3, self.client3, on) {
                 (false, _, true) => self.integer(1),

@@ -93,7 +93,7 @@ impl World<'_> {
                     .any(|&id| self.nodes[usize::from(id)].running());
                 let mut spared = BTreeSet::new();
                 for id in wanted {
-                    if !(running && !spared.is_empty()) && self.can_spare(id, &spared, &owners) {
+                    if (!running || spared.is_empty()) && self.can_spare(id, &spared, &owners) {
                         spared.insert(id);
                     }
                 }

@@ -226,7 +226,9 @@ impl Segment {
     pub fn entries(&self) -> impl Iterator<Item = (*mut u8, u8)> {
         self.buckets.iter().flat_map(|bucket| {
             let slots = bucket.slots.iter().enumerate();
-            slots.filter(|&(i, &slot)| (!slot.is_null())).map(|(i, &slot)| (slot, bucket.fingerprint(i)))
+            slots
+                .filter(|(_, slot)| !slot.is_null())
+                .map(|(i, &slot)| (slot, bucket.fingerprint(i)))
         })
     }
 
