@@ -345,24 +345,12 @@ fn list_of(parts: Vec<ListPart>, limits: &list::Limits) -> List {
     list
 }
 
-/// Puts a key that a snapshot holds into the store. False if it is there already.
+/// The value that a snapshot, or DUMP, holds, as the store keeps it.
 ///
 /// # Errors
-/// The value is damaged.
-pub(crate) fn insert(
-    store: &mut Store,
-    db: usize,
-    key: &[u8],
-    value: rdb::Value,
-    deadline: Option<u64>,
-    access: u32,
-    limits: &Limits,
-) -> Result<bool, String> {
-    let hashed = store.hasher().key(key);
-    if store.find(db, hashed).is_some() {
-        return Ok(false);
-    }
-    let value = match value {
+/// It is damaged.
+pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, String> {
+    Ok(match value {
         rdb::Value::List(parts) => list_of(parts, &limits.list).into_object().into(),
         rdb::Value::SetIntset(bytes) => {
             let integers = IntSet::from_bytes(bytes)
@@ -434,7 +422,27 @@ pub(crate) fn insert(
             }
             OwnedValue::Object(Object::Hash(Rc::new(hash)))
         }
-    };
+    })
+}
+
+/// Puts a key that a snapshot holds into the store. False if it is there already.
+///
+/// # Errors
+/// The value is damaged.
+pub(crate) fn insert(
+    store: &mut Store,
+    db: usize,
+    key: &[u8],
+    value: rdb::Value,
+    deadline: Option<u64>,
+    access: u32,
+    limits: &Limits,
+) -> Result<bool, String> {
+    let hashed = store.hasher().key(key);
+    if store.find(db, hashed).is_some() {
+        return Ok(false);
+    }
+    let value = owned(value, limits)?;
     let value = match &value {
         // As SET would keep them.
         OwnedValue::Bytes(bytes) => Value::Bytes(bytes),

@@ -3,7 +3,6 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use super::config::begin_rewrite;
 use super::context::{ReloadSource, Server, Wish};
@@ -16,9 +15,8 @@ use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
 use crate::face::LogLevel;
-use crate::rdb::{self, ValueView};
 use crate::resp::Output;
-use crate::store::{Deadline, EntryRef, Object, Value, ValueRef};
+use crate::store::{Deadline, EntryRef, Value};
 
 /// `DEBUG subcommand [arg …]`.
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -111,38 +109,7 @@ fn digest_value(s: &mut Server<'_>, keys: &[&[u8]]) -> Outcome {
 fn serialized_len(entry: EntryRef<'_>, compress: bool) -> usize {
     /// Type in front, version and checksum behind.
     const AROUND: usize = 1 + 2 + 8;
-    let payload = match entry.value() {
-        ValueRef::Inline(bytes) => rdb::dump::dump(ValueView::Str(bytes), compress),
-        ValueRef::Int(n) => rdb::dump::dump(ValueView::Int(n), compress),
-        ValueRef::Object(Object::Str(bytes)) => rdb::dump::dump(ValueView::Str(bytes), compress),
-        ValueRef::Object(Object::List(list)) => rdb::dump::dump(ValueView::List(list), compress),
-        ValueRef::Object(Object::Set(set)) => rdb::dump::dump(ValueView::Set(set), compress),
-        ValueRef::Object(Object::Stream(stream)) => {
-            rdb::dump::dump(ValueView::Stream(stream), compress)
-        }
-        ValueRef::Object(Object::Hash(hash)) if hash.next_time().is_some() => {
-            rdb::dump::dump(ValueView::HashTimed(hash), compress)
-        }
-        ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
-            Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
-            None => {
-                let pairs: Vec<(Vec<u8>, Vec<u8>)> = hash
-                    .iter()
-                    .map(|(f, v)| (f.text().to_vec(), v.text().to_vec()))
-                    .collect();
-                let pairs = pairs.iter().map(|(f, v)| (&f[..], &v[..]));
-                rdb::dump::dump_hash(hash.len() as u64, pairs, compress)
-            }
-        },
-        ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
-            Some(list) => rdb::dump::dump(ValueView::ZSetListpack(list.bytes()), compress),
-            None => {
-                let members = set.slice(0..set.len(), true);
-                rdb::dump::dump_zset(set.len() as u64, members, compress)
-            }
-        },
-    };
-    payload.len() - AROUND
+    super::dump::payload(entry, compress).len() - AROUND
 }
 
 fn describe_object(s: &mut Server<'_>, key: &[u8]) -> Outcome {

@@ -17,6 +17,7 @@ pub(crate) mod dataset;
 mod debug;
 pub mod digest;
 pub mod docs;
+mod dump;
 pub mod effects;
 pub mod error;
 pub mod evict;

@@ -6,10 +6,10 @@ use super::table::Handler::{Container, Data, Server};
 use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
-    bitmap, client, cluster, config, connection, debug, expire, field_expiry, function, generic,
-    geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking, monitor,
-    object, persistence, pubsub, replication, scan, script, set, set_algebra, slowlog, sort,
-    stream, string, transaction, zset,
+    bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
+    generic, geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking,
+    monitor, object, persistence, pubsub, replication, scan, script, set, set_algebra, slowlog,
+    sort, stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -17,6 +17,7 @@ pub static GROUPS: &[&[Command]] = &[
     STRING,
     GENERIC,
     EXPIRE,
+    DUMP,
     HASH,
     SET,
     BITMAP,
@@ -169,6 +170,12 @@ static OBJECT: &[Command] = &commands! {
     "object|help" 2 [LOADING STALE] [KEYSPACE SLOW] [] [] Data(object::help);
     "object|idletime" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::idletime);
     "object|refcount" 3 [READONLY] [KEYSPACE READ SLOW] [at(2, RO)] ["nondeterministic_output"] Data(object::refcount);
+};
+
+static DUMP: &[Command] = &commands! {
+    "dump" 2 [READONLY] [KEYSPACE READ SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(dump::dump);
+    "restore" -4 [WRITE DENYOOM] [KEYSPACE WRITE SLOW DANGEROUS] [at(1, OW | UPDATE)] [] Data(dump::restore);
+    "restore-asking" -4 [WRITE DENYOOM ASKING] [KEYSPACE WRITE SLOW DANGEROUS] [at(1, OW | UPDATE)] [] Data(dump::restore);
 };
 
 static EXPIRE: &[Command] = &commands! {

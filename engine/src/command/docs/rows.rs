@@ -230,6 +230,7 @@ pub static DOCS: &[Doc] = &[
     doc("REPLICAOF", "5.0.0", "server", "O(1)", "Makes this server the replica of another, or a primary again.", "<args: <host-port: host port> | <no-one: NO ONE>>"),
     doc("RESET", "6.2.0", "connection", "O(1)", "Brings this connection back to how it began.", ""),
     doc("RESTORE", "2.6.0", "generic", "O(N*M) with N parts of M bytes on average; O(N*M*log(N)) for a sorted set.", "Brings back a value that DUMP encoded.", "key ttl serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME@5.0.0 seconds] [FREQ@5.0.0 frequency]"),
+    doc("RESTORE-ASKING", "3.0.0", "server", "O(1) to make the key, and O(N M) for a value of N elements of size M; O(N M log N) for sorted sets.", "As RESTORE, into a slot that is being imported; for servers among themselves.", "key ttl=integer serialized-value=string [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME@5.0.0 seconds=integer] [FREQ@5.0.0 frequency=integer]"),
     doc("ROLE", "2.8.12", "server", "O(1)", "Tells this server's part in replication.", ""),
     doc("RPOP", "1.0.0", "list", "O(N) with N elements taken.", "Takes elements from the tail of a list.", "key [count@6.2.0]"),
     doc("RPOPLPUSH", "1.2.0", "list", "O(1)", "Moves the tail of a list to the head of another.", "source destination").deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
