@@ -164,4 +164,13 @@ mod tests {
             );
         }
     }
+
+    /// redis-cli takes it that all have a summary, and crashes on one that has none.
+    #[test]
+    fn every_command_has_documentation() {
+        let index = crate::command::table::Index::default();
+        for command in index.all() {
+            assert!(find(command.name).is_some(), "{}", command.name);
+        }
+    }
 }

@@ -205,6 +205,15 @@ impl Words {
             false => one(parts),
         };
         if let Some((name, since)) = title {
+            if group.multiple && group.token.is_some() && !group.multiple_token {
+                // With a title, repeated values behind a word are a block of their own.
+                let (token, since) = (group.token.take(), group.since.take());
+                group = Argument {
+                    token,
+                    since,
+                    ..container(ArgumentKind::Block, Vec::from([group]))
+                };
+            }
             group.name = name.to_owned();
             group.since = since.or(group.since);
         }
