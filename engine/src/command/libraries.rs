@@ -29,8 +29,8 @@ pub struct Library {
 #[derive(Debug, Default)]
 pub struct Libraries {
     libraries: BTreeMap<Vec<u8>, Library>,
-    /// Library and name of each function, by its name in small letters: FCALL takes it in any case.
-    owners: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
+    /// The library of each function.
+    owners: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The version of the store's libraries that these are.
     version: u64,
 }
@@ -56,14 +56,15 @@ impl Libraries {
 
     /// A function.
     pub fn function(&self, name: &[u8]) -> Option<&Declared> {
-        let (library, name) = self.owners.get(&name.to_ascii_lowercase())?;
-        self.libraries.get(library)?.functions.get(name)
+        self.libraries
+            .get(self.owners.get(name)?)?
+            .functions
+            .get(name)
     }
 
     fn link(&mut self, name: Vec<u8>, library: Library) {
         for function in library.functions.keys() {
-            let owner = (name.clone(), function.clone());
-            self.owners.insert(function.to_ascii_lowercase(), owner);
+            self.owners.insert(function.clone(), name.clone());
         }
         self.libraries.insert(name, library);
     }
@@ -71,7 +72,7 @@ impl Libraries {
     fn unlink(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         for function in library.functions.keys() {
-            self.owners.remove(&function.to_ascii_lowercase());
+            self.owners.remove(function);
         }
         Some(library)
     }
@@ -108,8 +109,7 @@ impl Libraries {
         if declared.is_empty() {
             return Err(b"No functions registered".to_vec());
         }
-        let taken =
-            (declared.iter()).find(|f| self.owners.contains_key(&f.name.to_ascii_lowercase()));
+        let taken = declared.iter().find(|f| self.owners.contains_key(&f.name));
         if let Some(taken) = taken {
             let why = [b"Function ", &taken.name[..], b" already exists"].concat();
             forget(vm, declared.iter().map(|f| f.function).collect());

@@ -11,9 +11,9 @@ use core::cell::{Cell, RefCell};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
 
-use super::raise;
+use super::raise::{self, Raise};
 use super::random::Lrand48;
 use super::words::Words;
 use super::{MEMORY_LIMIT, SLICE, api, convert, sandbox};
@@ -247,8 +247,7 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
                 let mut interpreter = Interpreter {
                     lua: &lua,
                     sandbox,
-                    functions: lua.create_table()?,
-                    numbers: 0,
+                    functions: Vec::new(),
                     runs: 0,
                 };
                 loop {
@@ -303,20 +302,16 @@ fn state(io: Rc<Io>) -> mlua::Result<Lua> {
 struct Interpreter<'a> {
     lua: &'a Lua,
     sandbox: sandbox::Sandbox,
-    /// Functions by number. Handles of Rust's have to be few, since they lie on a stack of Lua's.
-    functions: Table,
-    /// Numbers given.
-    numbers: u32,
+    functions: Vec<Option<Function>>,
     runs: u32,
 }
 
 impl Interpreter<'_> {
     fn carry_out(&mut self, io: &Io, job: Job) -> Outcome {
         match job {
-            Job::Compile(code) => Outcome::Compiled(
-                self.compile(&code, "@user_script")
-                    .and_then(|f| self.keep(f)),
-            ),
+            Job::Compile(code) => {
+                Outcome::Compiled(self.compile(&code, "@user_script").map(|f| self.keep(f)))
+            }
             Job::Load(code) => Outcome::Loaded(self.load(io, &code)),
             Job::Run {
                 function,
@@ -325,7 +320,9 @@ impl Interpreter<'_> {
             } => Outcome::Done(self.run(io, function, keys, resp3)),
             Job::Forget(functions) => {
                 for number in functions {
-                    let _ = self.functions.raw_set(number, Value::Nil);
+                    if let Some(function) = self.functions.get_mut(number as usize) {
+                        *function = None;
+                    }
                 }
                 Outcome::Ready
             }
@@ -333,11 +330,9 @@ impl Interpreter<'_> {
         }
     }
 
-    fn keep(&mut self, function: Function) -> Result<u32, Vec<u8>> {
-        self.numbers += 1;
-        let kept = self.functions.raw_set(self.numbers, function);
-        kept.map_err(|error| alloc::format!("{error}").into_bytes())?;
-        Ok(self.numbers)
+    fn keep(&mut self, function: Function) -> u32 {
+        self.functions.push(Some(function));
+        self.functions.len() as u32 - 1
     }
 
     fn compile(&self, code: &[u8], name: &str) -> Result<Function, Vec<u8>> {
@@ -366,10 +361,10 @@ impl Interpreter<'_> {
             return Err([b"Error registering functions: ", &why[..]].concat());
         }
         let number = |(mut declared, function): (Declared, Function)| {
-            declared.function = self.keep(function)?;
-            Ok(declared)
+            declared.function = self.keep(function);
+            declared
         };
-        declared.into_iter().map(number).collect()
+        Ok(declared.into_iter().map(number).collect())
     }
 
     fn run(&mut self, io: &Io, function: u32, keys: usize, resp3: bool) -> Finished {
@@ -401,8 +396,17 @@ impl Interpreter<'_> {
     }
 
     fn call(&mut self, io: &Io, function: u32, keys: usize) -> mlua::Result<(bool, Value)> {
-        let Value::Function(function) = self.functions.raw_get(function)? else {
-            return Err(raise::reply("no such function"));
+        let function = self
+            .functions
+            .get(function as usize)
+            .and_then(Option::as_ref);
+        let Some(function) = function else {
+            let err = b"ERR no such function".to_vec();
+            return Err(Raise::Reply {
+                err,
+                counted: false,
+            }
+            .into());
         };
         let words = core::mem::take(&mut *io.words.borrow_mut());
         let list = |skip: usize, take: usize| {
@@ -415,6 +419,6 @@ impl Interpreter<'_> {
         let arguments = list(0, keys).and_then(|k| Ok((k, list(keys, words.len() - keys)?)));
         *io.words.borrow_mut() = words;
         let (keys, arguments) = arguments?;
-        self.sandbox.run(&function, keys, arguments)
+        self.sandbox.run(function, keys, arguments)
     }
 }
