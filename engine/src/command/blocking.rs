@@ -107,6 +107,10 @@ pub(super) fn begin(parts: &mut Parts, session: &mut Session, number: usize, arg
 
 /// Carries out what waits for keys that have changed.
 pub(crate) fn serve(parts: &mut Parts, now: Now) {
+    if parts.stall_us > 0 {
+        // DEBUG SLEEP in the transaction that changed the keys: it is over when the sleep is.
+        return;
+    }
     while let Some(key) = parts.watches.waits.next_ready() {
         // Who begins to wait from here on has seen the key as it is.
         let mut tickets = 0..parts.watches.waits.next_ticket();

@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 
-use super::Limits;
+use super::{End, Limits};
 use crate::value::listpack::{
     self, COUNT_UNKNOWN, END, Element, Entry, HEADER, Listpack, backlen_size, encoded_size,
 };
@@ -71,6 +71,19 @@ impl Chunk {
             buf,
             start: HEADER as u32,
             count,
+        }
+    }
+
+    /// An empty chunk with room for `bytes` bytes of entries that come at one end.
+    pub(super) fn with_room(bytes: usize, end: End) -> Chunk {
+        let mut buf = Vec::with_capacity(bytes);
+        if end == End::Front {
+            buf.resize(bytes, 0);
+        }
+        Chunk {
+            start: buf.len() as u32,
+            buf,
+            count: 0,
         }
     }
 
@@ -165,11 +178,11 @@ impl Chunk {
         let element = Element::of_text(text);
         let len = element.len();
         let at = match (self.start as usize).checked_sub(len) {
-            Some(at) if !self.is_empty() => {
+            Some(at) => {
                 self.start = at as u32;
                 at
             }
-            _ => self.open(self.start as usize, len),
+            None => self.open(self.start as usize, len),
         };
         element.write(&mut self.buf[at..]);
         self.count += 1;

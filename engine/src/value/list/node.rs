@@ -5,8 +5,8 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use super::Limits;
 use super::chunk::Chunk;
+use super::{End, Limits};
 use crate::value::listpack::{Entry, Listpack};
 use crate::value::lzf;
 
@@ -15,6 +15,9 @@ const MIN_COMPRESSED: usize = 48;
 
 /// Compression must save this many bytes.
 const MIN_GAIN: usize = 8;
+
+/// Room in a new node at most: what the largest setting allows a node.
+const ROOM_MAX: usize = 64 << 10;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -46,6 +49,23 @@ impl Node {
         }
         let mut chunk = Chunk::default();
         chunk.push_back(text);
+        Node::Packed(chunk)
+    }
+
+    /// A node of one element at an end of a list, with room for as much as its neighbour has.
+    pub(super) fn beside(neighbour: &Node, end: End, text: &[u8], limits: &Limits) -> Node {
+        let room = match neighbour {
+            Node::Packed(chunk) => chunk.memory_bytes().min(ROOM_MAX),
+            _ => 0,
+        };
+        if room < text.len() + 16 || text.len() >= limits.plain_at {
+            return Node::of(text, limits);
+        }
+        let mut chunk = Chunk::with_room(room, end);
+        match end {
+            End::Front => chunk.push_front(text),
+            End::Back => chunk.push_back(text),
+        }
         Node::Packed(chunk)
     }
 

@@ -190,7 +190,7 @@ impl Branch {
                         chunk.compact();
                     }
                 });
-                let node = Node::of(text, limits);
+                let node = Node::beside(&slots[i].child, end, text, limits);
                 t.add(&node);
                 let at = match end {
                     End::Front => 0,
