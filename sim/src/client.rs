@@ -524,7 +524,9 @@ impl Client {
             (Some(error), _) => {
                 let asking = error.error_code() == Some(b"ASK");
                 let target = self.learn(group, node, &error);
-                if let Some(target) = target.filter(|_| tries < 5 && (single || !asking)) {
+                // A transaction sent now would run under the WATCH of another, and end it.
+                let open = single || !(asking || self.exclusive);
+                if let Some(target) = target.filter(|_| tries < 5 && open) {
                     return self.send(env, op, target, tries + 1, asking);
                 }
                 Outcome::Refused(error_text(&error))

@@ -11,12 +11,12 @@ fn every_bug_of_the_toy_is_found() {
         (ToyBug::AcknowledgesBeforeSync, 40, "D1/D2/R6"),
         (ToyBug::DropsAnIncrement, 20, "D1"),
         (ToyBug::ForgetsSyncDir, 40, "D1/D2/R6"),
-        (ToyBug::RelativeExpiry, 60, "D1/D2/R6"),
-        (ToyBug::SplitsTransactions, 120, "D1/D2/R6"),
-        (ToyBug::TrustsFailedSync, 80, "D1/D2/R6"),
+        (ToyBug::RelativeExpiry, 120, "D1/D2/R6"),
+        (ToyBug::SplitsTransactions, 400, "D1/D2/R6"),
+        (ToyBug::TrustsFailedSync, 240, "D1/D2/R6"),
     ];
     for (bug, seeds, invariant) in table {
-        let report = fleet::run(Kind::Toy, 1..1 + seeds, |plan| {
+        let report = fleet::run_until(Kind::Toy, 1..1 + seeds, 1, |plan| {
             plan.programs = vec![Program::Toy(Some(bug))]
         });
         let found = report
