@@ -30,10 +30,11 @@ fn with_aof(policy: &str) -> Launch {
 /// Waits until no snapshot and no rewrite is being written or due.
 fn settle(conn: &mut Conn) {
     until(SOON, "snapshot and rewrite are done", || {
+        // In this order: what is scheduled becomes what is in progress between two looks.
         [
-            "rdb_bgsave_in_progress",
-            "aof_rewrite_in_progress",
             "aof_rewrite_scheduled",
+            "aof_rewrite_in_progress",
+            "rdb_bgsave_in_progress",
         ]
         .iter()
         .all(|field| conn.info("persistence", field) == "0")

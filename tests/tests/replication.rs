@@ -368,8 +368,8 @@ fn who_begins_in_the_middle_of_the_stream_knows_its_database() {
     let mut other = replica.conn();
     let rewritten = |conn: &mut Conn| {
         until(SOON, "the append-only file is rewritten", || {
-            conn.info("persistence", "aof_rewrite_in_progress") == "0"
-                && conn.info("persistence", "aof_rewrite_scheduled") == "0"
+            conn.info("persistence", "aof_rewrite_scheduled") == "0"
+                && conn.info("persistence", "aof_rewrite_in_progress") == "0"
         });
     };
     rewritten(&mut other);
