@@ -140,6 +140,21 @@ mod tests {
         }
     }
 
+    /// redis-cli reads all of this when it starts, and dies of a block without parts.
+    #[test]
+    fn blocks_and_choices_have_parts() {
+        fn check(name: &str, arguments: &[Argument]) {
+            for argument in arguments {
+                let container = matches!(argument.kind, ArgumentKind::Block | ArgumentKind::OneOf);
+                assert_eq!(container, !argument.arguments.is_empty(), "{name}");
+                assert!(!argument.name.is_empty(), "{name}");
+                check(name, &argument.arguments);
+            }
+        }
+        DOCS.iter()
+            .for_each(|row| check(row.name, &row.arguments()));
+    }
+
     #[test]
     fn every_row_is_a_plain_sentence_with_a_version() {
         for row in DOCS {

@@ -158,9 +158,9 @@ impl<'a> Changes<'a> {
             d.notify(NotifyEvents::HASH, "hexpire", key.bytes);
         }
         if !self.deleted.is_empty() {
-            let mut words: Vec<&[u8]> = alloc::vec![b"HDEL", key.bytes];
-            words.extend_from_slice(&self.deleted);
-            d.effects.instead(d.db, &words);
+            for field in &self.deleted {
+                d.effects.instead(d.db, &[b"HDEL", key.bytes, field]);
+            }
             d.notify(NotifyEvents::HASH, "hdel", key.bytes);
             collection::delete_if_empty::<Hash>(d, key, place);
         }
@@ -687,14 +687,15 @@ pub(crate) fn expire_fields(
     parts.changes += due.len() as u64;
     parts.notify(NotifyEvents::HASH, db, "hexpired", key.bytes);
     parts.stats.expired_fields += due.len() as u64;
-    parts.effects.begin();
+    // Each by itself: nothing holds them together.
     for field in &due {
+        parts.effects.begin();
         parts.effects.also(db, &[b"HDEL", key.bytes, field]);
+        parts.effects.end(&mut parts.journal, db, false, &[], None);
     }
     if left.flatten() == Some(0) {
         parts.store.delete(db, key, place);
         parts.notify(NotifyEvents::GENERIC, db, "del", key.bytes);
     }
-    parts.effects.end(&mut parts.journal, db, false, &[], None);
     due.len()
 }
