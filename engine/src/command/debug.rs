@@ -60,6 +60,11 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"object", [key, ..]) if args.len() <= 4 => return describe_object(s, key),
         (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
+        (b"set-disable-deny-scripts", [on]) => {
+            s.parts.scripts.unrestricted = *on != b"0";
+            s.session.out.ok();
+            return Ok(());
+        }
         (b"protocol", [kind]) => return protocol(&mut s.session.out, kind),
         (b"quicklist-packed-threshold", [size]) => {
             // Only what no listpack can take is a node by itself, whatever is said here.

@@ -25,7 +25,7 @@ pub(super) fn fcall_ro(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 fn call(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let function = (s.parts.scripts.libraries.function(args[1]))
         .ok_or(CommandError::fixed("ERR Function not found"))?;
-    let (number, flags) = (function.function, function.flags);
+    let (number, flags, name) = (function.function, function.flags, function.name.clone());
     if parse_i64(args[2]).is_none() {
         return Err(CommandError::fixed("ERR Bad number of keys provided"));
     }
@@ -33,7 +33,7 @@ fn call(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let call = Call {
         kind: Kind::Functions,
         function: number,
-        name: args[1],
+        name: &name,
         flags,
         read_only,
         keys,

@@ -123,7 +123,9 @@ fn check_all(
     if session.is(alert::REPLICA) && any(flag::WRITE | flag::MAY_REPLICATE | flag::READONLY) {
         return refuse("ERR Replica can't interact with the keyspace");
     }
+    // (What our primary sends cannot be refused.)
     if parts.is(condition::SCRIPT)
+        && !trusted
         && !is(flag::ALLOW_BUSY)
         && let Some(busy) = parts.scripts.busy()
     {

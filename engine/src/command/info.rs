@@ -13,6 +13,7 @@ use super::evict;
 use super::table::Outcome;
 use crate::client::{Scope, Session, alert};
 use crate::config::Config;
+use crate::script::Kind;
 
 type Section = fn(&Server<'_>, &mut String) -> Result;
 
@@ -234,24 +235,37 @@ fn memory(s: &Server<'_>, out: &mut String) -> Result {
         ratio(dataset, used) * 100.0,
         human(total),
     )?;
+    let scripts = &parts.scripts;
+    let eval = scripts.vm_memory(Kind::Eval) as u64;
+    let functions = scripts.vm_memory(Kind::Functions) as u64;
+    let cached = (scripts.cache_bytes + scripts.cache.len() * 64) as u64;
+    let libraries = (scripts.libraries.code_bytes() + scripts.libraries.functions() * 96) as u64;
     write!(
         out,
-        "used_memory_lua:0\r\n\
-         used_memory_vm_eval:0\r\n\
-         used_memory_lua_human:0B\r\n\
-         used_memory_scripts_eval:0\r\n\
-         number_of_cached_scripts:0\r\n\
-         number_of_functions:0\r\n\
-         number_of_libraries:0\r\n\
-         used_memory_vm_functions:0\r\n\
-         used_memory_vm_total:0\r\n\
-         used_memory_vm_total_human:0B\r\n\
-         used_memory_functions:0\r\n\
-         used_memory_scripts:0\r\n\
-         used_memory_scripts_human:0B\r\n\
+        "used_memory_lua:{eval}\r\n\
+         used_memory_vm_eval:{eval}\r\n\
+         used_memory_lua_human:{}\r\n\
+         used_memory_scripts_eval:{cached}\r\n\
+         number_of_cached_scripts:{}\r\n\
+         number_of_functions:{}\r\n\
+         number_of_libraries:{}\r\n\
+         used_memory_vm_functions:{functions}\r\n\
+         used_memory_vm_total:{}\r\n\
+         used_memory_vm_total_human:{}\r\n\
+         used_memory_functions:{libraries}\r\n\
+         used_memory_scripts:{}\r\n\
+         used_memory_scripts_human:{}\r\n\
          maxmemory:{limit}\r\n\
          maxmemory_human:{}\r\n\
          maxmemory_policy:{policy}\r\n",
+        human(eval),
+        scripts.cache.len(),
+        scripts.libraries.functions(),
+        scripts.libraries.all().len(),
+        eval + functions,
+        human(eval + functions),
+        cached + libraries,
+        human(cached + libraries),
         human(limit),
     )?;
     let surplus = |a: u64, b: u64| a as i64 - b as i64;

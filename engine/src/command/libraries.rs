@@ -29,8 +29,8 @@ pub struct Library {
 #[derive(Debug, Default)]
 pub struct Libraries {
     libraries: BTreeMap<Vec<u8>, Library>,
-    /// The library of each function.
-    owners: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Library and name of each function, by its name in small letters: FCALL takes it in any case.
+    owners: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
     /// The version of the store's libraries that these are.
     version: u64,
 }
@@ -56,15 +56,14 @@ impl Libraries {
 
     /// A function.
     pub fn function(&self, name: &[u8]) -> Option<&Declared> {
-        self.libraries
-            .get(self.owners.get(name)?)?
-            .functions
-            .get(name)
+        let (library, name) = self.owners.get(&name.to_ascii_lowercase())?;
+        self.libraries.get(library)?.functions.get(name)
     }
 
     fn link(&mut self, name: Vec<u8>, library: Library) {
         for function in library.functions.keys() {
-            self.owners.insert(function.clone(), name.clone());
+            let owner = (name.clone(), function.clone());
+            self.owners.insert(function.to_ascii_lowercase(), owner);
         }
         self.libraries.insert(name, library);
     }
@@ -72,7 +71,7 @@ impl Libraries {
     fn unlink(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         for function in library.functions.keys() {
-            self.owners.remove(function);
+            self.owners.remove(&function.to_ascii_lowercase());
         }
         Some(library)
     }
@@ -109,7 +108,8 @@ impl Libraries {
         if declared.is_empty() {
             return Err(b"No functions registered".to_vec());
         }
-        let taken = declared.iter().find(|f| self.owners.contains_key(&f.name));
+        let taken =
+            (declared.iter()).find(|f| self.owners.contains_key(&f.name.to_ascii_lowercase()));
         if let Some(taken) = taken {
             let why = [b"Function ", &taken.name[..], b" already exists"].concat();
             forget(vm, declared.iter().map(|f| f.function).collect());

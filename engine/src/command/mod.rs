@@ -53,6 +53,8 @@ mod replication;
 mod rows;
 mod scan;
 mod script;
+#[cfg(test)]
+mod script_tests;
 pub(crate) mod scripting;
 #[cfg(test)]
 mod server_tests;

@@ -38,6 +38,9 @@ pub const BUSY_FUNCTION: CommandError = CommandError::fixed(
 /// Slices after which a script that cannot be parked (in EXEC) is ended.
 const MOST_SLICES: u64 = 20_000;
 
+/// The bit of `redis.set_repl` for replicas.
+const REPLICAS: u8 = 2;
+
 /// Slices that count as a millisecond, if the clock does not say more.
 const SLICES_A_MS: u64 = 10;
 
@@ -57,6 +60,8 @@ pub struct Script {
 pub struct Scripts {
     eval: Option<Box<Vm>>,
     functions: Option<Box<Vm>>,
+    /// Scripts may use commands that are not for them (DEBUG SET-DISABLE-DENY-SCRIPTS).
+    pub unrestricted: bool,
     /// Scripts by name.
     pub cache: BTreeMap<Sha, Script>,
     /// Bytes of their texts.
@@ -140,6 +145,8 @@ pub struct Running {
     pub name: Vec<u8>,
     /// What its commands run in.
     session: Box<Session>,
+    /// The command that it is.
+    number: Option<usize>,
     /// Who sent it.
     caller: ConnId,
     /// The words by which it was called, for FUNCTION STATS.
@@ -227,6 +234,7 @@ pub fn run(
         kind: call.kind,
         name: call.name.to_vec(),
         session: session_for(parts, caller, now),
+        number: parts.index.find(call.all[0]).map(|(number, _)| number),
         caller: caller.conn,
         words: Vec::new(),
         read_only: call.read_only || (declared && call.flags & script::flag::NO_WRITES != 0),
@@ -408,7 +416,8 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
             let session = &mut running.session;
             session.out.resp3 = vm.io.resp3.get();
             let wanted = parts.effects.wanted;
-            parts.effects.wanted &= vm.io.replicate.get() != 0;
+            // There is one journal: what replicas are not to have is not in the file either.
+            parts.effects.wanted &= vm.io.replicate.get() & REPLICAS != 0;
             execute::call(parts, session, running.start, number, command, &request);
             parts.effects.wanted = wanted;
             session
@@ -462,7 +471,7 @@ fn permitted(
     if !command.arity_ok(args.len()) {
         return fail("ERR Wrong number of args calling Redis command from script");
     }
-    if is(flag::NOSCRIPT) {
+    if is(flag::NOSCRIPT) && !parts.scripts.unrestricted {
         return fail("ERR This Redis command is not allowed from script");
     }
     if parts.conditions != 0
@@ -559,6 +568,9 @@ fn conclude(
         return Err(CommandError::SYNTAX);
     };
     let outcome = write_reply(caller, &vm, &running, finished);
+    if let (Finished::Error { counted: true, .. }, Some(number)) = (finished, running.number) {
+        parts.stats.commands[number].failed += 1;
+    }
     *parts.scripts.place(running.kind) = Some(vm);
     parts.scripts.session = Some(running.session);
     outcome
@@ -622,13 +634,13 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     let event = vm.go_on();
     if let Some(finished) = drive(parts, &mut running, event, false) {
         parts.set(condition::SCRIPT, false);
-        let conn = running.caller;
+        let (conn, number) = (running.caller, running.number);
         match parts.clients.take(conn) {
             Some(mut caller) => {
                 let start = caller.out.position();
                 if let Err(error) = conclude(parts, &mut caller, running, finished) {
-                    if let Some(number) = caller.last_command {
-                        parts.stats.commands[usize::from(number)].failed += 1;
+                    if let Some(number) = number {
+                        parts.stats.commands[number].failed += 1;
                     }
                     parts.stats.error(&error.0);
                     caller.out.error(&error.0);

@@ -39,7 +39,7 @@ const DEFAULTS: Settings = Settings {
 };
 
 /// Nesting for which there is room on the stack, whatever a script sets.
-const DEEPEST: i64 = 2000;
+const DEEPEST: i64 = 1000;
 
 /// Bytes that an encoded value may have.
 const LONGEST: usize = super::MEMORY_LIMIT / 2;

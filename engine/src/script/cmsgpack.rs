@@ -17,7 +17,7 @@ const DEEPEST_OUT: usize = 16;
 const DEEPEST_IN: usize = 2000;
 
 /// Values that one call may return: as many as fit on Lua's stack.
-const MOST_RESULTS: usize = 7900;
+const MOST_RESULTS: usize = 7000;
 
 /// Makes the library.
 ///

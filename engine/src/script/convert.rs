@@ -12,6 +12,9 @@ use crate::value::number::{parse_f64, parse_i64, write_i64};
 /// Tables in tables that a reply may have: as many as fit on Redis's Lua stack.
 const DEEPEST: usize = 2000;
 
+/// Levels that a map counts for, since walking it holds more values.
+const ITERATION: usize = 4;
+
 /// A reply in RESP as a Lua value. The bytes come from our own encoder; what is broken reads as nil.
 pub(super) fn to_lua(lua: &Lua, bytes: &[u8]) -> mlua::Result<Value> {
     let mut reader = Reader { lua, rest: bytes };
@@ -327,23 +330,23 @@ impl Writer<'_> {
             return self.verbatim(super::c_text(&format.as_bytes()), &text.as_bytes());
         }
         if let Value::Table(map) = field("map") {
-            let pairs = self.entries(&map);
+            let pairs = self.count(&map);
             if self.client3 {
-                self.header(b'%', pairs.len());
+                self.header(b'%', pairs);
             } else {
-                self.header(b'*', pairs.len() * 2);
+                self.header(b'*', pairs * 2);
             }
-            for (key, value) in &pairs {
-                self.value(key, depth + 1);
-                self.value(value, depth + 1);
+            for (key, value) in map.pairs::<Value, Value>().filter_map(Result::ok) {
+                self.value(&key, depth + ITERATION);
+                self.value(&value, depth + ITERATION);
             }
             return;
         }
         if let Value::Table(set) = field("set") {
-            let members = self.entries(&set);
-            self.header(if self.client3 { b'~' } else { b'*' }, members.len());
-            for (member, _) in &members {
-                self.value(member, depth + 1);
+            let members = self.count(&set);
+            self.header(if self.client3 { b'~' } else { b'*' }, members);
+            for (member, _) in set.pairs::<Value, Value>().filter_map(Result::ok) {
+                self.value(&member, depth + ITERATION);
             }
             return;
         }
@@ -369,11 +372,9 @@ impl Writer<'_> {
         self.out.splice(start..start, header);
     }
 
-    fn entries(&self, table: &Table) -> Vec<(Value, Value)> {
-        table
-            .pairs::<Value, Value>()
-            .filter_map(Result::ok)
-            .collect()
+    fn count(&self, table: &Table) -> usize {
+        let pairs = table.pairs::<Value, Value>();
+        pairs.filter(Result::is_ok).count()
     }
 
     fn double(&mut self, value: f64) {

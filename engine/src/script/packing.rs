@@ -20,7 +20,7 @@ use super::raise::{bad_argument, fail, wrong_type};
 const MOST_INTEGER: usize = 32;
 
 /// Values that one call may return: as many as fit on Lua's stack.
-const MOST_RESULTS: usize = 7900;
+const MOST_RESULTS: usize = 7000;
 
 /// Makes the library.
 ///

@@ -14,6 +14,7 @@ local getmetatable_, setmetatable_ = getmetatable, setmetatable
 local pcall_, xpcall_ = pcall, xpcall
 local load_, loadstring_ = load, loadstring
 local collectgarbage_ = collectgarbage
+local tonumber, unpack_ = tonumber, unpack
 local insert_, remove_, sort_ = table.insert, table.remove, table.sort
 local resume_ = coroutine.resume
 local byte = string.byte
@@ -135,6 +136,25 @@ function G.setmetatable(t, metatable)
   return setmetatable_(t, metatable)
 end
 
+-- Functions of the host take only so many arguments that are no numbers.
+local most = 7700
+
+function G.unpack(t, i, j)
+  if type(t) == 'table' then
+    local first, last = tonumber(i) or 1, tonumber(j) or #t
+    if last - first >= most and last - first < 8000 then
+      for k = first, last do
+        local kind = type(t[k])
+        if kind ~= 'number' and kind ~= 'boolean' and kind ~= 'nil' then
+          error('too many results to unpack', 2)
+        end
+      end
+    end
+  end
+  if j ~= nil then return unpack_(t, i, j) end
+  return unpack_(t, i)
+end
+
 -- Code: text only, since compiled code could do anything.
 
 function G.loadstring(code, name)
@@ -170,7 +190,7 @@ end
 -- Put together ----------------------------------------------------------------------------------------------
 
 for _, name in pairs_({ '_VERSION', 'assert', 'error', 'gcinfo', 'ipairs', 'rawequal', 'select', 'tonumber',
-  'tostring', 'type', 'unpack' }) do
+  'tostring', 'type' }) do
   G[name] = globals[name]
 end
 

@@ -11,9 +11,9 @@ use core::cell::{Cell, RefCell};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-use super::raise::{self, Raise};
+use super::raise;
 use super::random::Lrand48;
 use super::words::Words;
 use super::{MEMORY_LIMIT, SLICE, api, convert, sandbox};
@@ -247,7 +247,8 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
                 let mut interpreter = Interpreter {
                     lua: &lua,
                     sandbox,
-                    functions: Vec::new(),
+                    functions: lua.create_table()?,
+                    numbers: 0,
                     runs: 0,
                 };
                 loop {
@@ -302,16 +303,20 @@ fn state(io: Rc<Io>) -> mlua::Result<Lua> {
 struct Interpreter<'a> {
     lua: &'a Lua,
     sandbox: sandbox::Sandbox,
-    functions: Vec<Option<Function>>,
+    /// Functions by number. Handles of Rust's have to be few, since they lie on a stack of Lua's.
+    functions: Table,
+    /// Numbers given.
+    numbers: u32,
     runs: u32,
 }
 
 impl Interpreter<'_> {
     fn carry_out(&mut self, io: &Io, job: Job) -> Outcome {
         match job {
-            Job::Compile(code) => {
-                Outcome::Compiled(self.compile(&code, "@user_script").map(|f| self.keep(f)))
-            }
+            Job::Compile(code) => Outcome::Compiled(
+                self.compile(&code, "@user_script")
+                    .and_then(|f| self.keep(f)),
+            ),
             Job::Load(code) => Outcome::Loaded(self.load(io, &code)),
             Job::Run {
                 function,
@@ -320,9 +325,7 @@ impl Interpreter<'_> {
             } => Outcome::Done(self.run(io, function, keys, resp3)),
             Job::Forget(functions) => {
                 for number in functions {
-                    if let Some(function) = self.functions.get_mut(number as usize) {
-                        *function = None;
-                    }
+                    let _ = self.functions.raw_set(number, Value::Nil);
                 }
                 Outcome::Ready
             }
@@ -330,9 +333,11 @@ impl Interpreter<'_> {
         }
     }
 
-    fn keep(&mut self, function: Function) -> u32 {
-        self.functions.push(Some(function));
-        self.functions.len() as u32 - 1
+    fn keep(&mut self, function: Function) -> Result<u32, Vec<u8>> {
+        self.numbers += 1;
+        let kept = self.functions.raw_set(self.numbers, function);
+        kept.map_err(|error| alloc::format!("{error}").into_bytes())?;
+        Ok(self.numbers)
     }
 
     fn compile(&self, code: &[u8], name: &str) -> Result<Function, Vec<u8>> {
@@ -361,10 +366,10 @@ impl Interpreter<'_> {
             return Err([b"Error registering functions: ", &why[..]].concat());
         }
         let number = |(mut declared, function): (Declared, Function)| {
-            declared.function = self.keep(function);
-            declared
+            declared.function = self.keep(function)?;
+            Ok(declared)
         };
-        Ok(declared.into_iter().map(number).collect())
+        declared.into_iter().map(number).collect()
     }
 
     fn run(&mut self, io: &Io, function: u32, keys: usize, resp3: bool) -> Finished {
@@ -396,17 +401,8 @@ impl Interpreter<'_> {
     }
 
     fn call(&mut self, io: &Io, function: u32, keys: usize) -> mlua::Result<(bool, Value)> {
-        let function = self
-            .functions
-            .get(function as usize)
-            .and_then(Option::as_ref);
-        let Some(function) = function else {
-            let err = b"ERR no such function".to_vec();
-            return Err(Raise::Reply {
-                err,
-                counted: false,
-            }
-            .into());
+        let Value::Function(function) = self.functions.raw_get(function)? else {
+            return Err(raise::reply("no such function"));
         };
         let words = core::mem::take(&mut *io.words.borrow_mut());
         let list = |skip: usize, take: usize| {
@@ -419,6 +415,6 @@ impl Interpreter<'_> {
         let arguments = list(0, keys).and_then(|k| Ok((k, list(keys, words.len() - keys)?)));
         *io.words.borrow_mut() = words;
         let (keys, arguments) = arguments?;
-        self.sandbox.run(function, keys, arguments)
+        self.sandbox.run(&function, keys, arguments)
     }
 }

@@ -26,7 +26,9 @@ def words(line):
 def shown(raw):
     named = {9: "\\t", 10: "\\n", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}
     text = "".join(named.get(b) or (chr(b) if 32 <= b < 127 else "\\x%02x" % b) for b in raw)
-    text = re.sub(r"\b[0-9a-f]{40}\b", "NAME", text.replace("\\r\\n", " ").strip())
+    text = text.replace("\\r\\n", " ").strip()
+    if "cluster" in sys.argv[1]:
+        text = re.sub(r"\b[0-9a-f]{40}\b", "NAME", text)
     return re.sub(r"(?<!\d)1\d{12}(?!\d)", "T", text)
 
 

@@ -1,0 +1,220 @@
+//! Scripts against answers recorded from Redis, and what no recording can hold: scripts that run for too long,
+//! several connections, snapshots with functions, and scripts that mean harm.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::testing::*;
+use crate::config::Config;
+use crate::face::{ConnId, Input, Now};
+use crate::{Engine, resp};
+
+#[test]
+fn replies_and_effects_are_those_of_redis() {
+    compare(include_str!("golden/script.txt"));
+}
+
+/// Sends a request of these words, and has the engine take so many steps.
+fn begin(engine: &mut Engine, conn: ConnId, now: Now, words: &[&str], steps: usize) -> String {
+    let words: alloc::vec::Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+    let mut request = alloc::vec::Vec::new();
+    super::effects::encode(&mut request, &words);
+    let reads = [(conn, &request[..])];
+    let mut turn = engine.receive(&reads);
+    for _ in 0..steps {
+        if !turn.step(now) {
+            break;
+        }
+    }
+    drop(turn);
+    collect(engine, conn)
+}
+
+fn busy_engine() -> (Engine, ConnId, ConnId) {
+    let mut engine = engine_with(Config {
+        busy_reply_threshold: 100,
+        ..Config::default()
+    });
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    (engine, a, b)
+}
+
+const BUSY: &str =
+    "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+
+#[test]
+fn a_script_that_never_ends_makes_others_busy_until_it_is_killed() {
+    for script in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do xpcall(function() while true do end end, function() while true do end end) end",
+        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+        "table.sort({1, 2, 3}, function() while true do end end)",
+        "return setmetatable({}, {__index = function() while true do end end}).x",
+        "error(setmetatable({}, {__index = function() while true do end end}))",
+    ] {
+        let (mut engine, a, b) = busy_engine();
+        assert_eq!(begin(&mut engine, a, NOW, &["EVAL", script, "0"], 3), "");
+        // Nobody else's command is carried out before the time is up.
+        let early = begin(&mut engine, b, after_ms(50), &["PING"], 3);
+        assert_eq!(early, "", "{script}");
+        engine.handle(after_ms(101), Input::Tick);
+        assert_eq!(
+            begin(&mut engine, b, after_ms(102), &["GET", "k"], 9),
+            format!("+PONG {BUSY}")
+        );
+        assert_eq!(
+            begin(&mut engine, b, after_ms(103), &["FUNCTION", "KILL"], 9),
+            BUSY
+        );
+        assert_eq!(begin(&mut engine, b, after_ms(103), &["SHUTDOWN"], 9), BUSY);
+        assert_eq!(
+            begin(&mut engine, b, after_ms(104), &["SCRIPT", "KILL"], 9),
+            "+OK"
+        );
+        engine.handle(after_ms(105), Input::Tick);
+        let reply = collect(&mut engine, a);
+        assert!(
+            reply.starts_with("-ERR Script killed by user with SCRIPT KILL..."),
+            "{script}: {reply}"
+        );
+        assert_eq!(send(&mut engine, b, after_ms(106), "GET k"), "$-1");
+        assert_eq!(
+            send(&mut engine, b, after_ms(106), "SCRIPT KILL"),
+            "-NOTBUSY No scripts in execution right now."
+        );
+    }
+}
+
+#[test]
+fn a_script_that_has_written_cannot_be_killed() {
+    let (mut engine, a, b) = busy_engine();
+    let script = "redis.call('set', 'k', '1') while true do end";
+    assert_eq!(begin(&mut engine, a, NOW, &["EVAL", script, "0"], 3), "");
+    engine.handle(after_ms(101), Input::Tick);
+    let reply = begin(&mut engine, b, after_ms(102), &["SCRIPT", "KILL"], 9);
+    assert!(
+        reply.starts_with("-UNKILLABLE Sorry the script already executed write"),
+        "{reply}"
+    );
+    // Its client goes; the script stays.
+    engine.handle(
+        after_ms(103),
+        Input::Closed {
+            conn: a,
+            reason: "".into(),
+        },
+    );
+    assert_eq!(begin(&mut engine, b, after_ms(104), &["GET", "k"], 9), BUSY);
+}
+
+#[test]
+fn a_long_script_ends_by_itself_and_others_go_on() {
+    let (mut engine, a, b) = busy_engine();
+    let script = "for i = 1, 1000000 do end return redis.call('incr', KEYS[1])";
+    assert_eq!(
+        begin(&mut engine, a, NOW, &["EVAL", script, "1", "k"], 2),
+        ""
+    );
+    assert_eq!(begin(&mut engine, b, NOW, &["GET", "k"], 1), "");
+    assert_eq!(wait(&mut engine, b, NOW), "$1 1");
+    assert_eq!(collect(&mut engine, a), ":1");
+}
+
+#[test]
+fn a_script_in_a_transaction_runs_through() {
+    let (mut engine, a, _) = busy_engine();
+    for command in [
+        "MULTI",
+        "SET k 1",
+        "EVAL \"for i = 1, 1000000 do end return redis.call('incr', 'k')\" 0",
+    ] {
+        send(&mut engine, a, NOW, command);
+    }
+    assert_eq!(send(&mut engine, a, NOW, "EXEC"), "*2 +OK :2");
+}
+
+#[test]
+fn scripts_that_mean_harm_come_to_an_end() {
+    let mut engine = engine();
+    for (script, expected) in [
+        (
+            "local function f() return 1 + f() end return f()",
+            "-ERR user_script:1: stack overflow",
+        ),
+        (
+            "local function f() return pcall(f) end return tostring(f())",
+            "$4 true",
+        ),
+        (
+            "local function f() while true do pcall(f) end end f()",
+            "-ERR C stack overflow",
+        ),
+        (
+            "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k + 1] end return t[1]",
+            "-ERR user_script:1: C stack overflow",
+        ),
+        ("return string.rep('x', 2^40)", "-ERR not enough memory"),
+        ("return string.rep('', 2^31)", "$0"),
+        ("table.insert({}, -2^31, 'x') return 1", ":1"),
+        (
+            "return unpack({}, 1, 1e8)",
+            "-ERR user_script:1: too many results to unpack",
+        ),
+        (
+            "return cmsgpack.unpack(string.rep('\\\\145', 100000))",
+            "-ERR user_script:1: stack overflow",
+        ),
+        (
+            "cjson.decode_max_depth(100000) return cjson.decode(string.rep('[', 100000))",
+            "-ERR user_script:1: Found too many nested",
+        ),
+        (
+            "cjson.encode_max_depth(100000) local t = {} local x = t for i = 1, 50000 do x[1] = {} x = x[1] end return cjson.encode(t)",
+            "-ERR user_script:1: Cannot serialise, excessive nesting",
+        ),
+        ("return loadstring(string.dump(function() end))", "$-1"),
+        ("return load(function() return '\\\\27' end)", "$-1"),
+        (
+            "getmetatable('').__index = nil",
+            "-ERR user_script:1: Attempt to modify a readonly table",
+        ),
+        (
+            "table.insert(redis, 1)",
+            "-ERR Attempt to modify a readonly table",
+        ),
+        (
+            "return newproxy",
+            "-ERR user_script:1: Script attempted to access nonexistent global variable 'newproxy'",
+        ),
+    ] {
+        let reply = run(&mut engine, &format!("EVAL \"{script}\" 0"));
+        assert!(reply.starts_with(expected), "{script}: {reply}");
+    }
+    // A table that holds itself is cut off.
+    let reply = run(&mut engine, "EVAL \"local a = {} a[1] = a return a\" 0");
+    assert!(reply.ends_with("-ERR reached lua stack limit"));
+    assert_eq!(
+        run(&mut engine, "EVAL \"return {KEYS, ARGV}\" 1 k a"),
+        "*2 *1 $1 k *1 $1 a"
+    );
+}
+
+#[test]
+fn functions_are_carried_by_their_payload() {
+    let (mut a, mut b) = (engine(), engine());
+    let library = "FUNCTION LOAD \"#!lua name=lib\\nredis.register_function('one', function() return 1 end)\"";
+    assert_eq!(run(&mut a, library), "$3 lib");
+    // Shown with escapes that a command line understands.
+    let dump = run(&mut a, "FUNCTION DUMP");
+    let payload = dump.split_once(' ').unwrap().1;
+    assert!(resp::split_words(payload.as_bytes()).is_some());
+    let restore = format!("FUNCTION RESTORE \"{payload}\"");
+    assert_eq!(run(&mut b, &restore), "+OK");
+    assert_eq!(run(&mut b, "FCALL ONE 0"), ":1");
+    assert_eq!(run(&mut b, &restore), "-ERR Library lib already exists");
+    assert_eq!(run(&mut b, &format!("{restore} REPLACE")), "+OK");
+    assert_eq!(run(&mut b, "FCALL one 0"), ":1");
+    assert_eq!(run(&mut b, "FUNCTION FLUSH"), "+OK");
+    assert_eq!(run(&mut b, "FCALL one 0"), "-ERR Function not found");
+}
