@@ -264,7 +264,7 @@ pub fn run(
     match drive(parts, &mut running, event, !may_park) {
         Some(finished) => conclude(parts, caller, running, finished),
         None => {
-            running.words = call.all.iter().take(64).map(|word| word.to_vec()).collect();
+            running.words = call.all.iter().map(|word| word.to_vec()).collect();
             parts.scripts.parked = Some(running);
             parts.set(condition::SCRIPT, true);
             caller.blocked = Some(Box::new(Blocked::Script));
@@ -353,6 +353,7 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
         Box::new(session)
     });
     session.id = caller.id;
+    session.write_offset = 0;
     session.db = caller.db;
     // As in a transaction nothing blocks.
     let kept = alert::TRUSTED | alert::READONLY | alert::ASKING;
@@ -635,6 +636,7 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     if let Some(finished) = drive(parts, &mut running, event, false) {
         parts.set(condition::SCRIPT, false);
         let (conn, number) = (running.caller, running.number);
+        took_long(parts, &running, now);
         match parts.clients.take(conn) {
             Some(mut caller) => {
                 let start = caller.out.position();
@@ -685,6 +687,25 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     let busy = running.busy;
     parts.scripts.parked = Some(running);
     busy
+}
+
+/// Counts the time that a script took which was parked, and remembers it as slow.
+fn took_long(parts: &mut Parts, running: &Running, now: Now) {
+    let micros = now.mono_us.saturating_sub(running.start.mono_us);
+    if let Some(number) = running.number {
+        parts.stats.commands[number].micros += micros;
+    }
+    if u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at) {
+        let words: Vec<&[u8]> = running.words.iter().map(Vec::as_slice).collect();
+        let most = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
+        let caller = parts.clients.get(running.caller);
+        let peer = caller.map(|session| super::address(&session.peer));
+        let name = caller
+            .map(|session| session.name.to_vec())
+            .unwrap_or_default();
+        let peer = peer.unwrap_or_default();
+        parts.slow_log.add(now, micros, &words, &peer, &name, most);
+    }
 }
 
 /// SCRIPT KILL and FUNCTION KILL.

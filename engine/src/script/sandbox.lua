@@ -142,7 +142,8 @@ local most = 7700
 function G.unpack(t, i, j)
   if type(t) == 'table' then
     local first, last = tonumber(i) or 1, tonumber(j) or #t
-    if last - first >= most and last - first < 8000 then
+    if last - first >= 7999 then error('too many results to unpack', 2) end
+    if last - first >= most then
       for k = first, last do
         local kind = type(t[k])
         if kind ~= 'number' and kind ~= 'boolean' and kind ~= 'nil' then
