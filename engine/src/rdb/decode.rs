@@ -5,152 +5,19 @@
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
-use super::list::{self, ListPart};
+use super::event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
+use super::gather::Gathered;
+use super::reader::{Reader, Step, Stop, Text, corrupt};
 use super::stream::Builder;
-use super::{CRC, MAGIC, MAX_VERSION, kind, legacy, lzf, op, special};
+use super::{CRC, Origin, kind, legacy, list, op};
 use crate::value::hash::MAX_TIME_MS;
 use crate::value::listpack::{Entry, Listpack};
-use crate::value::stream::Stream;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::vec::Vec;
 use core::mem;
 
-/// One thing found in a snapshot.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// [`feed`](Decoder::feed) more, or say that there is no more by [`Decoder::cut_short`].
-    NeedMore,
-    /// A named fact about the file.
-    Aux {
-        /// Its name.
-        name: Vec<u8>,
-        /// Its value.
-        value: Vec<u8>,
-    },
-    /// The keys that follow belong to this database. Check it against the number of databases.
-    SelectDb(u32),
-    /// A hint: that many keys follow in this database, of which so many expire.
-    ResizeDb {
-        /// Keys.
-        keys: u64,
-        /// Keys with an expiry.
-        expires: u64,
-    },
-    /// A key. Checking that it is new is the caller's part.
-    Key {
-        /// The database.
-        db: u32,
-        /// The key.
-        key: Vec<u8>,
-        /// Expiry as Unix time in milliseconds.
-        expire_ms: Option<u64>,
-        /// Seconds since the last access.
-        idle_s: Option<u64>,
-        /// Access frequency.
-        frequency: Option<u8>,
-        /// The value.
-        value: Value,
-    },
-    /// A key whose collection is empty, as some old servers wrote. Redis drops it with a warning.
-    EmptyKey {
-        /// The key.
-        key: Vec<u8>,
-    },
-    /// A function library's source.
-    Function(Vec<u8>),
-    /// The snapshot is complete and right. Bytes behind it are in [`Decoder::take_rest`].
-    End {
-        /// Whether it had a checksum and that was verified.
-        checked: bool,
-    },
-}
-
-/// A value as the snapshot stores it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A string.
-    Str(Vec<u8>),
-    /// A string that is a number in decimal.
-    Int(i64),
-    /// A small hash as a listpack of fields and values; its frame was checked, not its entries.
-    HashListpack(Vec<u8>),
-    /// A hash, pair by pair. Fields may be there twice in a damaged file: the caller refuses that.
-    Hash(legacy::Pairs),
-    /// A hash with the times at which its fields expire, in Unix milliseconds. Fields may be there twice in a damaged
-    /// file: the caller refuses that.
-    HashTimed(Vec<TimedPair>),
-    /// A list.
-    List(Vec<ListPart>),
-    /// A set as an intset; not checked.
-    SetIntset(Vec<u8>),
-    /// A small set as a listpack; its frame was checked, not its entries.
-    SetListpack(Vec<u8>),
-    /// A set, member by member. Members may be there twice in a damaged file: the caller refuses that.
-    Set(Vec<Vec<u8>>),
-    /// A stream, checked.
-    Stream(Box<Stream>),
-    /// A small sorted set as a listpack of members and scores; its frame was checked, not its entries.
-    ZSetListpack(Vec<u8>),
-    /// A sorted set, member by member, in any order; no score is NaN. Members may be there twice in a
-    /// damaged file: the caller refuses that.
-    ZSet(legacy::Members),
-}
-
-/// A field, its value, and when it expires.
-pub type TimedPair = (Vec<u8>, Vec<u8>, Option<u64>);
-
-/// What is wrong with a snapshot, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} (at offset {offset})")]
-pub struct RdbError {
-    /// Where in the file, in bytes.
-    pub offset: u64,
-    /// What.
-    pub kind: RdbErrorKind,
-}
-
-/// What is wrong with a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RdbErrorKind {
-    /// It does not begin with `REDIS`.
-    #[error("Wrong signature trying to load DB from file")]
-    Signature,
-    /// A version that is none, or is newer than [`MAX_VERSION`].
-    #[error("Can't handle RDB format version {0}")]
-    Version(u32),
-    /// The checksum at the end is not that of the bytes before it.
-    #[error("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now.")]
-    Checksum {
-        /// Computed from the bytes.
-        expected: u64,
-        /// Found in the file.
-        found: u64,
-    },
-    /// A type byte that means nothing.
-    #[error("Unknown RDB encoding type {0}")]
-    UnknownType(u8),
-    /// A type that this server does not have yet.
-    #[error("The RDB file contains data of type {number} ({name}), which this server can't load")]
-    Unsupported {
-        /// The type byte.
-        number: u8,
-        /// What Redis keeps under it.
-        name: &'static str,
-    },
-    /// Something that cannot be.
-    #[error("{0}")]
-    Corrupt(&'static str),
-    /// The file ends in the middle.
-    #[error("Unexpected EOF reading RDB file: expected {0}")]
-    ShortRead(&'static str),
-}
-
 /// Strings from this length are moved out of the buffer as they arrive.
 const LARGE: u64 = 64 << 10;
-/// No string is longer: a length above is damage even where the file's size is unknown.
-const MAX_STRING: u64 = 1 << 40;
-
 /// Reads one snapshot: [`feed`](Decoder::feed), then [`next`](Decoder::next_event) until it wants more.
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -164,6 +31,7 @@ pub struct Decoder {
     verify: bool,
     digest: crc::Digest<'static, u64, crc::Table<16>>,
     version: u32,
+    origin: Origin,
     state: State,
     db: u32,
     meta: Meta,
@@ -190,53 +58,19 @@ enum State {
         text: Vec<u8>,
         left: u64,
     },
-    Pairs {
+    /// A collection of which `left` elements are to come.
+    Gather {
         key: Vec<u8>,
-        pairs: legacy::Pairs,
-        left: u64,
-    },
-    TimedPairs {
-        key: Vec<u8>,
-        pairs: Vec<TimedPair>,
-        left: u64,
-        /// What 1 stands for among the times.
-        first: u64,
-    },
-    Parts {
-        key: Vec<u8>,
-        /// The list's type byte.
-        kind: u8,
-        parts: Vec<ListPart>,
-        left: u64,
-    },
-    Elements {
-        key: Vec<u8>,
-        elements: Vec<Vec<u8>>,
+        gathered: Gathered,
         left: u64,
     },
     Stream {
         key: Vec<u8>,
         builder: Box<Builder>,
     },
-    Members {
-        key: Vec<u8>,
-        members: legacy::Members,
-        left: u64,
-        /// Scores are eight bytes, not text.
-        binary: bool,
-    },
     Checksum,
     Done,
 }
-
-/// Why a step did not finish: nothing is consumed then.
-pub(super) enum Stop {
-    /// That many bytes must be there, counted from the first one not consumed.
-    More(u64),
-    Bad(RdbErrorKind),
-}
-
-pub(super) type Step<T> = Result<T, Stop>;
 
 impl core::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -260,6 +94,7 @@ impl Decoder {
             verify,
             digest: CRC.digest(),
             version: 0,
+            origin: Origin::Redis,
             state: State::Header,
             db: 0,
             meta: Meta::default(),
@@ -275,9 +110,10 @@ impl Decoder {
         decoder
     }
 
-    /// A decoder for one value without key or end, as in a DUMP payload.
-    pub(super) fn object(payload: &[u8]) -> Decoder {
+    /// A decoder for one value without key or end, as in a DUMP payload by a server of `origin`.
+    pub(super) fn object(payload: &[u8], origin: Origin) -> Decoder {
         let mut decoder = Decoder::new(Some(payload.len() as u64), false);
+        decoder.origin = origin;
         decoder.feed(payload);
         decoder.state = match payload.first() {
             Some(&kind) => {
@@ -381,11 +217,7 @@ impl Decoder {
             }
             State::Item => self.item(),
             State::Value { kind, key } => match self.value(kind) {
-                Ok(Found::Value(value)) => Ok(Some(self.key_event(key, value))),
-                Ok(Found::Empty) => {
-                    self.meta = Meta::default();
-                    Ok(Some(Event::EmptyKey { key }))
-                }
+                Ok(Found::Value(value)) => Ok(Some(self.found(key, value))),
                 Ok(Found::Large(left)) => {
                     self.state = State::Large {
                         key,
@@ -394,36 +226,10 @@ impl Decoder {
                     };
                     Ok(None)
                 }
-                Ok(Found::Pairs(left)) => {
-                    self.state = State::Pairs {
+                Ok(Found::Gather(gathered, left)) => {
+                    self.state = State::Gather {
                         key,
-                        pairs: Vec::new(),
-                        left,
-                    };
-                    Ok(None)
-                }
-                Ok(Found::TimedPairs { left, first }) => {
-                    self.state = State::TimedPairs {
-                        key,
-                        pairs: Vec::new(),
-                        left,
-                        first,
-                    };
-                    Ok(None)
-                }
-                Ok(Found::Parts(left)) => {
-                    self.state = State::Parts {
-                        key,
-                        kind,
-                        parts: Vec::new(),
-                        left,
-                    };
-                    Ok(None)
-                }
-                Ok(Found::Elements(left)) => {
-                    self.state = State::Elements {
-                        key,
-                        elements: Vec::new(),
+                        gathered,
                         left,
                     };
                     Ok(None)
@@ -431,15 +237,6 @@ impl Decoder {
                 Ok(Found::Stream) => {
                     let builder = Box::new(Builder::new(kind));
                     self.state = State::Stream { key, builder };
-                    Ok(None)
-                }
-                Ok(Found::Members { count, binary }) => {
-                    self.state = State::Members {
-                        key,
-                        members: Vec::new(),
-                        left: count,
-                        binary,
-                    };
                     Ok(None)
                 }
                 Err(stop) => {
@@ -471,95 +268,32 @@ impl Decoder {
                 self.state = State::Large { key, text, left };
                 Err(Stop::More(1))
             }
-            State::Pairs {
+            State::Gather {
                 key,
-                mut pairs,
+                mut gathered,
                 mut left,
             } => {
-                // All pairs that are here, so that a large hash does not move in and out for each.
+                // All that are here, so that a large collection does not move in and out for each.
+                let mut reader = self.reader();
+                let mut read = 0;
                 let stop = loop {
                     if left == 0 {
-                        return Ok(Some(self.key_event(key, Value::Hash(pairs))));
+                        break None;
                     }
-                    match self.pair() {
-                        Ok(pair) => pairs.push(pair),
-                        Err(stop) => break stop,
+                    match gathered.one(&mut reader) {
+                        Ok(()) => read = reader.at,
+                        Err(stop) => break Some(stop),
                     }
                     left -= 1;
                 };
-                self.state = State::Pairs { key, pairs, left };
-                Err(stop)
-            }
-            State::TimedPairs {
-                key,
-                mut pairs,
-                mut left,
-                first,
-            } => {
-                let stop = loop {
-                    if left == 0 {
-                        return Ok(Some(self.key_event(key, Value::HashTimed(pairs))));
-                    }
-                    match self.timed_pair(first) {
-                        Ok(pair) => pairs.push(pair),
-                        Err(stop) => break stop,
-                    }
-                    left -= 1;
+                self.consume(read);
+                let Some(stop) = stop else {
+                    return Ok(Some(self.found(key, gathered.value())));
                 };
-                self.state = State::TimedPairs {
+                let stop = stop.after(read);
+                self.state = State::Gather {
                     key,
-                    pairs,
-                    left,
-                    first,
-                };
-                Err(stop)
-            }
-            State::Parts {
-                key,
-                kind,
-                mut parts,
-                mut left,
-            } => {
-                let stop = loop {
-                    if left == 0 && parts.is_empty() {
-                        self.meta = Meta::default();
-                        return Ok(Some(Event::EmptyKey { key }));
-                    }
-                    if left == 0 {
-                        return Ok(Some(self.key_event(key, Value::List(parts))));
-                    }
-                    match self.part(kind) {
-                        Ok(part) => parts.extend(part),
-                        Err(stop) => break stop,
-                    }
-                    left -= 1;
-                };
-                self.state = State::Parts {
-                    key,
-                    kind,
-                    parts,
-                    left,
-                };
-                Err(stop)
-            }
-            State::Elements {
-                key,
-                mut elements,
-                mut left,
-            } => {
-                let stop = loop {
-                    if left == 0 {
-                        return Ok(Some(self.key_event(key, Value::Set(elements))));
-                    }
-                    match self.element() {
-                        Ok(element) => elements.push(element),
-                        Err(stop) => break stop,
-                    }
-                    left -= 1;
-                };
-                self.state = State::Elements {
-                    key,
-                    elements,
+                    gathered,
                     left,
                 };
                 Err(stop)
@@ -582,30 +316,6 @@ impl Decoder {
                 self.state = State::Stream { key, builder };
                 Err(stop)
             }
-            State::Members {
-                key,
-                mut members,
-                mut left,
-                binary,
-            } => {
-                let stop = loop {
-                    if left == 0 {
-                        return Ok(Some(self.key_event(key, Value::ZSet(members))));
-                    }
-                    match self.member(binary) {
-                        Ok(member) => members.push(member),
-                        Err(stop) => break stop,
-                    }
-                    left -= 1;
-                };
-                self.state = State::Members {
-                    key,
-                    members,
-                    left,
-                    binary,
-                };
-                Err(stop)
-            }
             State::Checksum => {
                 self.state = State::Checksum;
                 let checked = self.checksum()?;
@@ -622,25 +332,30 @@ impl Decoder {
     fn header(&mut self) -> Step<()> {
         let mut reader = self.reader();
         // A foreign file shows by its first bytes, however short it is.
-        let magic = reader.bytes.len().min(MAGIC.len());
-        if reader.bytes[..magic] != MAGIC[..magic] {
-            return Err(Stop::Bad(RdbErrorKind::Signature));
-        }
+        let starts = |magic: &[u8]| {
+            let common = reader.bytes.len().min(magic.len());
+            reader.bytes[..common] == magic[..common]
+        };
+        let (origin, magic) = match () {
+            () if starts(Origin::Redis.magic()) => (Origin::Redis, Origin::Redis.magic()),
+            () if starts(Origin::Valkey.magic()) => (Origin::Valkey, Origin::Valkey.magic()),
+            () => return Err(Stop::Bad(RdbErrorKind::Signature)),
+        };
         if reader.bytes.len() < 9 {
             return Err(Stop::More(reader.bytes.len() as u64 + 1));
         }
         let head = reader.take(9)?;
         let mut version = 0;
-        for digit in &head[5..] {
+        for digit in &head[magic.len()..] {
             if !digit.is_ascii_digit() {
                 return Err(Stop::Bad(RdbErrorKind::Version(version)));
             }
             version = version * 10 + u32::from(digit - b'0');
         }
-        if version == 0 || version > MAX_VERSION {
+        if Origin::of_version(version) != Some(origin) {
             return Err(Stop::Bad(RdbErrorKind::Version(version)));
         }
-        self.version = version;
+        (self.version, self.origin) = (version, origin);
         self.consume(9);
         Ok(())
     }
@@ -682,31 +397,24 @@ impl Decoder {
                 })
             }
             op::FUNCTION => event = Some(Event::Function(reader.string()?)),
+            op::SLOT_INFO => {
+                // Which slot the next keys belong to, how many they are, how many of them expire: hints.
+                for _ in 0..3 {
+                    reader.length()?;
+                }
+            }
             op::FUNCTION_PRE_GA => return Err(unsupported(code, "pre-release function")),
-            op::MODULE_AUX => return Err(unsupported(code, "module auxiliary data")),
-            kind::STRING
-            | kind::HASH
-            | kind::HASH_LISTPACK
-            | kind::HASH_ZIPLIST
-            | kind::HASH_ZIPMAP
-            | kind::HASH_TIMED
-            | kind::HASH_TIMED_PRE_GA
-            | kind::HASH_LISTPACK_TIMED
-            | kind::HASH_LISTPACK_TIMED_PRE_GA
-            | kind::LIST
-            | kind::LIST_ZIPLIST
-            | kind::LIST_QUICKLIST
-            | kind::LIST_QUICKLIST_2
-            | kind::SET
-            | kind::SET_INTSET
-            | kind::SET_LISTPACK
-            | kind::STREAM
-            | kind::STREAM_2
-            | kind::STREAM_3
-            | kind::ZSET
-            | kind::ZSET_2
-            | kind::ZSET_LISTPACK
-            | kind::ZSET_ZIPLIST => {
+            op::MODULE_AUX => {
+                let module = reader.length()?;
+                // When it is to be loaded, as an opcode and a number: of no use without the module.
+                reader.length()?;
+                reader.length()?;
+                reader.module_data()?;
+                event = Some(Event::ModuleAux {
+                    module: super::module_name(module),
+                });
+            }
+            code if kind::is_known(code) => {
                 state = State::Value {
                     kind: code,
                     key: reader.string()?,
@@ -724,175 +432,64 @@ impl Decoder {
         let mut reader = self.reader();
         let found = match kind {
             kind::STRING => match reader.text()? {
-                Text::Int(number) => Found::Value(Value::Int(i64::from(number))),
+                Text::Int(number) => Found::Value(Some(Value::Int(i64::from(number)))),
                 Text::Plain(length) if length >= LARGE => Found::Large(length),
-                text => Found::Value(Value::Str(reader.resolve(text)?)),
-            },
-            kind::HASH => match reader.length()? {
-                0 => Found::Empty,
-                pairs => Found::Pairs(pairs),
+                text => Found::Value(Some(Value::Str(reader.resolve(text)?))),
             },
             kind::HASH_LISTPACK => {
-                let blob = reader.string()?;
-                match listpack_count(&blob) {
-                    Some(0) => Found::Empty,
-                    Some(count) if count % 2 == 0 => Found::Value(Value::HashListpack(blob)),
-                    _ => return Err(corrupt("Hash listpack integrity check failed.")),
-                }
+                let value = listpack(reader.string()?, 2, Value::HashListpack);
+                whole(value, "Hash listpack integrity check failed.")?
             }
             kind::HASH_ZIPLIST => {
                 let pairs = legacy::ziplist_pairs(&reader.string()?);
-                found_pairs(pairs, "Hash ziplist integrity check failed.")?
+                let value = pairs.map(|pairs| Gathered::Pairs(pairs).value());
+                whole(value, "Hash ziplist integrity check failed.")?
             }
             kind::HASH_ZIPMAP => {
                 let pairs = legacy::zipmap_pairs(&reader.string()?);
-                found_pairs(pairs, "Zipmap integrity check failed.")?
-            }
-            kind::HASH_TIMED | kind::HASH_TIMED_PRE_GA => {
-                let first = match kind {
-                    kind::HASH_TIMED => u64::from_le_bytes(reader.array()?),
-                    _ => 1,
-                };
-                if first > MAX_TIME_MS {
-                    return Err(corrupt("Hash read invalid minExpire value"));
-                }
-                match reader.length()? {
-                    0 => Found::Empty,
-                    left => Found::TimedPairs { left, first },
-                }
+                let value = pairs.map(|pairs| Gathered::Pairs(pairs).value());
+                whole(value, "Zipmap integrity check failed.")?
             }
             kind::HASH_LISTPACK_TIMED | kind::HASH_LISTPACK_TIMED_PRE_GA => {
                 if kind == kind::HASH_LISTPACK_TIMED {
                     reader.array::<8>()?;
                 }
-                let pairs = timed_pairs(reader.string()?)
-                    .ok_or_else(|| corrupt("Hash listpack integrity check failed."))?;
-                match pairs.is_empty() {
-                    true => Found::Empty,
-                    false => Found::Value(Value::HashTimed(pairs)),
-                }
+                let pairs = timed_pairs(reader.string()?);
+                let value = pairs.map(|pairs| (!pairs.is_empty()).then(|| Value::HashTimed(pairs)));
+                whole(value, "Hash listpack integrity check failed.")?
             }
-            kind if list::in_parts(kind) => match reader.length()? {
-                0 => Found::Empty,
-                parts => Found::Parts(parts),
-            },
             kind::LIST_ZIPLIST => {
                 let parts = list::of_ziplist(&reader.string()?).map_err(corrupt)?;
-                if parts.is_empty() {
-                    Found::Empty
-                } else {
-                    Found::Value(Value::List(parts))
-                }
+                Found::Value((!parts.is_empty()).then(|| Value::List(parts)))
             }
-            kind::SET => match reader.length()? {
-                0 => Found::Empty,
-                members => Found::Elements(members),
-            },
-            kind::SET_INTSET => Found::Value(Value::SetIntset(reader.string()?)),
+            kind::SET_INTSET => Found::Value(Some(Value::SetIntset(reader.string()?))),
             kind::SET_LISTPACK => {
-                let blob = reader.string()?;
-                match listpack_count(&blob) {
-                    Some(0) => Found::Empty,
-                    Some(_) => Found::Value(Value::SetListpack(blob)),
-                    None => return Err(corrupt("Set listpack integrity check failed.")),
-                }
+                let value = listpack(reader.string()?, 1, Value::SetListpack);
+                whole(value, "Set listpack integrity check failed.")?
             }
             kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Found::Stream,
-            kind::ZSET | kind::ZSET_2 => match reader.length()? {
-                0 => Found::Empty,
-                count => Found::Members {
-                    count,
-                    binary: kind == kind::ZSET_2,
-                },
-            },
             kind::ZSET_LISTPACK => {
-                let blob = reader.string()?;
-                match listpack_count(&blob) {
-                    Some(0) => Found::Empty,
-                    Some(count) if count % 2 == 0 => Found::Value(Value::ZSetListpack(blob)),
-                    _ => return Err(corrupt("Zset listpack integrity check failed.")),
+                let value = listpack(reader.string()?, 2, Value::ZSetListpack);
+                whole(value, "Zset listpack integrity check failed.")?
+            }
+            kind::ZSET_ZIPLIST => {
+                let members = legacy::ziplist_members(&reader.string()?);
+                let value =
+                    members.map(|members| (!members.is_empty()).then(|| Value::ZSet(members)));
+                whole(value, "Zset ziplist integrity check failed.")?
+            }
+            kind => {
+                let gathered = Gathered::begin(kind, self.origin, &mut reader)?
+                    .ok_or_else(|| foreign_type(kind))?;
+                match reader.length()? {
+                    0 => Found::Value(None),
+                    left => Found::Gather(gathered, left),
                 }
             }
-            kind::ZSET_ZIPLIST => match legacy::ziplist_members(&reader.string()?) {
-                None => return Err(corrupt("Zset ziplist integrity check failed.")),
-                Some(members) if members.is_empty() => Found::Empty,
-                Some(members) => Found::Value(Value::ZSet(members)),
-            },
-            other => return Err(foreign_type(other)),
         };
         let read = reader.at;
         self.consume(read);
         Ok(found)
-    }
-
-    fn pair(&mut self) -> Step<(Vec<u8>, Vec<u8>)> {
-        let mut reader = self.reader();
-        let pair = (reader.string()?, reader.string()?);
-        let read = reader.at;
-        self.consume(read);
-        Ok(pair)
-    }
-
-    fn timed_pair(&mut self, first: u64) -> Step<TimedPair> {
-        let mut reader = self.reader();
-        let time = match reader.length()? {
-            0 => None,
-            time => Some((time - 1).saturating_add(first)),
-        };
-        if time.is_some_and(|time| time > MAX_TIME_MS) {
-            return Err(corrupt("invalid expireAt time"));
-        }
-        let pair = (reader.string()?, reader.string()?, time);
-        let read = reader.at;
-        self.consume(read);
-        Ok(pair)
-    }
-
-    /// One piece of a list; nothing, if it has no elements.
-    fn part(&mut self, kind: u8) -> Step<Option<ListPart>> {
-        let mut reader = self.reader();
-        let container = if kind == kind::LIST_QUICKLIST_2 {
-            reader.length()?
-        } else {
-            0
-        };
-        if kind == kind::LIST_QUICKLIST_2 && !list::is_container(container) {
-            return Err(corrupt(list::BAD_CONTAINER));
-        }
-        let part = list::part(kind, container, reader.string()?).map_err(corrupt)?;
-        let read = reader.at;
-        self.consume(read);
-        Ok(part)
-    }
-
-    fn element(&mut self) -> Step<Vec<u8>> {
-        let mut reader = self.reader();
-        let element = reader.string()?;
-        let read = reader.at;
-        self.consume(read);
-        Ok(element)
-    }
-
-    fn member(&mut self, binary: bool) -> Step<(Vec<u8>, f64)> {
-        let mut reader = self.reader();
-        let member = reader.string()?;
-        let score = if binary {
-            f64::from_le_bytes(reader.array()?)
-        } else {
-            match reader.byte()? {
-                253 => f64::NAN,
-                254 => f64::INFINITY,
-                255 => f64::NEG_INFINITY,
-                length => legacy::score(reader.take(u64::from(length))?)
-                    .ok_or_else(|| corrupt("Invalid score"))?,
-            }
-        };
-        if score.is_nan() {
-            return Err(corrupt("Zset with NAN score detected"));
-        }
-        let read = reader.at;
-        self.consume(read);
-        Ok((member, score))
     }
 
     fn checksum(&mut self) -> Step<bool> {
@@ -904,6 +501,17 @@ impl Decoder {
         }
         self.consume(8);
         Ok(checked)
+    }
+
+    /// The event of a key with `value`, or of one without elements.
+    fn found(&mut self, key: Vec<u8>, value: Option<Value>) -> Event {
+        match value {
+            Some(value) => self.key_event(key, value),
+            None => {
+                self.meta = Meta::default();
+                Event::EmptyKey { key }
+            }
+        }
     }
 
     fn key_event(&mut self, key: Vec<u8>, value: Value) -> Event {
@@ -946,48 +554,29 @@ impl Decoder {
             State::Header => "the signature and version",
             State::Item => "a key, an opcode or the end mark",
             State::Value { .. } | State::Large { .. } => "a value",
-            State::Pairs { .. } | State::TimedPairs { .. } => "the fields of a hash",
-            State::Parts { .. } => "the nodes of a list",
-            State::Elements { .. } => "the elements of a collection",
+            State::Gather { ref gathered, .. } => gathered.expected(),
             State::Stream { .. } => "the parts of a stream",
-            State::Members { .. } => "the members of a sorted set",
             State::Checksum => "the checksum",
             State::Done => "nothing",
         }
     }
 }
 
+/// What stands where a value is expected.
 enum Found {
-    Value(Value),
-    Empty,
+    /// The whole value; nothing, if it is a collection without elements.
+    Value(Option<Value>),
     /// A plain string of so many bytes follows.
     Large(u64),
-    /// So many pairs follow.
-    Pairs(u64),
-    /// So many fields with values and times follow.
-    TimedPairs {
-        left: u64,
-        first: u64,
-    },
-    /// So many pieces of a list follow.
-    Parts(u64),
-    /// So many strings follow.
-    Elements(u64),
+    /// A collection of so many elements follows.
+    Gather(Gathered, u64),
     /// A stream follows.
     Stream,
-    /// So many members with scores follow.
-    Members {
-        count: u64,
-        binary: bool,
-    },
 }
 
-fn found_pairs(pairs: Option<legacy::Pairs>, damage: &'static str) -> Step<Found> {
-    match pairs {
-        None => Err(corrupt(damage)),
-        Some(pairs) if pairs.is_empty() => Ok(Found::Empty),
-        Some(pairs) => Ok(Found::Value(Value::Hash(pairs))),
-    }
+/// A collection kept as one blob: `damage` says what it is if it is not that.
+fn whole(value: Option<Option<Value>>, damage: &'static str) -> Step<Found> {
+    value.map(Found::Value).ok_or_else(|| corrupt(damage))
 }
 
 /// The entries of a listpack of field, value and time.
@@ -1007,10 +596,6 @@ fn timed_pairs(blob: Vec<u8>) -> Option<Vec<TimedPair>> {
     Some(pairs)
 }
 
-pub(super) fn corrupt(what: &'static str) -> Stop {
-    Stop::Bad(RdbErrorKind::Corrupt(what))
-}
-
 fn unsupported(number: u8, name: &'static str) -> Stop {
     Stop::Bad(RdbErrorKind::Unsupported { number, name })
 }
@@ -1028,104 +613,15 @@ fn expiry(ms: i64) -> Option<u64> {
     (ms != -1).then(|| u64::try_from(ms).unwrap_or(0))
 }
 
-/// The number of entries of a listpack whose frame is right: `total:u32 LE count:u16 LE entries 0xFF`.
-fn listpack_count(blob: &[u8]) -> Option<usize> {
-    let mut head = blob;
+/// A collection kept as a listpack of groups of `each` entries whose frame is right; nothing inside, if it has no
+/// entries. `total:u32 LE count:u16 LE entries 0xFF`
+fn listpack(blob: Vec<u8>, each: usize, value: fn(Vec<u8>) -> Value) -> Option<Option<Value>> {
+    let mut head = &blob[..];
     let total = u32::from_le_bytes(head.split_off(..4)?.try_into().ok()?);
     let count = u16::from_le_bytes(head.split_off(..2)?.try_into().ok()?);
-    (total as usize == blob.len() && head.last() == Some(&0xFF) && count < u16::MAX)
-        .then_some(usize::from(count))
-}
-
-/// The head of a string.
-enum Text {
-    Plain(u64),
-    Int(i32),
-    Lzf { packed: u64, plain: u64 },
-}
-
-pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: u64) -> Step<&'a [u8]> {
-        let end = self.at as u64 + count;
-        if end > self.bytes.len() as u64 {
-            return Err(Stop::More(end));
-        }
-        let piece = &self.bytes[self.at..end as usize];
-        self.at = end as usize;
-        Ok(piece)
-    }
-
-    fn byte(&mut self) -> Step<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    pub(super) fn length(&mut self) -> Step<u64> {
-        let first = self.byte()?;
-        self.length_after(first)?
-            .ok_or_else(|| corrupt("Invalid length"))
-    }
-
-    /// The length that opens with `first`, or nothing if it opens a special string.
-    fn length_after(&mut self, first: u8) -> Step<Option<u64>> {
-        Ok(Some(match first >> 6 {
-            0 => u64::from(first),
-            1 => u64::from(first & 0x3F) << 8 | u64::from(self.byte()?),
-            2 => match first {
-                0x80 => u64::from(u32::from_be_bytes(self.array()?)),
-                0x81 => u64::from_be_bytes(self.array()?),
-                _ => return Err(corrupt("Unknown length encoding")),
-            },
-            _ => return Ok(None),
-        }))
-    }
-
-    fn text(&mut self) -> Step<Text> {
-        let first = self.byte()?;
-        let text = match (self.length_after(first)?, first) {
-            (Some(length), _) => Text::Plain(length),
-            (None, special::INT8) => Text::Int(i32::from(self.byte()? as i8)),
-            (None, special::INT16) => Text::Int(i32::from(i16::from_le_bytes(self.array()?))),
-            (None, special::INT32) => Text::Int(i32::from_le_bytes(self.array()?)),
-            (None, special::LZF) => Text::Lzf {
-                packed: self.length()?,
-                plain: self.length()?,
-            },
-            (None, _) => return Err(corrupt("Unknown RDB string encoding type")),
-        };
-        match text {
-            Text::Plain(length) | Text::Lzf { packed: length, .. } if length > MAX_STRING => {
-                Err(corrupt("Impossible string length"))
-            }
-            text => Ok(text),
-        }
-    }
-
-    fn resolve(&mut self, text: Text) -> Step<Vec<u8>> {
-        match text {
-            Text::Plain(length) => Ok(self.take(length)?.to_vec()),
-            Text::Int(number) => Ok(format!("{number}").into_bytes()),
-            Text::Lzf { packed, plain } => {
-                let plain =
-                    usize::try_from(plain).map_err(|_| corrupt("Invalid LZF compressed string"))?;
-                lzf::decompress(self.take(packed)?, plain)
-                    .ok_or_else(|| corrupt("Invalid LZF compressed string"))
-            }
-        }
-    }
-
-    pub(super) fn string(&mut self) -> Step<Vec<u8>> {
-        let text = self.text()?;
-        self.resolve(text)
-    }
+    let sound = total as usize == blob.len()
+        && head.last() == Some(&0xFF)
+        && count < u16::MAX
+        && usize::from(count) % each == 0;
+    sound.then(|| (count > 0).then(|| value(blob)))
 }

@@ -6,11 +6,9 @@
 //!
 //! A checksum of eight zero bytes is accepted unverified, as Redis does from 7.0 on.
 
-use super::{Decoder, Encoder, Event, MAX_VERSION, Options, Value, ValueView, checksum};
+use super::{Decoder, Encoder, Event, Options, Origin, Value, ValueView, checksum};
 use crate::value::listpack::Entry;
 use alloc::vec::Vec;
-
-const FOOTER: usize = 10;
 
 /// Why a payload is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +81,7 @@ pub fn dump_functions<'a>(libraries: impl Iterator<Item = &'a [u8]>) -> Vec<u8> 
 /// # Errors
 /// It is none, or holds something else.
 pub fn restore_functions(payload: &[u8]) -> Result<Vec<Vec<u8>>, DumpError> {
-    let body = unsealed(payload)?;
+    let (body, _) = unsealed(payload)?;
     let mut decoder = Decoder::items(body);
     let mut libraries = Vec::new();
     while decoder.offset() < body.len() as u64 {
@@ -97,8 +95,8 @@ pub fn restore_functions(payload: &[u8]) -> Result<Vec<Vec<u8>>, DumpError> {
 
 /// The value of a payload; nothing inside is an empty collection, which Redis refuses.
 pub fn restore(payload: &[u8]) -> Result<Value, DumpError> {
-    let body = verify(payload)?;
-    let mut decoder = Decoder::object(body);
+    let (body, origin) = verified(payload)?;
+    let mut decoder = Decoder::object(body, origin);
     match decoder.next_event() {
         Ok(Event::Key { value, .. }) if decoder.offset() == body.len() as u64 => Ok(value),
         _ => Err(DumpError::Format),
@@ -107,27 +105,25 @@ pub fn restore(payload: &[u8]) -> Result<Value, DumpError> {
 
 /// The payload without its footer, if that is right.
 pub fn verify(payload: &[u8]) -> Result<&[u8], DumpError> {
-    unsealed(payload).and_then(|body| {
-        if body.is_empty() {
-            Err(DumpError::Footer)
-        } else {
-            Ok(body)
-        }
+    verified(payload).map(|(body, _)| body)
+}
+
+fn verified(payload: &[u8]) -> Result<(&[u8], Origin), DumpError> {
+    unsealed(payload).and_then(|found| match found.0 {
+        [] => Err(DumpError::Footer),
+        _ => Ok(found),
     })
 }
 
 /// The same of a payload that may be empty but for its footer.
-fn unsealed(payload: &[u8]) -> Result<&[u8], DumpError> {
-    let body_len = payload.len().checked_sub(FOOTER).ok_or(DumpError::Footer)?;
-    let (body, footer) = payload.split_at(body_len);
-    let version = u32::from(footer[0]) | u32::from(footer[1]) << 8;
-    let sum = footer[2..]
-        .iter()
-        .rev()
-        .fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-    let right = version <= MAX_VERSION && (sum == 0 || sum == checksum(&payload[..body_len + 2]));
-    if right {
-        Ok(body)
+fn unsealed(payload: &[u8]) -> Result<(&[u8], Origin), DumpError> {
+    let (sealed, sum) = payload.split_last_chunk().ok_or(DumpError::Footer)?;
+    let (body, version) = sealed.split_last_chunk().ok_or(DumpError::Footer)?;
+    let (sum, version) = (u64::from_le_bytes(*sum), u16::from_le_bytes(*version));
+    // Version 0 was never written; Redis takes it.
+    let origin = Origin::of_version(u32::from(version).max(1)).ok_or(DumpError::Footer)?;
+    if sum == 0 || sum == checksum(sealed) {
+        Ok((body, origin))
     } else {
         Err(DumpError::Footer)
     }

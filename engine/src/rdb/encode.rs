@@ -2,7 +2,7 @@
 //! pieces, so a snapshot of any size passes through a bounded amount of memory.
 
 use super::stream::StreamPosition;
-use super::{CRC, MAGIC, VERSION, VERSION_WITH_TIMES, kind, lzf, op, special};
+use super::{CRC, Origin, VERSION, VERSION_WITH_TIMES, kind, lzf, op, special};
 use crate::value::hash::Hash;
 use crate::value::list::List;
 use crate::value::listpack::Listpack;
@@ -141,7 +141,7 @@ impl Encoder {
 
     /// The signature and the facts about the file.
     pub fn begin(&mut self, header: &Header<'_>) {
-        self.out.extend_from_slice(MAGIC);
+        self.out.extend_from_slice(Origin::Redis.magic());
         self.out
             .extend_from_slice(format!("{:04}", self.version).as_bytes());
         self.aux("redis-ver", header.redis_version);

@@ -20,9 +20,9 @@
 
 use alloc::vec::Vec;
 
-use super::decode::{Reader, Step, corrupt};
 use super::encode::Encoder;
 use super::kind;
+use super::reader::{Reader, Step, corrupt};
 use crate::value::stream::{Block, Group, Name, Pending, Stream, StreamId, tree::Tree};
 
 /// Where the writing of a stream stands: it goes in steps, from a stream that stays the same meanwhile.

@@ -531,7 +531,8 @@ proptest! {
         file.extend_from_slice(&tail);
         let _ = read(&file, step, None);
         let _ = dump::restore(&tail);
-        let _ = Decoder::object(&tail).next_event();
+        let _ = Decoder::object(&tail, super::Origin::Redis).next_event();
+        let _ = Decoder::object(&tail, super::Origin::Valkey).next_event();
     }
 }
 

@@ -374,6 +374,13 @@ impl Load {
                     outbox.warn(format!("rdbLoadObject skipping empty key: {key}"));
                 }
             }
+            Event::ModuleAux { module } => {
+                let module = String::from_utf8_lossy(&module);
+                outbox.warn(format!(
+                    "The RDB file contains AUX module data of the module '{module}': skipped, there are no modules \
+                     here"
+                ));
+            }
             Event::SelectDb(db) if db >= settings.databases => {
                 return self.refuse_item(
                     format!(
@@ -402,7 +409,9 @@ impl Load {
     pub(super) fn on_fact(&mut self, now: Now, name: &str, value: &str, outbox: &mut Outbox) {
         match name {
             _ if name.starts_with('%') => outbox.notice(format!("RDB '{name}': {value}")),
-            "redis-ver" => outbox.notice(format!("Loading RDB produced by version {value}")),
+            "redis-ver" | "valkey-ver" => {
+                outbox.notice(format!("Loading RDB produced by version {value}"))
+            }
             "ctime" => {
                 let age = (now.unix_us / 1_000_000).saturating_sub(value.parse().unwrap_or(0));
                 outbox.notice(format!("RDB age {age} seconds"));

@@ -57,4 +57,8 @@ start --rdbchecksum no --rdbcompression no
 cli set compressible "$(printf 'abcdefgh%.0s' $(seq 100))"
 finish
 
+# Of newer servers there is one file each, made by hand with `save ""`:
+# valkey-9.1-hash-times.rdb   HSET h f v g w, HEXPIRE h 1000000 FIELDS 1 f, SET k v, SAVE
+# redis-8.0-cluster.rdb       cluster-enabled, all slots its own, SET k v, SAVE
+
 rm -r "$tmp"
