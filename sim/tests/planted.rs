@@ -10,10 +10,17 @@ use reprise_sim::faults::Fault;
 use reprise_sim::fleet;
 use reprise_sim::plan::{Kind, Plan};
 use reprise_sim::time::MS;
+use reprise_sim::workload::Act;
 
-/// A process is killed while its log is being written; its successor reads the log, and then power fails.
+/// A process is killed while its log is being written; its successor reads the log, serves it to those who ask,
+/// and then power fails. Syncs are slow and only one client writes: what a write syncs, it syncs for all before it.
 fn killed_then_without_power(plan: &mut Plan) {
-    let rounds = (1100..plan.chaos_until / MS).step_by(150);
+    plan.disk.sync_us = 100 * MS;
+    let readers = plan.clients.len() - 1;
+    for client in &mut plan.clients[..readers] {
+        client.ops.iter_mut().for_each(|op| op.act = Act::Audit);
+    }
+    let rounds = (1100..plan.chaos_until / MS).step_by(400);
     let pair = |at: u64| {
         let (node, after) = (0, (at % 7) as u32);
         let crash = |power, for_us| Fault::Crash {
@@ -24,7 +31,7 @@ fn killed_then_without_power(plan: &mut Plan) {
         };
         [
             (at * MS, crash(false, 10 * MS)),
-            ((at + 30 + at % 60) * MS, crash(true, 10 * MS)),
+            ((at + 90 + at % 120) * MS, crash(true, 10 * MS)),
         ]
     };
     plan.faults = rounds.flat_map(pair).collect();
@@ -49,7 +56,7 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (
             Bug::TrustsLoadedTail,
             Kind::Always,
-            100,
+            400,
             killed_then_without_power,
         ),
         (Bug::VotesTwice, Kind::Cluster, 200, as_drawn),
