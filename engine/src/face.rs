@@ -173,7 +173,7 @@ pub struct MemoryReport {
     pub cpu_sys: f64,
     /// The process's number.
     pub process_id: u32,
-    /// The longest turn of the event loop so far, in microseconds of the thread's CPU time.
+    /// The longest turn of the event loop since the last report, in microseconds of the thread's CPU time.
     pub longest_turn_cpu_us: u64,
 }
 

@@ -410,7 +410,7 @@ impl Server {
         if now.mono_us >= self.report_due_us {
             self.report_due_us = now.mono_us + INTERVAL_US;
             self.engine
-                .handle(now, Input::Memory(self.reporter.report(&self.meter)));
+                .handle(now, Input::Memory(self.reporter.report(&mut self.meter)));
         }
     }
 

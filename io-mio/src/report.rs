@@ -43,6 +43,11 @@ impl TurnMeter {
         }
         (self.mark_us, self.since_mark_us) = (cpu_us, 0);
     }
+
+    /// The longest turn since it was last asked for.
+    fn take_longest(&mut self) -> u64 {
+        std::mem::take(&mut self.longest_us)
+    }
 }
 
 /// Reads the figures.
@@ -68,8 +73,8 @@ impl Reporter {
         }
     }
 
-    /// The figures now.
-    pub fn report(&self, turns: &TurnMeter) -> MemoryReport {
+    /// The figures now, and the longest of the turns since the last time.
+    pub fn report(&self, turns: &mut TurnMeter) -> MemoryReport {
         let rss_bytes = self.rss_pages().unwrap_or(0) * self.page_bytes;
         let (cpu_user, cpu_sys) = sys::process_cpu();
         MemoryReport {
@@ -79,7 +84,7 @@ impl Reporter {
             cpu_user,
             cpu_sys,
             process_id: std::process::id(),
-            longest_turn_cpu_us: turns.longest_us,
+            longest_turn_cpu_us: turns.take_longest(),
         }
     }
 

@@ -497,7 +497,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
         stats.query_buffer_kills,
         stats.output_buffer_kills,
         stats.auth_failures,
-        s.parts.memory_report.longest_turn_cpu_us,
+        stats.longest_turn_cpu_us,
     )
 }
 

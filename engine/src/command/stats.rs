@@ -38,6 +38,8 @@ pub struct Stats {
     pub error_replies: u64,
     /// Commands carried out.
     pub processed: u64,
+    /// The longest turn of the event loop, in microseconds of its thread's CPU time.
+    pub longest_turn_cpu_us: u64,
     /// Connections accepted.
     pub connections: u64,
     /// Connections refused for `maxclients`.

@@ -247,7 +247,11 @@ impl Engine {
             } => self.accepted(now, conn, listener, peer, local),
             Input::Connected { conn, local, peer } => self.connected(now, conn, &peer, &local),
             Input::Closed { conn, reason } => self.closed(now, conn, &reason),
-            Input::Memory(report) => self.parts.memory_report = report,
+            Input::Memory(report) => {
+                let longest = &mut self.parts.stats.longest_turn_cpu_us;
+                *longest = report.longest_turn_cpu_us.max(*longest);
+                self.parts.memory_report = report;
+            }
             Input::Reconfigured { refused } => {
                 crate::command::reconfigured(&mut self.parts, refused);
             }
