@@ -134,6 +134,7 @@ fn commands(data: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Next, u64) {
         loop {
             match reader.next_command() {
                 Next::Command(command) => found.push(command),
+                Next::Note(_) => {}
                 Next::NeedMore => break,
                 end => return (found, end, reader.offset()),
             }

@@ -21,6 +21,7 @@ mod dump;
 pub mod effects;
 pub mod error;
 pub mod evict;
+pub mod examine;
 pub mod execute;
 mod expire;
 mod field_expiry;

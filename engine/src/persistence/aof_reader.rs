@@ -3,7 +3,7 @@
 //! ```text
 //! file     (command | note)…
 //! command  *<arguments>\r\n, then for each:  $<bytes>\r\n <bytes> \r\n
-//! note     #…\n                               skipped (`#TS:<Unix seconds>` and the like)
+//! note     #…\n                               no data (`#TS:<Unix seconds>` and the like)
 //! ```
 //!
 //! The grammar is held to the byte, so that the place of damage is known exactly: whoever reads can tell a
@@ -26,6 +26,8 @@ const LINE_END: &[u8; 2] = b"\r\n";
 pub enum Next {
     /// A command; [`CommandReader::offset`] is where it ends.
     Command(Command),
+    /// A note, without its line end. It says nothing about the data.
+    Note(Vec<u8>),
     /// Feed more.
     NeedMore,
     /// The file cannot contain what it announces: it was cut short.
@@ -95,7 +97,7 @@ impl CommandReader {
         &self.buffer[self.at..]
     }
 
-    /// Takes the next command.
+    /// Takes the next command or note.
     pub fn next_command(&mut self) -> Next {
         loop {
             let step = match mem::replace(&mut self.state, State::Between) {
@@ -127,13 +129,16 @@ impl CommandReader {
                     .take(MAX_NOTE)
                     .position(|&byte| byte == b'\n');
                 match note {
-                    Some(end) => self.take(end + 1),
-                    None if self.rest().len() >= MAX_NOTE => {
-                        return Err((State::Between, Next::Damage(self.offset)));
+                    Some(end) => {
+                        let line = self.rest()[..end].trim_ascii_end().to_vec();
+                        self.take(end + 1);
+                        Err((State::Between, Next::Note(line)))
                     }
-                    None => return Err((State::Between, Next::NeedMore)),
+                    None if self.rest().len() >= MAX_NOTE => {
+                        Err((State::Between, Next::Damage(self.offset)))
+                    }
+                    None => Err((State::Between, Next::NeedMore)),
                 }
-                Ok(State::Between)
             }
             _ => match self.number(b'*') {
                 Ok(0) => Err((State::Between, Next::Damage(self.offset))),
@@ -264,6 +269,7 @@ mod tests {
                 last = reader.next_command();
                 match last {
                     Next::Command(command) => found.push((command, reader.offset())),
+                    Next::Note(_) => {}
                     _ => break,
                 }
             }

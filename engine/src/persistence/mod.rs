@@ -33,9 +33,10 @@ mod stream;
 mod tests;
 
 pub use aof::FlushState;
-pub use aof_reader::Command;
+pub use aof_reader::{Command, CommandReader, Next};
 pub use info::{AofInfo, Info, LoadingInfo};
 pub use load::{LoadItem, LoadedReplication, Source};
+pub use manifest::{Manifest, ManifestError};
 pub use outbox::Action;
 
 use crate::face::{DiskError, DiskReply, Now};

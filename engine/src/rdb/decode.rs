@@ -455,12 +455,13 @@ impl Decoder {
                     reader.array::<8>()?;
                 }
                 let pairs = timed_pairs(reader.string()?);
-                let value = pairs.map(|pairs| (!pairs.is_empty()).then(|| Value::HashTimed(pairs)));
+                let value =
+                    pairs.map(|pairs| (!pairs.is_empty()).then_some(Value::HashTimed(pairs)));
                 whole(value, "Hash listpack integrity check failed.")?
             }
             kind::LIST_ZIPLIST => {
                 let parts = list::of_ziplist(&reader.string()?).map_err(corrupt)?;
-                Found::Value((!parts.is_empty()).then(|| Value::List(parts)))
+                Found::Value((!parts.is_empty()).then_some(Value::List(parts)))
             }
             kind::SET_INTSET => Found::Value(Some(Value::SetIntset(reader.string()?))),
             kind::SET_LISTPACK => {
@@ -475,7 +476,7 @@ impl Decoder {
             kind::ZSET_ZIPLIST => {
                 let members = legacy::ziplist_members(&reader.string()?);
                 let value =
-                    members.map(|members| (!members.is_empty()).then(|| Value::ZSet(members)));
+                    members.map(|members| (!members.is_empty()).then_some(Value::ZSet(members)));
                 whole(value, "Zset ziplist integrity check failed.")?
             }
             kind => {
@@ -549,7 +550,19 @@ impl Decoder {
         self.offset += count as u64;
     }
 
-    fn expected(&self) -> &'static str {
+    /// The key whose value is being read.
+    pub fn key_under_way(&self) -> Option<&[u8]> {
+        match &self.state {
+            State::Value { key, .. }
+            | State::Large { key, .. }
+            | State::Gather { key, .. }
+            | State::Stream { key, .. } => Some(key),
+            State::Header | State::Item | State::Checksum | State::Done => None,
+        }
+    }
+
+    /// What stands, or should stand, behind what was read, in words.
+    pub fn expected(&self) -> &'static str {
         match self.state {
             State::Header => "the signature and version",
             State::Item => "a key, an opcode or the end mark",

@@ -184,6 +184,7 @@ impl Load {
             Form::Unknown(_) | Form::Zeros => Found::NeedMore,
             Form::Commands(reader) => match reader.next_command() {
                 Next::NeedMore => Found::NeedMore,
+                Next::Note(_) => Found::Nothing,
                 Next::Short => Found::Short,
                 Next::Damage(at) if at - reader.offset() < reader.rest().len() as u64 => {
                     self.damaged(at, outbox)
