@@ -388,6 +388,15 @@ impl Reading {
                     self.fault(at, format!("Unexpected bytes, got: {found}"));
                     return true;
                 }
+                Next::Rot(from) => {
+                    let to = self.reader.offset();
+                    self.extent.valid = self.extent.valid.min(from);
+                    self.fault(
+                        from,
+                        format!("The bytes from here to offset {to} are not those that were written, by their checksum"),
+                    );
+                    return true;
+                }
                 Next::Note(note) => {
                     self.line += 1;
                     let time = note

@@ -3,12 +3,13 @@
 //! ```text
 //! file     (command | note)…
 //! command  *<arguments>\r\n, then for each:  $<bytes>\r\n <bytes> \r\n
-//! note     #…\n                               no data (`#TS:<Unix seconds>` and the like)
+//! note     #…\n                               no data: `#TS:<Unix seconds>`, checksums (see `aof_sum.rs`), and the like
 //! ```
 //!
 //! The grammar is held to the byte, so that the place of damage is known exactly: whoever reads can tell a
 //! file that ends too early (or in nothing but zeros) from one that is wrong in the middle.
 
+use super::aof_sum::{Sum, Verdict};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -34,6 +35,8 @@ pub enum Next {
     Short,
     /// The byte at this offset cannot stand there.
     Damage(u64),
+    /// The bytes from here up to the present offset are not those that were written, by their checksum.
+    Rot(u64),
 }
 
 /// Takes a file's bytes apart. Allocates in proportion to what was fed, whatever the file announces.
@@ -44,6 +47,8 @@ pub struct CommandReader {
     /// Offset in the file of `buffer[at]`.
     offset: u64,
     file_len: u64,
+    /// Of what was taken since the last checksum.
+    sum: Sum,
     /// Arguments of the command under way that are complete.
     args: Command,
     state: State,
@@ -71,6 +76,7 @@ impl CommandReader {
             at: 0,
             offset,
             file_len,
+            sum: Sum::default(),
             args: Vec::new(),
             state: State::Between,
         }
@@ -131,7 +137,15 @@ impl CommandReader {
                 match note {
                     Some(end) => {
                         let line = self.rest()[..end].trim_ascii_end().to_vec();
-                        self.take(end + 1);
+                        let from = self.offset - self.sum.bytes();
+                        match self.sum.check(&line) {
+                            Verdict::Other => self.take(end + 1),
+                            Verdict::Rotten => return Err((State::Between, Next::Rot(from))),
+                            Verdict::Sound => {
+                                self.take(end + 1);
+                                self.sum = Sum::default();
+                            }
+                        }
                         Err((State::Between, Next::Note(line)))
                     }
                     None if self.rest().len() >= MAX_NOTE => {
@@ -237,6 +251,7 @@ impl CommandReader {
     }
 
     fn take(&mut self, count: usize) {
+        self.sum.update(&self.buffer[self.at..self.at + count]);
         self.at += count;
         self.offset += count as u64;
     }

@@ -6,6 +6,7 @@
 //! one sync for all commands of a batch). Nothing is buffered here: a write that failed is read from the
 //! journal again.
 
+use super::aof_sum::{NOTE_BYTES, Sum};
 use super::outbox::{Outbox, Ticket};
 use super::{Fsync, aof};
 use crate::face::{DiskError, DiskReply, DiskRequest, FileId, Now};
@@ -59,8 +60,11 @@ pub(super) struct Appender {
     /// The journal from here on belongs to another file.
     pub limit: u64,
     flight: Flight,
-    /// The sync under way would make the journal durable up to here.
-    syncing: Option<u64>,
+    /// The sync under way would make the journal durable up to here, and so many writes.
+    syncing: Option<(u64, u64)>,
+    /// How many writes have succeeded, and how many of them are durable.
+    writes: u64,
+    synced_writes: u64,
     last_sync_ms: u64,
     /// Since when a write waits for a sync.
     postponed_ms: Option<u64>,
@@ -70,10 +74,18 @@ pub(super) struct Appender {
     timestamp_s: u64,
     /// The database of the journal where the file begins, until the file has been told.
     select: Option<u32>,
-    /// Bytes that must go before the journal's: the rest of a `#TS:` line or a SELECT.
+    /// Bytes that must go before the journal's: a `#TS:` line, a SELECT, or the rest of a line that was cut.
     prefix: Bytes,
+    /// The checksum at the end of the write under way.
+    note: Bytes,
     /// Whether the file ends at a command's end.
     at_boundary: bool,
+    /// Of what is in the file since the last checksum; nothing, where that is not known: then it counts anew.
+    sum: Option<Sum>,
+    /// The same as it will be when the write under way has succeeded.
+    next_sum: Option<Sum>,
+    /// When the last checksum was written.
+    noted_ms: u64,
     /// Why the last write failed, until one succeeds.
     pub write_error: Option<String>,
     /// Why a sync failed. What the file held then is of unknown durability for ever.
@@ -91,9 +103,10 @@ enum Flight {
         to: u64,
         whole: bool,
     },
-    /// Removing what a failed write left; so many bytes.
+    /// Removing what a failed write left: so many bytes of one that would have reached `to`.
     Truncate {
         partial: u64,
+        to: u64,
     },
 }
 
@@ -117,6 +130,8 @@ impl Appender {
             limit: u64::MAX,
             flight: Flight::None,
             syncing: None,
+            writes: 0,
+            synced_writes: 0,
             last_sync_ms: now.mono_ms(),
             postponed_ms: None,
             retry_ms: None,
@@ -124,7 +139,11 @@ impl Appender {
             timestamp_s: 0,
             select: db,
             prefix: Bytes::new(),
+            note: Bytes::new(),
             at_boundary: true,
+            sum: (len == 0).then(Sum::default),
+            next_sum: None,
+            noted_ms: now.mono_ms(),
             write_error: None,
             sync_error: None,
             delayed_syncs: 0,
@@ -146,22 +165,36 @@ impl Appender {
             hold_sync: conditions.hold_sync && !conditions.hurry,
             ..conditions
         };
-        if self.sync_due(now, conditions) {
+        let end = journal.sealed().min(self.limit);
+        let note_due = self.note_due(now, conditions);
+        // A checksum goes with the sync of what it sums up.
+        let note_first = note_due && self.written >= end;
+        let sync_due = self.sync_due(now, conditions);
+        if sync_due && !note_first {
             self.sync(now, outbox);
         }
-        let end = journal.sealed().min(self.limit);
-        if self.written >= end || !self.may_write(now, conditions, outbox) {
+        let nothing = self.written >= end && !self.is_inside_line() && !note_due;
+        if nothing || !self.may_write(now, conditions, outbox) {
             return;
         }
         self.write(now, journal, end, conditions, outbox);
+        if sync_due && note_first {
+            return self.sync(now, outbox);
+        }
         if conditions.fsync == Fsync::Always && !conditions.hold_sync {
             self.sync(now, outbox);
         }
     }
 
-    /// Whether everything up to the limit is in the file and no operation is under way.
+    /// Whether everything up to the limit is in the file, with its checksum, and no operation is under way.
     pub fn drained(&self) -> bool {
-        self.written >= self.limit && self.flight == Flight::None && self.syncing.is_none()
+        let unfinished = self.is_inside_line() || self.may_note();
+        self.written >= self.limit && !self.busy() && !unfinished
+    }
+
+    /// Whether the file ends inside a line that is not the journal's.
+    fn is_inside_line(&self) -> bool {
+        !self.at_boundary && !self.prefix.is_empty()
     }
 
     /// Whether a sync or write is under way.
@@ -171,7 +204,7 @@ impl Appender {
 
     /// Syncs now if anything is not durable. Returns whether there is one to wait for.
     pub fn sync_rest(&mut self, now: Now, outbox: &mut Outbox) -> bool {
-        if self.syncing.is_none() && self.synced < self.written && self.sync_error.is_none() {
+        if self.syncing.is_none() && self.is_dirty() && self.sync_error.is_none() {
             self.sync(now, outbox);
         }
         self.syncing.is_some()
@@ -186,9 +219,13 @@ impl Appender {
             && self.syncing.is_none()
             && !conditions.hold_sync)
             .then_some(self.last_sync_ms + SECOND_MS)
-            .filter(|_| self.synced < self.written && self.sync_error.is_none());
+            .filter(|_| self.is_dirty() && self.sync_error.is_none());
         let write = self.postponed_ms.map(|since| since + POSTPONE_MS);
-        [sync, write, self.retry_ms].into_iter().flatten().min()
+        let note = self.may_note().then_some(self.noted_ms + SECOND_MS);
+        [sync, write, note, self.retry_ms]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The answer to a write.
@@ -205,9 +242,11 @@ impl Appender {
         self.flight = Flight::None;
         let Err(error) = result else {
             self.len += bytes;
+            self.writes += 1;
             self.written = to;
             self.at_boundary = whole;
             self.prefix = Bytes::new();
+            self.sum = self.next_sum.take();
             self.retry_ms = None;
             if self.write_error.take().is_some() {
                 outbox.warn("AOF write error looks solved, Redis can write again.".into());
@@ -231,7 +270,10 @@ impl Appender {
             return Verdict::Fatal;
         }
         if written > 0 {
-            self.flight = Flight::Truncate { partial: written };
+            self.flight = Flight::Truncate {
+                partial: written,
+                to,
+            };
             let request = DiskRequest::Truncate {
                 path: self.path.clone(),
                 len: self.len,
@@ -243,7 +285,7 @@ impl Appender {
 
     /// The answer to the removal of what a failed write left.
     pub fn on_truncate(&mut self, result: Result<DiskReply, DiskError>, outbox: &mut Outbox) {
-        let Flight::Truncate { partial } = self.flight else {
+        let Flight::Truncate { partial, to } = self.flight else {
             return;
         };
         self.flight = Flight::None;
@@ -254,10 +296,17 @@ impl Appender {
                 error.message
             ));
             // What is there stays and counts: the retry goes on behind it.
+            self.writes += 1;
+            self.sum = None;
             self.len += partial;
             let prefix = (self.prefix.len() as u64).min(partial);
             drop(self.prefix.split_to(prefix as usize));
-            self.written += partial - prefix;
+            let journal = (to - self.written).min(partial - prefix);
+            self.written += journal;
+            let note = partial - prefix - journal;
+            if note > 0 {
+                self.prefix = self.note.split_off(note as usize);
+            }
             self.at_boundary = false;
         }
     }
@@ -269,13 +318,14 @@ impl Appender {
         conditions: Conditions,
         outbox: &mut Outbox,
     ) -> Verdict {
-        let Some(target) = self.syncing.take() else {
+        let Some((target, writes)) = self.syncing.take() else {
             return Verdict::Fine;
         };
         match result {
             Ok(_) if self.sync_error.is_none() => {
                 // A write that went with the sync may have failed.
                 self.synced = self.synced.max(target.min(self.written));
+                self.synced_writes = self.synced_writes.max(writes.min(self.writes));
                 Verdict::Fine
             }
             Ok(_) => Verdict::Fine,
@@ -302,15 +352,20 @@ impl Appender {
             Fsync::No => false,
         };
         due && self.syncing.is_none()
-            && self.synced < self.written
+            && self.is_dirty()
             && self.sync_error.is_none()
             && !conditions.hold_sync
     }
 
+    /// Whether anything in the file is not durable, be it of the journal or not.
+    fn is_dirty(&self) -> bool {
+        self.synced_writes < self.writes
+    }
+
     fn sync(&mut self, now: Now, outbox: &mut Outbox) {
         self.syncing = Some(match self.flight {
-            Flight::Write { to, .. } => to,
-            _ => self.written,
+            Flight::Write { to, .. } => (to, self.writes + 1),
+            _ => (self.written, self.writes),
         });
         self.last_sync_ms = now.mono_ms();
         outbox.disk(
@@ -351,13 +406,29 @@ impl Appender {
         outbox: &mut Outbox,
     ) {
         self.postponed_ms = None;
-        if self.at_boundary && self.prefix.is_empty() {
+        if self.at_boundary && self.prefix.is_empty() && self.written < end {
             self.prefix = self.prefix_due(now, conditions).into();
         }
         let to = end.min(self.written + MAX_BATCH);
         let mut data = Vec::new();
         data.extend((!self.prefix.is_empty()).then(|| self.prefix.clone()));
         data.extend(journal.read(self.written, to - self.written));
+        self.note = Bytes::new();
+        let mut sum = match &self.sum {
+            Some(sum) => Some(sum.clone()),
+            None => self.prefix.starts_with(Sum::RESTART).then(Sum::default),
+        };
+        if let Some(sum) = &mut sum {
+            for piece in &data {
+                sum.update(piece.strip_prefix(Sum::RESTART).unwrap_or(piece));
+            }
+            if to == end && (sum.bytes() >= NOTE_BYTES || self.note_time(now, conditions)) {
+                self.note = sum.note().into();
+                self.noted_ms = now.mono_ms();
+                data.push(self.note.clone());
+            }
+        }
+        self.next_sum = sum;
         let bytes = data.iter().map(|piece| piece.len() as u64).sum();
         self.flight = Flight::Write {
             bytes,
@@ -373,12 +444,31 @@ impl Appender {
         );
     }
 
+    /// Whether it is time for a checksum, if there is anything to sum up.
+    fn note_time(&self, now: Now, conditions: Conditions) -> bool {
+        conditions.hurry || now.mono_ms() >= self.noted_ms + SECOND_MS
+    }
+
+    /// Whether a checksum should be written even if there is nothing else to write.
+    fn note_due(&self, now: Now, conditions: Conditions) -> bool {
+        self.may_note() && self.note_time(now, conditions)
+    }
+
+    /// Whether a checksum could be written now: there is something to sum up, and nothing to wait for.
+    fn may_note(&self) -> bool {
+        let uncovered = self.sum.as_ref().is_some_and(|sum| sum.bytes() > 0);
+        uncovered && self.at_boundary && self.syncing.is_none() && self.retry_ms.is_none()
+    }
+
     /// What must stand between the commands written so far and the next one.
     fn prefix_due(&mut self, now: Now, conditions: Conditions) -> String {
         let mut prefix = String::new();
+        if self.sum.is_none() {
+            prefix += Sum::RESTART_TEXT;
+        }
         let seconds = now.unix_us / 1_000_000;
         if conditions.timestamps && seconds > self.timestamp_s {
-            prefix = format!("#TS:{seconds}\r\n");
+            prefix += &format!("#TS:{seconds}\r\n");
             self.timestamp_s = seconds;
         }
         if let Some(db) = self.select.take() {

@@ -345,6 +345,17 @@ impl Load {
         self.refuse_item(text, outbox)
     }
 
+    /// The bytes between the two offsets are not those that were written.
+    fn refuse_rot(&mut self, from: u64, to: u64, outbox: &mut Outbox) -> Found {
+        let name = &self.files[self.current].name;
+        let text = format!(
+            "Bad checksum reading the append only file {name}: the bytes from offset {from} to {to} are not those that \
+             were written. Use a backup, or make a copy and look at that place with \
+             ./reprise-check-aof <filename.manifest>"
+        );
+        self.refuse_item(text, outbox)
+    }
+
     fn refuse_snapshot(&mut self, error: &rdb::RdbError, outbox: &mut Outbox) -> Found {
         use rdb::RdbErrorKind::{Checksum, ShortRead, Signature, Version};
         let at = error.offset;

@@ -20,6 +20,7 @@
 
 mod aof;
 pub(crate) mod aof_reader;
+mod aof_sum;
 mod appender;
 mod chain;
 mod info;

@@ -3,4 +3,5 @@
 mod crash;
 mod disk;
 mod files;
+mod rot;
 mod world;

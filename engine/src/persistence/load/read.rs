@@ -190,6 +190,10 @@ impl Load {
                     self.damaged(at, outbox)
                 }
                 Next::Damage(_) => self.refuse_format(outbox),
+                Next::Rot(from) => {
+                    let to = reader.offset();
+                    self.refuse_rot(from, to, outbox)
+                }
                 Next::Command(command) => {
                     let end = reader.offset();
                     reading.sort(command, end);
