@@ -82,7 +82,7 @@ pub enum Listener {
     Tls,
     /// The clients' Unix socket.
     Unix,
-    /// The cluster bus.
+    /// The cluster bus: TLS if `tls-cluster` says so.
     Bus,
 }
 
@@ -189,6 +189,8 @@ pub enum Effect {
         host: String,
         /// TCP port.
         port: u16,
+        /// Whether to speak TLS: [`Input::Connected`] then follows the handshake.
+        tls: bool,
     },
     /// Close a connection now; what it had not been sent is dropped. No [`Input::Closed`] follows.
     Close {

@@ -12,12 +12,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// A question's number and what was found.
-type Found = (ConnId, io::Result<Vec<SocketAddr>>);
+/// Who asked, whether it is to speak TLS, and what was found.
+type Found = (ConnId, bool, io::Result<Vec<SocketAddr>>);
 
 /// The poll loop's end of the resolver thread.
 pub struct Resolver {
-    questions: Sender<(ConnId, String, u16)>,
+    questions: Sender<(ConnId, String, u16, bool)>,
     answers: Receiver<Found>,
     asked: HashSet<ConnId>,
 }
@@ -25,16 +25,16 @@ pub struct Resolver {
 impl Resolver {
     /// Starts the thread. `waker` is woken when an answer is there.
     pub fn start(waker: Arc<Waker>) -> io::Result<Resolver> {
-        let (questions, inbox) = channel::<(ConnId, String, u16)>();
+        let (questions, inbox) = channel::<(ConnId, String, u16, bool)>();
         let (outbox, answers) = channel();
         thread::Builder::new()
             .name("resolver".into())
             .spawn(move || {
-                while let Ok((conn, host, port)) = inbox.recv() {
+                while let Ok((conn, host, port, tls)) = inbox.recv() {
                     let found = (host.as_str(), port)
                         .to_socket_addrs()
                         .map(Iterator::collect);
-                    if outbox.send((conn, found)).is_err() || waker.wake().is_err() {
+                    if outbox.send((conn, tls, found)).is_err() || waker.wake().is_err() {
                         return;
                     }
                 }
@@ -46,11 +46,11 @@ impl Resolver {
         })
     }
 
-    /// Asks for a host's addresses.
-    pub fn ask(&mut self, conn: ConnId, host: String, port: u16) {
+    /// Asks for a host's addresses; `tls` comes back with the answer.
+    pub fn ask(&mut self, conn: ConnId, host: String, port: u16, tls: bool) {
         self.asked.insert(conn);
         self.questions
-            .send((conn, host, port))
+            .send((conn, host, port, tls))
             .expect("the resolver lives as long as its channel");
     }
 
@@ -72,11 +72,15 @@ impl Resolver {
 
 /// Begins to connect to the first of `addresses` that does not fail at once. From `source`, if that
 /// can be had; else from wherever the system likes, as Redis does.
-pub fn begin(addresses: &[SocketAddr], source: &str, keepalive_s: u32) -> io::Result<TcpStream> {
+pub fn begin(
+    addresses: &[SocketAddr],
+    source: &str,
+    keepalive_s: u32,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let mut failure = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
     for address in addresses {
         match begin_one(*address, source, keepalive_s) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, *address)),
             Err(error) => failure = error,
         }
     }

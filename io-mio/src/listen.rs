@@ -36,8 +36,8 @@ pub struct Failed(pub String);
 /// Opens every listener that the configuration asks for.
 pub fn open_all(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, Failed> {
     let mut open = Vec::new();
-    if config.port != 0 {
-        open.extend(tcp(config, config.port, Listener::Tcp, log)?);
+    for kind in [Listener::Tcp, Listener::Tls] {
+        open.extend(open_clients(config, kind, log)?);
     }
     if !config.unixsocket.is_empty() {
         open.push((Listener::Unix, unix(config)?));
@@ -51,19 +51,32 @@ pub fn open_all(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, 
     Ok(open)
 }
 
-/// The clients' TCP listeners only, for a change of `port` or `bind` at run time.
-pub fn open_tcp(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, Failed> {
-    if config.port == 0 {
+/// The clients' listeners for plain text or TLS only, also for a change of a port or `bind` at run time.
+pub fn open_clients(
+    config: &Config,
+    kind: Listener,
+    log: &Logger,
+) -> Result<Vec<(Listener, Open)>, Failed> {
+    let port = match kind {
+        Listener::Tls => config.tls_port,
+        _ => config.port,
+    };
+    if port == 0 {
         Ok(Vec::new())
     } else {
-        tcp(config, config.port, Listener::Tcp, log)
+        tcp(config, port, kind, log)
     }
 }
 
 /// The port of the cluster bus.
 fn bus_port(config: &Config) -> Result<u16, Failed> {
     const OFFSET: u16 = 10000;
-    match (config.cluster_port, config.port.checked_add(OFFSET)) {
+    let port = if config.tls_cluster {
+        config.tls_port
+    } else {
+        config.port
+    };
+    match (config.cluster_port, port.checked_add(OFFSET)) {
         (0, Some(port)) => Ok(port),
         (0, None) => Err(Failed(format!(
             "Redis port number too high for cluster mode. Cluster bus port number cannot be greater than 65535. \
@@ -96,10 +109,10 @@ fn tcp(
                 if !(optional && error.raw_os_error() == Some(libc::EADDRNOTAVAIL)
                     || is_unsupported(&error))
                 {
-                    let name = if kind == Listener::Bus {
-                        "cluster"
-                    } else {
-                        "TCP"
+                    let name = match kind {
+                        Listener::Bus => "cluster",
+                        Listener::Tls => "TLS",
+                        _ => "TCP",
                     };
                     return Err(Failed(format!(
                         "Failed listening on port {port} ({name}), aborting."

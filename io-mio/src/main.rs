@@ -17,6 +17,7 @@ mod poll;
 mod report;
 mod signals;
 mod sys;
+mod tls;
 
 use args::{LoadError, Wish};
 use log::{Logger, words};
@@ -82,11 +83,12 @@ fn start(config: &mut Config, line: &CommandLine, log: &Arc<Logger>) -> Result<i
     } else {
         'M'
     });
-    if config.tls_port != 0 {
-        return Err(
-            "This build of Reprise has no TLS: remove tls-port from the configuration.".into(),
-        );
-    }
+    let tls = if tls::wanted(config) {
+        let failed = "Failed to configure TLS. Check logs for more info.";
+        Some(tls::Tls::load(config, log).ok_or(failed)?)
+    } else {
+        None
+    };
     config.maxclients = limits::adjust_open_files(config.maxclients, log);
     let opened = listen::open_all(config, log).map_err(|failed| failed.0)?;
     let pidfile = write_pidfile(config);
@@ -97,7 +99,7 @@ fn start(config: &mut Config, line: &CommandLine, log: &Arc<Logger>) -> Result<i
     let unixsocket = config.unixsocket.clone();
     let seed = seed().map_err(|error| format!("Can't read /dev/urandom: {}", words(&error)))?;
     let server =
-        poll::Server::new(config.clone(), seed, opened, Arc::clone(log)).map_err(|error| {
+        poll::Server::new(config.clone(), seed, opened, tls, Arc::clone(log)).map_err(|error| {
             format!(
                 "Failed creating the event loop. Error message: '{}'",
                 words(&error)

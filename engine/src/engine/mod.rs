@@ -517,9 +517,17 @@ impl Engine {
     /// Opens a connection.
     fn open(&mut self, host: String, port: u16, kind: LinkKind) -> ConnId {
         let conn = self.links.name(kind);
-        self.parts
-            .outbox
-            .push_back(Effect::Connect { conn, host, port });
+        let config = &self.parts.config;
+        let tls = match kind {
+            LinkKind::Primary => config.tls_replication,
+            LinkKind::Bus => config.tls_cluster,
+        };
+        self.parts.outbox.push_back(Effect::Connect {
+            conn,
+            host,
+            port,
+            tls,
+        });
         conn
     }
 
