@@ -74,6 +74,14 @@ impl Launch {
         self
     }
 
+    /// The directives as lines of a configuration file.
+    pub fn directives(&self) -> String {
+        let lines = self.settings.iter();
+        lines
+            .map(|(name, value)| format!("{name} {value}\n"))
+            .collect()
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
@@ -99,9 +107,7 @@ impl Launch {
                 child: None,
             };
             let mut conf = format!("port {}\ndir {}\n", server.port, server.dir().display());
-            for (name, value) in &self.settings {
-                conf += &format!("{name} {value}\n");
-            }
+            conf += &self.directives();
             fs::write(server.path("server.conf"), conf).expect("the configuration file");
             match server.launch() {
                 Ok(()) => return server,
@@ -278,7 +284,7 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens on, with one 10,000 above it for the cluster bus.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 20_000;
     const SPAN: u32 = 12_000; // stays below 32768, where the ports of outgoing connections begin
