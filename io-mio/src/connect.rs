@@ -1,8 +1,10 @@
 //! Opening connections: names are looked up on a thread of its own, sockets connect without waiting.
 
+use crate::listen;
 use mio::Waker;
 use mio::net::TcpStream;
 use reprise_engine::ConnId;
+use reprise_engine::config::Config;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::HashSet;
 use std::io;
@@ -70,16 +72,12 @@ impl Resolver {
     }
 }
 
-/// Begins to connect to the first of `addresses` that does not fail at once. From `source`, if that
+/// Begins to connect to the first of `addresses` that does not fail at once. From `bind-source-addr`, if that
 /// can be had; else from wherever the system likes, as Redis does.
-pub fn begin(
-    addresses: &[SocketAddr],
-    source: &str,
-    keepalive_s: u32,
-) -> io::Result<(TcpStream, SocketAddr)> {
+pub fn begin(addresses: &[SocketAddr], config: &Config) -> io::Result<(TcpStream, SocketAddr)> {
     let mut failure = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
     for address in addresses {
-        match begin_one(*address, source, keepalive_s) {
+        match begin_one(*address, config) {
             Ok(stream) => return Ok((stream, *address)),
             Err(error) => failure = error,
         }
@@ -87,14 +85,15 @@ pub fn begin(
     Err(failure)
 }
 
-fn begin_one(address: SocketAddr, source: &str, keepalive_s: u32) -> io::Result<TcpStream> {
+fn begin_one(address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
-    if let Ok(source) = source.parse::<IpAddr>()
+    listen::mark(&socket, config)?;
+    if let Ok(source) = config.bind_source_addr.parse::<IpAddr>()
         && source.is_ipv4() == address.is_ipv4()
     {
         let _ = socket.bind(&SocketAddr::new(source, 0).into());
@@ -105,7 +104,7 @@ fn begin_one(address: SocketAddr, source: &str, keepalive_s: u32) -> io::Result<
         Err(error) => return Err(error),
     }
     let stream = TcpStream::from_std(socket.into());
-    tune(&stream, keepalive_s);
+    tune(&stream, config.tcp_keepalive);
     Ok(stream)
 }
 

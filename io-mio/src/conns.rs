@@ -90,6 +90,16 @@ impl Stream {
         ))
     }
 
+    /// Small writes may wait to be sent together.
+    pub fn delay(&self) {
+        // A socket that refuses is as good as one that does.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.set_nodelay(false),
+            Stream::Tls(stream) => stream.socket().set_nodelay(false),
+            Stream::Unix(_) => Ok(()),
+        };
+    }
+
     /// The error that broke it, if any.
     pub fn error(&self) -> Option<io::Error> {
         match self {

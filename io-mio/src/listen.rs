@@ -99,8 +99,8 @@ fn tcp(
             Some(host) => (true, host),
             None => (false, entry.as_str()),
         };
-        match listener(host, port, config.tcp_backlog) {
-            Ok(listener) => open.push((kind, Open::Tcp(listener))),
+        match socket(host, port, config) {
+            Ok(socket) => open.push((kind, Open::Tcp(TcpListener::from_std(socket.into())))),
             Err(error) => {
                 log.warning(&format!(
                     "Warning: Could not create server TCP listening socket {host}:{port}: {}",
@@ -148,7 +148,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-fn listener(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
+/// A listening socket.
+pub fn socket(host: &str, port: u16, config: &Config) -> io::Result<Socket> {
     let address = address(host, port)?;
     let socket = Socket::new(
         Domain::for_address(address),
@@ -159,10 +160,21 @@ fn listener(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    mark(&socket, config)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
+}
+
+/// `socket-mark-id`: marks what a socket sends, for the system's filters and routes. Linux alone has it.
+pub fn mark(socket: &Socket, config: &Config) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if config.socket_mark_id != 0 {
+        socket.set_mark(config.socket_mark_id)?;
+    }
+    let _ = (socket, config);
+    Ok(())
 }
 
 /// `*` is all of IPv4, `::*` all of IPv6; names are looked up (at the start, so waiting is no harm).

@@ -12,18 +12,24 @@
 use crate::clock::Clock;
 use crate::connect::{self, Resolver};
 use crate::conns::{Announce, Conns, Stream};
+use crate::crash;
 use crate::disk::DiskThread;
 use crate::limits;
 use crate::listen::{self, Open};
 use crate::log::{Logger, words};
+use crate::metrics::Endpoint;
 use crate::oom::OomScore;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
+use crate::supervise::Supervisor;
+use crate::title::Title;
 use crate::tls::{self, Tls, TlsStream};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reprise_engine::config::{Config, LogLevel as ConfigLevel};
-use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Refusal};
+use reprise_engine::{
+    Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Refusal, Status,
+};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -32,7 +38,8 @@ use std::time::Duration;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const LISTENERS: usize = 2;
+const METRICS: Token = Token(2);
+const LISTENERS: usize = 3;
 /// The token of the first connection; at most so many listeners fit before it.
 const CONNS: usize = 64;
 
@@ -63,6 +70,14 @@ struct Listening {
     ready: bool,
 }
 
+/// How the process shows itself to those around it.
+pub struct Outer {
+    /// Who started us, if it wants to know how we are.
+    pub supervisor: Supervisor,
+    /// What `ps` shows.
+    pub title: Title,
+}
+
 /// The engine with all that it lives in.
 pub struct Server {
     poll: Poll,
@@ -81,6 +96,8 @@ pub struct Server {
     disk: DiskThread,
     resolver: Resolver,
     signals: Signals,
+    metrics: Endpoint,
+    outer: Outer,
     arena: Box<[u8]>,
     /// Cipher text on its way.
     cipher: Box<[u8]>,
@@ -106,6 +123,7 @@ impl Server {
         seed: [u8; 32],
         opened: Vec<(Listener, Open)>,
         tls: Option<Tls>,
+        outer: Outer,
         log: Arc<Logger>,
     ) -> io::Result<Server> {
         let poll = Poll::new()?;
@@ -127,7 +145,9 @@ impl Server {
             handshakes: VecDeque::new(),
             shaking: 0,
             disk: DiskThread::start(Arc::clone(&waker))?,
-            resolver: Resolver::start(waker)?,
+            resolver: Resolver::start(Arc::clone(&waker))?,
+            metrics: Endpoint::new(waker),
+            outer,
             signals,
             arena: vec![0; ARENA].into_boxed_slice(),
             spans: Vec::new(),
@@ -143,26 +163,37 @@ impl Server {
         };
         server.watch_listeners(opened)?;
         server.oom.apply(server.engine.config(), &server.log);
+        server.outer.title.show(server.engine.config());
         Ok(server)
     }
 
-    /// Serves until the engine wants to exit; returns the exit code.
-    pub fn run(mut self) -> i32 {
+    /// Serves until the engine wants to exit; returns the exit code. An error is the log's last line.
+    pub fn run(mut self) -> Result<i32, String> {
+        crash::remember_engine(&self.engine);
+        let served = self.listen_for_metrics().and_then(|()| self.serve());
+        crash::forget_engine();
+        served
+    }
+
+    fn serve(&mut self) -> Result<i32, String> {
         let mut events = Events::with_capacity(1024);
         self.carry_out();
         let mut end_us = self.clock.mono_us();
         loop {
             if let Some(code) = self.exit {
-                return code;
+                return Ok(code);
+            }
+            let watchdog_ms = self.engine.config().watchdog_period;
+            if watchdog_ms > 0 {
+                crash::set_timer(0);
             }
             match self.poll.poll(&mut events, self.patience(end_us)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                Err(error) => {
-                    self.log
-                        .warning(&format!("Waiting for events failed: {}", words(&error)));
-                    return 1;
-                }
+                Err(error) => return Err(format!("Waiting for events failed: {}", words(&error))),
                 Ok(()) => {}
+            }
+            if watchdog_ms > 0 {
+                crash::set_timer(watchdog_ms);
             }
             let now = self.clock.now();
             for event in &events {
@@ -171,6 +202,8 @@ impl Server {
             self.enter(now);
             self.end_slow_handshakes(now);
             self.accept(now);
+            self.metrics.accept();
+            self.metrics.answer(|| self.engine.metrics(now));
             self.read(now);
             self.execute();
             self.keep_time();
@@ -182,7 +215,11 @@ impl Server {
 
     /// How long to wait for events at most.
     fn patience(&self, now_us: u64) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.unsent.is_empty() || !self.inputs.is_empty() {
+        if self.metrics.ready
+            || !self.ready.is_empty()
+            || !self.unsent.is_empty()
+            || !self.inputs.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let accept = self
@@ -211,6 +248,7 @@ impl Server {
                     self.inputs.push(Input::Shutdown { signal });
                 }
             }
+            METRICS => self.metrics.ready = true,
             Token(token) if token < CONNS => {
                 if let Some(Some(listener)) = self.listeners.get_mut(token - LISTENERS) {
                     listener.ready = true;
@@ -637,28 +675,41 @@ impl Server {
             Effect::Log { level, text } => self.log.line(level, &text),
             Effect::Role(role) => self.log.set_role(role),
             Effect::Reconfigured { names } => {
+                self.outer.supervisor.reloading(self.clock.mono_us());
                 let refused = self.reconfigure(&names);
+                self.outer.supervisor.reloaded();
                 self.inputs.push(Input::Reconfigured { refused });
             }
+            Effect::Delay { conn } => {
+                if let Some((_, conn)) = self.conns.find(conn) {
+                    conn.stream.delay();
+                }
+            }
+            Effect::Status(status) => {
+                self.outer.supervisor.tell(status);
+                if matches!(status, Status::Failed | Status::Resumed) {
+                    self.signals.called_off();
+                }
+            }
+            Effect::Crash(how) => crash::break_down(how),
             Effect::Exit { code } => self.exit = Some(code),
         }
     }
 
     fn connect(&mut self, conn: ConnId, addresses: &[std::net::SocketAddr], tls: bool) {
         let config = self.engine.config();
-        let begun = connect::begin(addresses, &config.bind_source_addr, config.tcp_keepalive)
-            .and_then(|(socket, address)| {
-                let stream = match &self.tls {
-                    _ if !tls => Stream::Tcp(socket),
-                    None => return Err(io::Error::other("TLS is not configured")),
-                    Some(tls) => {
-                        let session = tls.connect(address.ip()).map_err(io::Error::other)?;
-                        Stream::Tls(Box::new(TlsStream::new(socket, session)))
-                    }
-                };
-                self.conns
-                    .connect(self.poll.registry(), CONNS, conn, stream)
-            });
+        let begun = connect::begin(addresses, config).and_then(|(socket, address)| {
+            let stream = match &self.tls {
+                _ if !tls => Stream::Tcp(socket),
+                None => return Err(io::Error::other("TLS is not configured")),
+                Some(tls) => {
+                    let session = tls.connect(address.ip()).map_err(io::Error::other)?;
+                    Stream::Tls(Box::new(TlsStream::new(socket, session)))
+                }
+            };
+            self.conns
+                .connect(self.poll.registry(), CONNS, conn, stream)
+        });
         if let Err(error) = begun {
             self.inputs.push(Input::Closed {
                 conn,
@@ -760,6 +811,15 @@ impl Server {
                         return refusal(name, reason.into());
                     }
                 }
+                "metrics-port" | "metrics-bind" => {
+                    if let Err(failed) = self.listen_for_metrics() {
+                        self.log.warning(&failed);
+                        let reason = "Unable to listen on this port. Check server logs.";
+                        return refusal(name, reason.into());
+                    }
+                }
+                "crash-log-enabled" | "use-exit-on-panic" => crash::configure(self.engine.config()),
+                "watchdog-period" => crash::set_timer(0),
                 "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
                 "oom-score-adj" | "oom-score-adj-values" => {
                     self.oom.apply(self.engine.config(), &self.log);
@@ -777,7 +837,13 @@ impl Server {
                 _ => {}
             }
         }
+        self.outer.title.show(self.engine.config());
         None
+    }
+
+    fn listen_for_metrics(&mut self) -> Result<(), String> {
+        let (config, registry) = (self.engine.config(), self.poll.registry());
+        self.metrics.listen(config, registry, METRICS)
     }
 
     /// Reads certificates and keys again, if anything is to speak TLS. True unless that fails; then all is

@@ -199,6 +199,11 @@ directives! {
     tls_session_cache_size: u32 = 20480, "tls-session-cache-size" => COUNT, [OUTSIDE];
     tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout" => COUNT, [OUTSIDE];
 
+    // Metrics for Prometheus: not of Redis.
+    /// 0 switches it off.
+    metrics_port: u16 = 0, "metrics-port" => PORT, [LATER | OUTSIDE];
+    metrics_bind: String = text("127.0.0.1"), "metrics-bind" => MAY_BE_EMPTY, [LATER | OUTSIDE];
+
     // Clients.
     maxclients: u32 = 10000, "maxclients" => Rule::range(1, u32::MAX as i128), [OUTSIDE];
     /// Bytes; as a negative number, percents of `maxmemory`; 0 for no limit.
