@@ -1,5 +1,6 @@
 //! Opening connections: names are looked up on a thread of its own, sockets connect without waiting.
 
+use crate::cpus;
 use crate::listen;
 use mio::Waker;
 use mio::net::TcpStream;
@@ -25,13 +26,14 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Starts the thread. `waker` is woken when an answer is there.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Resolver> {
+    /// Starts the thread, on these CPUs. `waker` is woken when an answer is there.
+    pub fn start(waker: Arc<Waker>, cpus: String) -> io::Result<Resolver> {
         let (questions, inbox) = channel::<(ConnId, String, u16, bool)>();
         let (outbox, answers) = channel();
         thread::Builder::new()
             .name("resolver".into())
             .spawn(move || {
+                cpus::bind(&cpus);
                 while let Ok((conn, host, port, tls)) = inbox.recv() {
                     let found = (host.as_str(), port)
                         .to_socket_addrs()

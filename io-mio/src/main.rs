@@ -8,7 +8,10 @@ mod args;
 mod clock;
 mod connect;
 mod conns;
+mod cpus;
 mod crash;
+#[cfg(test)]
+mod directives;
 mod disk;
 mod limits;
 mod listen;
@@ -101,6 +104,13 @@ fn start(config: &mut Config, outer: Outer, log: &Arc<Logger>) -> Result<i32, St
     } else {
         None
     };
+    for (name, why) in config.idle() {
+        log.notice(&format!("Directive {name} has no effect: {why}."));
+    }
+    // Where the system refuses either, the server is slower.
+    if config.disable_thp {
+        let _ = sys::disable_huge_pages();
+    }
     config.maxclients = limits::adjust_open_files(config.maxclients, log);
     let opened = listen::open_all(config, log).map_err(|failed| failed.0)?;
     let pidfile = write_pidfile(config);
@@ -117,6 +127,8 @@ fn start(config: &mut Config, outer: Outer, log: &Arc<Logger>) -> Result<i32, St
                 words(&error)
             )
         })?;
+    // After the other threads were started, which have a list of their own.
+    cpus::bind(&config.server_cpulist);
     let code = server.run()?;
 
     // What is left behind harms nobody: the next start overwrites it.

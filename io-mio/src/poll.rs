@@ -54,8 +54,6 @@ const FEW: usize = 3;
 const WRITE: usize = 1024 * 1024;
 /// Slices in one write.
 const SLICES: usize = 64;
-/// Connections accepted in a turn.
-const ACCEPTS: usize = 1000;
 /// Bytes of cipher text read from a socket in one go.
 const CIPHER: usize = 16 * 1024;
 /// How long a client may take for its handshake, if `timeout` does not say less.
@@ -133,6 +131,7 @@ impl Server {
             .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
         let mut clock = Clock::new();
         let now = clock.now();
+        let bio = config.bio_cpulist.clone();
         let mut server = Server {
             engine: Engine::new(config, seed, now),
             log,
@@ -144,8 +143,8 @@ impl Server {
             tls,
             handshakes: VecDeque::new(),
             shaking: 0,
-            disk: DiskThread::start(Arc::clone(&waker))?,
-            resolver: Resolver::start(Arc::clone(&waker))?,
+            disk: DiskThread::start(Arc::clone(&waker), bio.clone())?,
+            resolver: Resolver::start(Arc::clone(&waker), bio)?,
             metrics: Endpoint::new(waker),
             outer,
             signals,
@@ -387,7 +386,7 @@ impl Server {
     }
 
     fn accept(&mut self, now: Now) {
-        let mut left = ACCEPTS;
+        let mut left = self.engine.config().max_new_connections_per_cycle;
         for slot in 0..self.listeners.len() {
             while self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
                 if left == 0 || now.mono_us < self.accept_after_us {

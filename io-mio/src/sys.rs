@@ -152,3 +152,28 @@ pub fn syslog(priority: i32, text: &std::ffi::CStr) {
     // SAFETY: the format takes one string, which is one.
     unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
 }
+
+/// Asks the system not to use huge pages for this process.
+pub fn disable_huge_pages() -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Binds this thread, and those that it will start, to CPUs.
+pub fn bind_to_cpus(cpus: &[usize]) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: zero is a valid, empty set, and the numbers are within its bounds.
+    let done = unsafe {
+        for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
+            libc::CPU_SET(cpu, set.assume_init_mut());
+        }
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr())
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -4,6 +4,7 @@ use crate::conn::Conn;
 use crate::resp::Value;
 use crate::wait::{SOON, eventually};
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 pub struct Launch {
     binary: PathBuf,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, OsString)>,
 }
 
 /// The server under test, with settings that suit tests; see [`Launch::start`].
@@ -44,6 +46,7 @@ pub struct Server {
     binary: PathBuf,
     port: u16,
     dir: TempDir,
+    environment: Vec<(String, OsString)>,
     child: Option<Child>,
 }
 
@@ -63,6 +66,7 @@ impl Launch {
         Launch {
             binary: binary.into(),
             settings: settings.to_vec(),
+            environment: Vec::new(),
         }
     }
 
@@ -71,6 +75,13 @@ impl Launch {
     pub fn set(mut self, name: &str, value: &str) -> Launch {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Launch {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -104,6 +115,7 @@ impl Launch {
                 binary: self.binary.clone(),
                 port: free_port(),
                 dir,
+                environment: self.environment.clone(),
                 child: None,
             };
             let mut conf = format!("port {}\ndir {}\n", server.port, server.dir().display());
@@ -240,6 +252,7 @@ impl Server {
         let child = Command::new(&self.binary)
             .arg(self.path("server.conf"))
             .current_dir(self.dir())
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

