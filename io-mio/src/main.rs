@@ -107,10 +107,6 @@ fn start(config: &mut Config, outer: Outer, log: &Arc<Logger>) -> Result<i32, St
     for (name, why) in config.idle() {
         log.notice(&format!("Directive {name} has no effect: {why}."));
     }
-    // Where the system refuses either, the server is slower.
-    if config.disable_thp {
-        let _ = sys::disable_huge_pages();
-    }
     config.maxclients = limits::adjust_open_files(config.maxclients, log);
     let opened = listen::open_all(config, log).map_err(|failed| failed.0)?;
     let pidfile = write_pidfile(config);

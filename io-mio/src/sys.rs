@@ -153,15 +153,6 @@ pub fn syslog(priority: i32, text: &std::ffi::CStr) {
     unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
 }
 
-/// Asks the system not to use huge pages for this process.
-pub fn disable_huge_pages() -> io::Result<()> {
-    // SAFETY: no pointers are passed.
-    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Binds this thread, and those that it will start, to CPUs.
 pub fn bind_to_cpus(cpus: &[usize]) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
