@@ -82,7 +82,7 @@ pub enum Listener {
     Tls,
     /// The clients' Unix socket.
     Unix,
-    /// The cluster bus.
+    /// The cluster bus: TLS if `tls-cluster` says so.
     Bus,
 }
 
@@ -189,6 +189,8 @@ pub enum Effect {
         host: String,
         /// TCP port.
         port: u16,
+        /// Whether to speak TLS: [`Input::Connected`] then follows the handshake.
+        tls: bool,
     },
     /// Close a connection now; what it had not been sent is dropped. No [`Input::Closed`] follows.
     Close {
@@ -217,11 +219,49 @@ pub enum Effect {
         /// The directives' names.
         names: Vec<&'static str>,
     },
+    /// Small writes to this connection may wait to be sent together (`repl-disable-tcp-nodelay`).
+    Delay {
+        /// Which.
+        conn: ConnId,
+    },
+    /// What a supervisor of the process is to be told.
+    Status(Status),
+    /// Break, for a test of what happens then (DEBUG).
+    Crash(Crash),
     /// Stop the process with this code. Everything durable was done before this left.
     Exit {
         /// 0 for an orderly end.
         code: i32,
     },
+}
+
+/// Stages of the server's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The data is loaded; a replica has yet to synchronise.
+    Ready {
+        /// Whether it follows a primary.
+        replica: bool,
+    },
+    /// It is shutting down.
+    Stopping,
+    /// It writes the last snapshot.
+    Saving,
+    /// It goes on, since its files could not be written.
+    Failed,
+    /// It goes on, since it was told to.
+    Resumed,
+}
+
+/// Ways to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// DEBUG ASSERT.
+    Assert,
+    /// DEBUG PANIC.
+    Panic,
+    /// DEBUG SEGFAULT.
+    Segfault,
 }
 
 /// Redis's log levels.

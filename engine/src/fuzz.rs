@@ -265,7 +265,11 @@ impl World {
                         let refused = None;
                         self.engine.handle(now, Input::Reconfigured { refused });
                     }
-                    Effect::Log { .. } | Effect::Role(_) => {}
+                    Effect::Log { .. }
+                    | Effect::Role(_)
+                    | Effect::Delay { .. }
+                    | Effect::Status(_)
+                    | Effect::Crash(_) => {}
                 }
             }
             while let Some(conn) = self.engine.poll_output() {

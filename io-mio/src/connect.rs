@@ -1,8 +1,11 @@
 //! Opening connections: names are looked up on a thread of its own, sockets connect without waiting.
 
+use crate::cpus;
+use crate::listen;
 use mio::Waker;
 use mio::net::TcpStream;
 use reprise_engine::ConnId;
+use reprise_engine::config::Config;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::HashSet;
 use std::io;
@@ -12,29 +15,30 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// A question's number and what was found.
-type Found = (ConnId, io::Result<Vec<SocketAddr>>);
+/// Who asked, whether it is to speak TLS, and what was found.
+type Found = (ConnId, bool, io::Result<Vec<SocketAddr>>);
 
 /// The poll loop's end of the resolver thread.
 pub struct Resolver {
-    questions: Sender<(ConnId, String, u16)>,
+    questions: Sender<(ConnId, String, u16, bool)>,
     answers: Receiver<Found>,
     asked: HashSet<ConnId>,
 }
 
 impl Resolver {
-    /// Starts the thread. `waker` is woken when an answer is there.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Resolver> {
-        let (questions, inbox) = channel::<(ConnId, String, u16)>();
+    /// Starts the thread, on these CPUs. `waker` is woken when an answer is there.
+    pub fn start(waker: Arc<Waker>, cpus: String) -> io::Result<Resolver> {
+        let (questions, inbox) = channel::<(ConnId, String, u16, bool)>();
         let (outbox, answers) = channel();
         thread::Builder::new()
             .name("resolver".into())
             .spawn(move || {
-                while let Ok((conn, host, port)) = inbox.recv() {
+                cpus::bind(&cpus);
+                while let Ok((conn, host, port, tls)) = inbox.recv() {
                     let found = (host.as_str(), port)
                         .to_socket_addrs()
                         .map(Iterator::collect);
-                    if outbox.send((conn, found)).is_err() || waker.wake().is_err() {
+                    if outbox.send((conn, tls, found)).is_err() || waker.wake().is_err() {
                         return;
                     }
                 }
@@ -46,11 +50,11 @@ impl Resolver {
         })
     }
 
-    /// Asks for a host's addresses.
-    pub fn ask(&mut self, conn: ConnId, host: String, port: u16) {
+    /// Asks for a host's addresses; `tls` comes back with the answer.
+    pub fn ask(&mut self, conn: ConnId, host: String, port: u16, tls: bool) {
         self.asked.insert(conn);
         self.questions
-            .send((conn, host, port))
+            .send((conn, host, port, tls))
             .expect("the resolver lives as long as its channel");
     }
 
@@ -70,27 +74,28 @@ impl Resolver {
     }
 }
 
-/// Begins to connect to the first of `addresses` that does not fail at once. From `source`, if that
+/// Begins to connect to the first of `addresses` that does not fail at once. From `bind-source-addr`, if that
 /// can be had; else from wherever the system likes, as Redis does.
-pub fn begin(addresses: &[SocketAddr], source: &str, keepalive_s: u32) -> io::Result<TcpStream> {
+pub fn begin(addresses: &[SocketAddr], config: &Config) -> io::Result<(TcpStream, SocketAddr)> {
     let mut failure = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
     for address in addresses {
-        match begin_one(*address, source, keepalive_s) {
-            Ok(stream) => return Ok(stream),
+        match begin_one(*address, config) {
+            Ok(stream) => return Ok((stream, *address)),
             Err(error) => failure = error,
         }
     }
     Err(failure)
 }
 
-fn begin_one(address: SocketAddr, source: &str, keepalive_s: u32) -> io::Result<TcpStream> {
+fn begin_one(address: SocketAddr, config: &Config) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
-    if let Ok(source) = source.parse::<IpAddr>()
+    listen::mark(&socket, config)?;
+    if let Ok(source) = config.bind_source_addr.parse::<IpAddr>()
         && source.is_ipv4() == address.is_ipv4()
     {
         let _ = socket.bind(&SocketAddr::new(source, 0).into());
@@ -101,7 +106,7 @@ fn begin_one(address: SocketAddr, source: &str, keepalive_s: u32) -> io::Result<
         Err(error) => return Err(error),
     }
     let stream = TcpStream::from_std(socket.into());
-    tune(&stream, keepalive_s);
+    tune(&stream, config.tcp_keepalive);
     Ok(stream)
 }
 

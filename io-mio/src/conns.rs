@@ -1,9 +1,10 @@
 //! The table of connections: slots, which are mio tokens and the engine's indexes too.
 
+use crate::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use reprise_engine::{Address, ConnId};
+use reprise_engine::{Address, ConnId, Input};
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Read, Write};
 
@@ -11,6 +12,8 @@ use std::io::{self, IoSlice, Read, Write};
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
+    /// TCP that speaks TLS.
+    Tls(Box<TlsStream>),
     /// A Unix socket.
     Unix(UnixStream),
 }
@@ -19,6 +22,7 @@ impl Stream {
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.socket_mut(),
             Stream::Unix(stream) => stream,
         }
     }
@@ -28,44 +32,79 @@ impl Stream {
     /// has read something: there, asking waits until a write was short.
     fn first_interest(&self) -> Interest {
         match self {
-            Stream::Tcp(_) => Interest::READABLE | Interest::WRITABLE,
+            Stream::Tcp(_) | Stream::Tls(_) => Interest::READABLE | Interest::WRITABLE,
             Stream::Unix(_) => Interest::READABLE,
         }
     }
 
-    /// Reads what is there.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what is there. `scratch` is for cipher text on its way.
+    pub fn read(&mut self, buffer: &mut [u8], scratch: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer, scratch),
             Stream::Unix(stream) => stream.read(buffer),
         }
     }
 
-    /// Writes as much as fits.
-    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            (Stream::Tcp(stream), [one]) => stream.write(one),
-            (Stream::Tcp(stream), _) => stream.write_vectored(slices),
-            (Stream::Unix(stream), [one]) => stream.write(one),
-            (Stream::Unix(stream), _) => stream.write_vectored(slices),
+    /// Whether there may be more to read though the last read was short.
+    pub fn has_more(&self) -> bool {
+        match self {
+            Stream::Tls(stream) => stream.has_more(),
+            _ => false,
+        }
+    }
+
+    /// Writes as much as fits of `slices`, which hold `offered` bytes. Says how many it took, and whether
+    /// the socket takes no more now.
+    pub fn write(&mut self, slices: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, bool)> {
+        let taken = match (self, slices) {
+            (Stream::Tcp(stream), [one]) => stream.write(one)?,
+            (Stream::Tcp(stream), _) => stream.write_vectored(slices)?,
+            (Stream::Tls(stream), _) => return stream.write(slices),
+            (Stream::Unix(stream), [one]) => stream.write(one)?,
+            (Stream::Unix(stream), _) => stream.write_vectored(slices)?,
+        };
+        Ok((taken, taken < offered))
+    }
+
+    /// Sends what was taken by earlier writes and waits; true if nothing is left of it.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            Stream::Tls(stream) => stream.flush(),
+            _ => Ok(true),
         }
     }
 
     /// Our address and the peer's, once it is connected.
     pub fn addresses(&self) -> io::Result<(Address, Address)> {
-        match self {
-            Stream::Tcp(stream) => Ok((
-                Address::Ip(stream.local_addr()?),
-                Address::Ip(stream.peer_addr()?),
-            )),
-            Stream::Unix(_) => Ok((Address::Unix(String::new()), Address::Unix(String::new()))),
-        }
+        let socket = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.socket(),
+            Stream::Unix(_) => {
+                return Ok((Address::Unix(String::new()), Address::Unix(String::new())));
+            }
+        };
+        Ok((
+            Address::Ip(socket.local_addr()?),
+            Address::Ip(socket.peer_addr()?),
+        ))
+    }
+
+    /// Small writes may wait to be sent together.
+    pub fn delay(&self) {
+        // A socket that refuses is as good as one that does.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.set_nodelay(false),
+            Stream::Tls(stream) => stream.socket().set_nodelay(false),
+            Stream::Unix(_) => Ok(()),
+        };
     }
 
     /// The error that broke it, if any.
     pub fn error(&self) -> Option<io::Error> {
         match self {
             Stream::Tcp(stream) => stream.take_error(),
+            Stream::Tls(stream) => stream.socket().take_error(),
             Stream::Unix(stream) => stream.take_error(),
         }
         .unwrap_or_else(Some)
@@ -80,12 +119,23 @@ pub struct Conn {
     pub stream: Stream,
     /// We opened it, and it is not open yet.
     pub connecting: bool,
+    /// In a handshake: what the engine is told once that is complete. Until then it does not know of an
+    /// accepted connection.
+    pub announce: Option<Box<Announce>>,
     /// It stands in the list of sockets to be read.
     pub queued: bool,
     /// The peer has ended its side, or the socket broke: read on until the socket says so.
     pub ending: bool,
     /// The last write was short: wait until it is writable.
     pub blocked: bool,
+}
+
+/// What becomes of a connection when its handshake ends.
+pub enum Announce {
+    /// The engine learns of it, so.
+    Accepted(Input),
+    /// The engine, which asked for it, learns that it is open.
+    Connected(Input),
 }
 
 #[derive(Default)]
@@ -158,6 +208,7 @@ impl Conns {
             id,
             stream,
             connecting,
+            announce: None,
             queued: false,
             ending: false,
             blocked: false,
@@ -208,7 +259,7 @@ impl Conns {
         let Some(conn) = self.at(index) else {
             return Ok(());
         };
-        if let Stream::Tcp(_) = conn.stream {
+        if !matches!(conn.stream, Stream::Unix(_)) {
             return Ok(());
         }
         let interest = if on {

@@ -2,6 +2,7 @@
 //!
 //! It sleeps on its channel when there is nothing to do, and wakes the poll loop when an answer is there.
 
+use crate::cpus;
 use crate::log::words;
 use bytes::Bytes;
 use mio::Waker;
@@ -26,11 +27,12 @@ pub struct DiskThread {
 }
 
 impl DiskThread {
-    /// Starts the thread. `waker` is woken when an answer is there.
-    pub fn start(waker: Arc<Waker>) -> io::Result<DiskThread> {
+    /// Starts the thread, on these CPUs. `waker` is woken when an answer is there.
+    pub fn start(waker: Arc<Waker>, cpus: String) -> io::Result<DiskThread> {
         let (requests, inbox) = channel::<(OpId, DiskRequest)>();
         let (outbox, answers) = channel();
         thread::Builder::new().name("disk".into()).spawn(move || {
+            cpus::bind(&cpus);
             let mut disk = Disk::default();
             while let Ok((op, request)) = inbox.recv() {
                 let answer = disk.carry_out(request);

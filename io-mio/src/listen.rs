@@ -36,8 +36,8 @@ pub struct Failed(pub String);
 /// Opens every listener that the configuration asks for.
 pub fn open_all(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, Failed> {
     let mut open = Vec::new();
-    if config.port != 0 {
-        open.extend(tcp(config, config.port, Listener::Tcp, log)?);
+    for kind in [Listener::Tcp, Listener::Tls] {
+        open.extend(open_clients(config, kind, log)?);
     }
     if !config.unixsocket.is_empty() {
         open.push((Listener::Unix, unix(config)?));
@@ -51,19 +51,32 @@ pub fn open_all(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, 
     Ok(open)
 }
 
-/// The clients' TCP listeners only, for a change of `port` or `bind` at run time.
-pub fn open_tcp(config: &Config, log: &Logger) -> Result<Vec<(Listener, Open)>, Failed> {
-    if config.port == 0 {
+/// The clients' listeners for plain text or TLS only, also for a change of a port or `bind` at run time.
+pub fn open_clients(
+    config: &Config,
+    kind: Listener,
+    log: &Logger,
+) -> Result<Vec<(Listener, Open)>, Failed> {
+    let port = match kind {
+        Listener::Tls => config.tls_port,
+        _ => config.port,
+    };
+    if port == 0 {
         Ok(Vec::new())
     } else {
-        tcp(config, config.port, Listener::Tcp, log)
+        tcp(config, port, kind, log)
     }
 }
 
 /// The port of the cluster bus.
 fn bus_port(config: &Config) -> Result<u16, Failed> {
     const OFFSET: u16 = 10000;
-    match (config.cluster_port, config.port.checked_add(OFFSET)) {
+    let port = if config.tls_cluster {
+        config.tls_port
+    } else {
+        config.port
+    };
+    match (config.cluster_port, port.checked_add(OFFSET)) {
         (0, Some(port)) => Ok(port),
         (0, None) => Err(Failed(format!(
             "Redis port number too high for cluster mode. Cluster bus port number cannot be greater than 65535. \
@@ -86,8 +99,8 @@ fn tcp(
             Some(host) => (true, host),
             None => (false, entry.as_str()),
         };
-        match listener(host, port, config.tcp_backlog) {
-            Ok(listener) => open.push((kind, Open::Tcp(listener))),
+        match socket(host, port, config) {
+            Ok(socket) => open.push((kind, Open::Tcp(TcpListener::from_std(socket.into())))),
             Err(error) => {
                 log.warning(&format!(
                     "Warning: Could not create server TCP listening socket {host}:{port}: {}",
@@ -96,10 +109,10 @@ fn tcp(
                 if !(optional && error.raw_os_error() == Some(libc::EADDRNOTAVAIL)
                     || is_unsupported(&error))
                 {
-                    let name = if kind == Listener::Bus {
-                        "cluster"
-                    } else {
-                        "TCP"
+                    let name = match kind {
+                        Listener::Bus => "cluster",
+                        Listener::Tls => "TLS",
+                        _ => "TCP",
                     };
                     return Err(Failed(format!(
                         "Failed listening on port {port} ({name}), aborting."
@@ -135,7 +148,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-fn listener(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
+/// A listening socket.
+pub fn socket(host: &str, port: u16, config: &Config) -> io::Result<Socket> {
     let address = address(host, port)?;
     let socket = Socket::new(
         Domain::for_address(address),
@@ -146,10 +160,21 @@ fn listener(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    mark(&socket, config)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
+}
+
+/// `socket-mark-id`: marks what a socket sends, for the system's filters and routes. Linux alone has it.
+pub fn mark(socket: &Socket, config: &Config) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if config.socket_mark_id != 0 {
+        socket.set_mark(config.socket_mark_id)?;
+    }
+    let _ = (socket, config);
+    Ok(())
 }
 
 /// `*` is all of IPv4, `::*` all of IPv6; names are looked up (at the start, so waiting is no harm).

@@ -5,6 +5,8 @@
 
 use crate::sys;
 use reprise_engine::LogLevel;
+use reprise_engine::config::{Config, SyslogFacility};
+use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,6 +20,8 @@ const MONTHS: [&str; 12] = [
 pub struct Logger {
     /// An empty path is standard output.
     path: String,
+    /// Lines go to the system log too.
+    syslog: bool,
     level: AtomicU8,
     role: AtomicU8,
 }
@@ -28,9 +32,24 @@ impl Logger {
     pub fn new(path: &str, level: LogLevel) -> Logger {
         Logger {
             path: path.to_string(),
+            syslog: false,
             level: AtomicU8::new(level as u8),
             role: AtomicU8::new(b'C'),
         }
+    }
+
+    /// Logs to the system log too, if the configuration asks for it.
+    #[must_use]
+    pub fn with_syslog(mut self, config: &Config) -> Logger {
+        if config.syslog_enabled {
+            let ident = CString::new(config.syslog_ident.as_str()).unwrap_or_default();
+            sys::open_syslog(
+                Box::leak(ident.into_boxed_c_str()),
+                facility(config.syslog_facility),
+            );
+            self.syslog = true;
+        }
+        self
     }
 
     /// Lines below this level are dropped from now on.
@@ -49,12 +68,16 @@ impl Logger {
         if (level as u8) < self.level.load(Ordering::Relaxed) {
             return;
         }
-        let mark = match level {
-            LogLevel::Debug => '.',
-            LogLevel::Verbose => '-',
-            LogLevel::Notice => '*',
-            LogLevel::Warning => '#',
+        let (mark, priority) = match level {
+            LogLevel::Debug => ('.', libc::LOG_DEBUG),
+            LogLevel::Verbose => ('-', libc::LOG_INFO),
+            LogLevel::Notice => ('*', libc::LOG_NOTICE),
+            LogLevel::Warning => ('#', libc::LOG_WARNING),
         };
+        if self.syslog {
+            let text = text.replace('\0', " ");
+            sys::syslog(priority, &CString::new(text).unwrap_or_default());
+        }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
@@ -95,6 +118,20 @@ impl Logger {
     /// [`Logger::line`] at the level Warning.
     pub fn warning(&self, text: &str) {
         self.line(LogLevel::Warning, text);
+    }
+}
+
+fn facility(facility: SyslogFacility) -> i32 {
+    match facility {
+        SyslogFacility::User => libc::LOG_USER,
+        SyslogFacility::Local0 => libc::LOG_LOCAL0,
+        SyslogFacility::Local1 => libc::LOG_LOCAL1,
+        SyslogFacility::Local2 => libc::LOG_LOCAL2,
+        SyslogFacility::Local3 => libc::LOG_LOCAL3,
+        SyslogFacility::Local4 => libc::LOG_LOCAL4,
+        SyslogFacility::Local5 => libc::LOG_LOCAL5,
+        SyslogFacility::Local6 => libc::LOG_LOCAL6,
+        SyslogFacility::Local7 => libc::LOG_LOCAL7,
     }
 }
 

@@ -8,25 +8,36 @@ mod args;
 mod clock;
 mod connect;
 mod conns;
+mod cpus;
+mod crash;
+#[cfg(test)]
+mod directives;
 mod disk;
 mod limits;
 mod listen;
 mod log;
+mod metrics;
 mod oom;
 mod poll;
 mod report;
 mod signals;
+mod supervise;
 mod sys;
+mod title;
+mod tls;
 
 use args::{LoadError, Wish};
 use log::{Logger, words};
+use poll::Outer;
 use reprise_engine::LogLevel;
-use reprise_engine::config::Config;
 use reprise_engine::config::file::CommandLine;
+use reprise_engine::config::{Config, Supervised};
 use std::fs;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
+use supervise::Supervisor;
+use title::Title;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -56,18 +67,24 @@ fn serve(line: &CommandLine) -> u8 {
             return 1;
         }
     };
+    let program = std::env::args().next().unwrap_or_default();
+    let supervisor = Supervisor::find(&mut config, &early);
     if config.daemonize
+        && config.supervised == Supervised::No
         && let Err(error) = sys::daemonize()
     {
         early.warning(&format!("Can't run in the background: {}", words(&error)));
         return 1;
     }
-    let log = Arc::new(Logger::new(
-        &config.logfile,
-        poll::log_level(config.loglevel),
-    ));
-    report_panics(Arc::clone(&log));
-    let code = start(&mut config, line, &log).unwrap_or_else(|text| {
+    let log = Logger::new(&config.logfile, poll::log_level(config.loglevel)).with_syslog(&config);
+    let log = Arc::new(log);
+    greet(line, &program, &log);
+    let outer = Outer {
+        supervisor,
+        title: Title::take_over(program),
+    };
+    crash::install(&config, &log);
+    let code = start(&mut config, outer, &log).unwrap_or_else(|text| {
         log.warning(&text);
         1
     });
@@ -75,17 +92,20 @@ fn serve(line: &CommandLine) -> u8 {
 }
 
 /// All that may fail before and while serving; an error is the log's last line.
-fn start(config: &mut Config, line: &CommandLine, log: &Arc<Logger>) -> Result<i32, String> {
-    greet(line, log);
+fn start(config: &mut Config, outer: Outer, log: &Arc<Logger>) -> Result<i32, String> {
     log.set_role(if config.replicaof.0.is_some() {
         'S'
     } else {
         'M'
     });
-    if config.tls_port != 0 {
-        return Err(
-            "This build of Reprise has no TLS: remove tls-port from the configuration.".into(),
-        );
+    let tls = if tls::wanted(config) {
+        let failed = "Failed to configure TLS. Check logs for more info.";
+        Some(tls::Tls::load(config, log).ok_or(failed)?)
+    } else {
+        None
+    };
+    for (name, why) in config.idle() {
+        log.notice(&format!("Directive {name} has no effect: {why}."));
     }
     config.maxclients = limits::adjust_open_files(config.maxclients, log);
     let opened = listen::open_all(config, log).map_err(|failed| failed.0)?;
@@ -96,17 +116,20 @@ fn start(config: &mut Config, line: &CommandLine, log: &Arc<Logger>) -> Result<i
 
     let unixsocket = config.unixsocket.clone();
     let seed = seed().map_err(|error| format!("Can't read /dev/urandom: {}", words(&error)))?;
-    let server =
-        poll::Server::new(config.clone(), seed, opened, Arc::clone(log)).map_err(|error| {
+    let server = poll::Server::new(config.clone(), seed, opened, tls, outer, Arc::clone(log))
+        .map_err(|error| {
             format!(
                 "Failed creating the event loop. Error message: '{}'",
                 words(&error)
             )
         })?;
-    let code = server.run();
+    // After the other threads were started, which have a list of their own.
+    cpus::bind(&config.server_cpulist);
+    let code = server.run()?;
 
     // What is left behind harms nobody: the next start overwrites it.
     if let Some(pidfile) = pidfile {
+        log.notice("Removing the pid file.");
         let _ = fs::remove_file(pidfile);
     }
     if !unixsocket.is_empty() {
@@ -115,7 +138,7 @@ fn start(config: &mut Config, line: &CommandLine, log: &Arc<Logger>) -> Result<i
     Ok(code)
 }
 
-fn greet(line: &CommandLine, log: &Logger) {
+fn greet(line: &CommandLine, program: &str, log: &Logger) {
     log.warning("oO0OoO0OoO0Oo Reprise is starting oO0OoO0OoO0Oo");
     log.warning(&format!(
         "Reprise version={} (Redis version=7.0.15 compatible), bits={}, commit=00000000, modified=0, pid={}, just started",
@@ -124,10 +147,9 @@ fn greet(line: &CommandLine, log: &Logger) {
         std::process::id()
     ));
     if *line == CommandLine::default() {
-        let name = std::env::args().next().unwrap_or_default();
         log.warning(&format!(
             "Warning: no config file specified, using the default config. In order to specify a config file use \
-             {name} /path/to/redis.conf"
+             {program} /path/to/redis.conf"
         ));
     } else {
         log.warning("Configuration loaded");
@@ -183,24 +205,4 @@ fn seed() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     Ok(seed)
-}
-
-/// A broken invariant ends the process, with what is known about it in the log.
-fn report_panics(log: Arc<Logger>) {
-    std::panic::set_hook(Box::new(move |panic| {
-        let thread = std::thread::current();
-        log.raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
-        log.warning(&format!(
-            "Reprise {} broke in its thread '{}'",
-            env!("CARGO_PKG_VERSION"),
-            thread.name().unwrap_or("?")
-        ));
-        log.warning(&panic.to_string());
-        log.raw(&format!(
-            "\n------ STACK TRACE ------\n{}\n",
-            std::backtrace::Backtrace::force_capture()
-        ));
-        log.raw("\n=== REDIS BUG REPORT END. Please report this with the log above. ===\n");
-        std::process::abort();
-    }));
 }

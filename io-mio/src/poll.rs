@@ -11,18 +11,25 @@
 
 use crate::clock::Clock;
 use crate::connect::{self, Resolver};
-use crate::conns::{Conns, Stream};
+use crate::conns::{Announce, Conns, Stream};
+use crate::crash;
 use crate::disk::DiskThread;
 use crate::limits;
 use crate::listen::{self, Open};
 use crate::log::{Logger, words};
+use crate::metrics::Endpoint;
 use crate::oom::OomScore;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
+use crate::supervise::Supervisor;
+use crate::title::Title;
+use crate::tls::{self, Tls, TlsStream};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reprise_engine::config::{Config, LogLevel as ConfigLevel};
-use reprise_engine::{Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Refusal};
+use reprise_engine::{
+    Address, ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Refusal, Status,
+};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -31,7 +38,8 @@ use std::time::Duration;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const LISTENERS: usize = 2;
+const METRICS: Token = Token(2);
+const LISTENERS: usize = 3;
 /// The token of the first connection; at most so many listeners fit before it.
 const CONNS: usize = 64;
 
@@ -46,8 +54,10 @@ const FEW: usize = 3;
 const WRITE: usize = 1024 * 1024;
 /// Slices in one write.
 const SLICES: usize = 64;
-/// Connections accepted in a turn.
-const ACCEPTS: usize = 1000;
+/// Bytes of cipher text read from a socket in one go.
+const CIPHER: usize = 16 * 1024;
+/// How long a client may take for its handshake, if `timeout` does not say less.
+const HANDSHAKE_US: u64 = 60_000_000;
 /// How long accepting rests when the process has no more files.
 const ACCEPT_PAUSE_US: u64 = 100_000;
 
@@ -56,6 +66,14 @@ struct Listening {
     open: Open,
     /// There may be connections to accept.
     ready: bool,
+}
+
+/// How the process shows itself to those around it.
+pub struct Outer {
+    /// Who started us, if it wants to know how we are.
+    pub supervisor: Supervisor,
+    /// What `ps` shows.
+    pub title: Title,
 }
 
 /// The engine with all that it lives in.
@@ -67,10 +85,20 @@ pub struct Server {
     conns: Conns,
     listeners: Vec<Option<Listening>>,
     accept_after_us: u64,
+    /// The contexts of new TLS connections, if anything is to speak TLS.
+    tls: Option<Tls>,
+    /// Clients (or nodes) in a handshake, or lately so, with the time that they came.
+    handshakes: VecDeque<(u64, ConnId)>,
+    /// How many are in a handshake.
+    shaking: usize,
     disk: DiskThread,
     resolver: Resolver,
     signals: Signals,
+    metrics: Endpoint,
+    outer: Outer,
     arena: Box<[u8]>,
+    /// Cipher text on its way.
+    cipher: Box<[u8]>,
     /// Where in the arena each connection's bytes are.
     spans: Vec<(ConnId, usize, usize)>,
     /// Sockets that may have something to read.
@@ -92,6 +120,8 @@ impl Server {
         config: Config,
         seed: [u8; 32],
         opened: Vec<(Listener, Open)>,
+        tls: Option<Tls>,
+        outer: Outer,
         log: Arc<Logger>,
     ) -> io::Result<Server> {
         let poll = Poll::new()?;
@@ -101,6 +131,7 @@ impl Server {
             .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
         let mut clock = Clock::new();
         let now = clock.now();
+        let bio = config.bio_cpulist.clone();
         let mut server = Server {
             engine: Engine::new(config, seed, now),
             log,
@@ -108,8 +139,14 @@ impl Server {
             conns: Conns::default(),
             listeners: Vec::new(),
             accept_after_us: 0,
-            disk: DiskThread::start(Arc::clone(&waker))?,
-            resolver: Resolver::start(waker)?,
+            cipher: vec![0; if tls.is_some() { CIPHER } else { 0 }].into_boxed_slice(),
+            tls,
+            handshakes: VecDeque::new(),
+            shaking: 0,
+            disk: DiskThread::start(Arc::clone(&waker), bio.clone())?,
+            resolver: Resolver::start(Arc::clone(&waker), bio)?,
+            metrics: Endpoint::new(waker),
+            outer,
             signals,
             arena: vec![0; ARENA].into_boxed_slice(),
             spans: Vec::new(),
@@ -125,34 +162,48 @@ impl Server {
         };
         server.watch_listeners(opened)?;
         server.oom.apply(server.engine.config(), &server.log);
+        server.outer.title.show(server.engine.config());
         Ok(server)
     }
 
-    /// Serves until the engine wants to exit; returns the exit code.
-    pub fn run(mut self) -> i32 {
+    /// Serves until the engine wants to exit; returns the exit code. An error is the log's last line.
+    pub fn run(mut self) -> Result<i32, String> {
+        crash::remember_engine(&self.engine);
+        let served = self.listen_for_metrics().and_then(|()| self.serve());
+        crash::forget_engine();
+        served
+    }
+
+    fn serve(&mut self) -> Result<i32, String> {
         let mut events = Events::with_capacity(1024);
         self.carry_out();
         let mut end_us = self.clock.mono_us();
         loop {
             if let Some(code) = self.exit {
-                return code;
+                return Ok(code);
+            }
+            let watchdog_ms = self.engine.config().watchdog_period;
+            if watchdog_ms > 0 {
+                crash::set_timer(0);
             }
             match self.poll.poll(&mut events, self.patience(end_us)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                Err(error) => {
-                    self.log
-                        .warning(&format!("Waiting for events failed: {}", words(&error)));
-                    return 1;
-                }
+                Err(error) => return Err(format!("Waiting for events failed: {}", words(&error))),
                 Ok(()) => {}
+            }
+            if watchdog_ms > 0 {
+                crash::set_timer(watchdog_ms);
             }
             let now = self.clock.now();
             for event in &events {
                 self.note(event);
             }
             self.enter(now);
+            self.end_slow_handshakes(now);
             self.accept(now);
-            self.read();
+            self.metrics.accept();
+            self.metrics.answer(|| self.engine.metrics(now));
+            self.read(now);
             self.execute();
             self.keep_time();
             self.carry_out();
@@ -163,7 +214,11 @@ impl Server {
 
     /// How long to wait for events at most.
     fn patience(&self, now_us: u64) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.unsent.is_empty() || !self.inputs.is_empty() {
+        if self.metrics.ready
+            || !self.ready.is_empty()
+            || !self.unsent.is_empty()
+            || !self.inputs.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let accept = self
@@ -172,7 +227,11 @@ impl Server {
             .flatten()
             .any(|l| l.ready)
             .then_some(self.accept_after_us);
-        let deadline = [self.engine.deadline(), accept]
+        let handshake = self
+            .handshakes
+            .front()
+            .map(|(came_us, _)| came_us + self.handshake_limit_us());
+        let deadline = [self.engine.deadline(), accept, handshake]
             .into_iter()
             .flatten()
             .min()?;
@@ -188,6 +247,7 @@ impl Server {
                     self.inputs.push(Input::Shutdown { signal });
                 }
             }
+            METRICS => self.metrics.ready = true,
             Token(token) if token < CONNS => {
                 if let Some(Some(listener)) = self.listeners.get_mut(token - LISTENERS) {
                     listener.ready = true;
@@ -239,12 +299,71 @@ impl Server {
             });
         } else if let Ok((local, peer)) = conn.stream.addresses() {
             conn.connecting = false;
-            self.inputs.push(Input::Connected {
+            let open = Input::Connected {
                 conn: id,
                 local,
                 peer,
-            });
+            };
+            if let Stream::Tls(_) = conn.stream {
+                conn.announce = Some(Box::new(Announce::Connected(open)));
+                conn.queued = true;
+                self.ready.push_back(id);
+            } else {
+                self.inputs.push(open);
+            }
         }
+    }
+
+    fn handshake_limit_us(&self) -> u64 {
+        match self.engine.config().timeout {
+            0 => HANDSHAKE_US,
+            timeout_s => HANDSHAKE_US.min(u64::from(timeout_s) * 1_000_000),
+        }
+    }
+
+    /// Closes connections whose handshake takes too long. (Those that we open, the engine closes.)
+    fn end_slow_handshakes(&mut self, now: Now) {
+        let limit = self.handshake_limit_us();
+        while let Some(&(came_us, id)) = self.handshakes.front() {
+            let shaking = self
+                .conns
+                .find(id)
+                .is_some_and(|(_, conn)| conn.announce.is_some());
+            if shaking && now.mono_us < came_us + limit {
+                return;
+            }
+            self.handshakes.pop_front();
+            if shaking {
+                self.lose(id, "TLS handshake timed out".into());
+            }
+        }
+    }
+
+    /// Goes on with a handshake. True once it is complete; the engine knows of the connection then.
+    fn shake_hands(&mut self, id: ConnId, now: Now) -> bool {
+        let Some((_, conn)) = self.conns.find(id) else {
+            return false;
+        };
+        let Stream::Tls(stream) = &mut conn.stream else {
+            return false;
+        };
+        match stream.handshake(&mut self.cipher) {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(error) => {
+                self.lose(id, words(&error));
+                return false;
+            }
+        }
+        match conn.announce.take().map(|announce| *announce) {
+            Some(Announce::Accepted(input)) => {
+                self.shaking -= 1;
+                self.engine.handle(now, input);
+            }
+            Some(Announce::Connected(input)) => self.engine.handle(now, input),
+            None => {}
+        }
+        true
     }
 
     /// Hands the engine what happened besides bytes.
@@ -252,9 +371,9 @@ impl Server {
         while let Some((op, result)) = self.disk.answer() {
             self.engine.handle(now, Input::Disk { op, result });
         }
-        while let Some((conn, found)) = self.resolver.answer() {
+        while let Some((conn, tls, found)) = self.resolver.answer() {
             match found {
-                Ok(addresses) => self.connect(conn, &addresses),
+                Ok(addresses) => self.connect(conn, &addresses, tls),
                 Err(error) => self.inputs.push(Input::Closed {
                     conn,
                     reason: words(&error),
@@ -267,7 +386,7 @@ impl Server {
     }
 
     fn accept(&mut self, now: Now) {
-        let mut left = ACCEPTS;
+        let mut left = self.engine.config().max_new_connections_per_cycle;
         for slot in 0..self.listeners.len() {
             while self.listeners[slot].as_ref().is_some_and(|l| l.ready) {
                 if left == 0 || now.mono_us < self.accept_after_us {
@@ -284,6 +403,8 @@ impl Server {
             return;
         };
         let kind = listener.kind;
+        let secure =
+            kind == Listener::Tls || kind == Listener::Bus && self.engine.config().tls_cluster;
         let keepalive = self.engine.config().tcp_keepalive;
         let accepted = match &listener.open {
             Open::Tcp(tcp) => tcp.accept().and_then(|(stream, peer)| {
@@ -297,16 +418,28 @@ impl Server {
             }),
         };
         let taken = accepted.and_then(|(stream, local, peer)| {
+            let stream = match stream {
+                Stream::Tcp(socket) if secure => self.secured(socket, kind == Listener::Bus)?,
+                stream => Some(stream),
+            };
+            let Some(stream) = stream else {
+                return Ok(None);
+            };
             let conn = self.conns.accept(self.poll.registry(), CONNS, stream)?;
-            Ok(Input::Accepted {
+            Ok(Some(Input::Accepted {
                 conn,
                 listener: kind,
                 peer,
                 local,
-            })
+            }))
         });
+        let Some(listener) = &mut self.listeners[slot] else {
+            return;
+        };
         match taken {
-            Ok(input) => self.engine.handle(now, input),
+            Ok(None) => {}
+            Ok(Some(input)) if secure => self.begin_handshake(input, now),
+            Ok(Some(input)) => self.engine.handle(now, input),
             Err(error) if error.kind() == ErrorKind::WouldBlock => listener.ready = false,
             Err(error) => {
                 self.log.warning(&format!(
@@ -325,10 +458,34 @@ impl Server {
         }
     }
 
+    /// A socket with a session, unless there are too many in a handshake already.
+    fn secured(&self, socket: mio::net::TcpStream, bus: bool) -> io::Result<Option<Stream>> {
+        let most = self.engine.config().maxclients as usize;
+        let Some(tls) = self.tls.as_ref().filter(|_| self.shaking < most) else {
+            return Ok(None);
+        };
+        let session = tls.accept(bus).map_err(io::Error::other)?;
+        Ok(Some(Stream::Tls(Box::new(TlsStream::new(socket, session)))))
+    }
+
+    /// An accepted connection, of which the engine learns after its handshake.
+    fn begin_handshake(&mut self, input: Input, now: Now) {
+        let Input::Accepted { conn: id, .. } = input else {
+            return;
+        };
+        if let Some((_, conn)) = self.conns.find(id) {
+            conn.announce = Some(Box::new(Announce::Accepted(input)));
+            self.shaking += 1;
+            self.handshakes.push_back((now.mono_us, id));
+        }
+    }
+
     /// Reads what the ready sockets hold, as far as the arena goes.
-    fn read(&mut self) {
+    fn read(&mut self, now: Now) {
         self.spans.clear();
         let mut used = 0;
+        // A handshake takes longer than a hundred commands: others shall not wait for many.
+        let mut handshakes_left = self.engine.config().max_new_tls_connections_per_cycle;
         for _ in 0..self.ready.len() {
             let left = ARENA - used;
             if left < READ {
@@ -345,8 +502,26 @@ impl Server {
             let Some((_, conn)) = self.conns.find(id) else {
                 continue;
             };
+            if conn.announce.is_some() {
+                if handshakes_left == 0 {
+                    self.ready.push_back(id);
+                    continue;
+                }
+                handshakes_left -= 1;
+                conn.queued = false;
+                let complete = self.shake_hands(id, now);
+                self.send_rest(id);
+                if !complete {
+                    continue;
+                }
+            }
+            let Some((_, conn)) = self.conns.find(id) else {
+                continue;
+            };
             conn.queued = false;
-            let again = match conn.stream.read(&mut self.arena[used..used + room]) {
+            let room = &mut self.arena[used..used + room];
+            let len = room.len();
+            let again = match conn.stream.read(room, &mut self.cipher) {
                 Ok(0) => {
                     self.lose(id, String::new());
                     continue;
@@ -354,7 +529,7 @@ impl Server {
                 Ok(n) => {
                     self.spans.push((id, used, n));
                     used += n;
-                    n == room || conn.ending
+                    n == len || conn.ending || conn.stream.has_more()
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -367,14 +542,56 @@ impl Server {
                 conn.queued = true;
                 self.ready.push_back(id);
             }
+            if let Stream::Tls(_) = conn.stream {
+                self.send_rest(id);
+            }
+        }
+    }
+
+    /// Sends what reading has made TLS want to say.
+    fn send_rest(&mut self, id: ConnId) {
+        let Some((_, conn)) = self.conns.find(id).filter(|(_, conn)| !conn.blocked) else {
+            return;
+        };
+        match conn.stream.flush() {
+            Ok(done) => conn.blocked = !done,
+            Err(error) => self.lose(id, words(&error)),
         }
     }
 
     /// A connection is gone. The engine hears of it in the next turn: what was read before that counts.
     fn lose(&mut self, id: ConnId, reason: String) {
-        if self.conns.close(id) {
+        let Some((_, conn)) = self.conns.find(id) else {
+            return;
+        };
+        let announce = conn.announce.take().map(|announce| *announce);
+        self.conns.close(id);
+        if let Some(Announce::Accepted(input)) = announce {
+            self.shaking -= 1;
+            self.log_failed_handshake(&input, &reason);
+        } else {
             self.inputs.push(Input::Closed { conn: id, reason });
         }
+    }
+
+    fn log_failed_handshake(&self, input: &Input, reason: &str) {
+        let Input::Accepted {
+            listener,
+            peer: Address::Ip(peer),
+            local: Address::Ip(local),
+            ..
+        } = input
+        else {
+            return;
+        };
+        let (level, what) = match listener {
+            Listener::Bus => (LogLevel::Verbose, "Error accepting cluster node connection"),
+            _ => (LogLevel::Warning, "Error accepting a client connection"),
+        };
+        self.log.line(
+            level,
+            &format!("{what}: {reason} (addr={peer} laddr={local})"),
+        );
     }
 
     /// Executes what was read, and what events have let go on.
@@ -445,27 +662,53 @@ impl Server {
                     self.resolver.forget(conn);
                 }
             }
-            Effect::Connect { conn, host, port } => match host.parse() {
-                Ok(ip) => self.connect(conn, &[std::net::SocketAddr::new(ip, port)]),
-                Err(_) => self.resolver.ask(conn, host, port),
+            Effect::Connect {
+                conn,
+                host,
+                port,
+                tls,
+            } => match host.parse() {
+                Ok(ip) => self.connect(conn, &[std::net::SocketAddr::new(ip, port)], tls),
+                Err(_) => self.resolver.ask(conn, host, port, tls),
             },
             Effect::Log { level, text } => self.log.line(level, &text),
             Effect::Role(role) => self.log.set_role(role),
             Effect::Reconfigured { names } => {
+                self.outer.supervisor.reloading(self.clock.mono_us());
                 let refused = self.reconfigure(&names);
+                self.outer.supervisor.reloaded();
                 self.inputs.push(Input::Reconfigured { refused });
             }
+            Effect::Delay { conn } => {
+                if let Some((_, conn)) = self.conns.find(conn) {
+                    conn.stream.delay();
+                }
+            }
+            Effect::Status(status) => {
+                self.outer.supervisor.tell(status);
+                if matches!(status, Status::Failed | Status::Resumed) {
+                    self.signals.called_off();
+                }
+            }
+            Effect::Crash(how) => crash::break_down(how),
             Effect::Exit { code } => self.exit = Some(code),
         }
     }
 
-    fn connect(&mut self, conn: ConnId, addresses: &[std::net::SocketAddr]) {
+    fn connect(&mut self, conn: ConnId, addresses: &[std::net::SocketAddr], tls: bool) {
         let config = self.engine.config();
-        let begun = connect::begin(addresses, &config.bind_source_addr, config.tcp_keepalive)
-            .and_then(|stream| {
-                self.conns
-                    .connect(self.poll.registry(), CONNS, conn, Stream::Tcp(stream))
-            });
+        let begun = connect::begin(addresses, config).and_then(|(socket, address)| {
+            let stream = match &self.tls {
+                _ if !tls => Stream::Tcp(socket),
+                None => return Err(io::Error::other("TLS is not configured")),
+                Some(tls) => {
+                    let session = tls.connect(address.ip()).map_err(io::Error::other)?;
+                    Stream::Tls(Box::new(TlsStream::new(socket, session)))
+                }
+            };
+            self.conns
+                .connect(self.poll.registry(), CONNS, conn, stream)
+        });
         if let Err(error) = begun {
             self.inputs.push(Input::Closed {
                 conn,
@@ -484,6 +727,14 @@ impl Server {
             if conn.blocked || conn.connecting {
                 return;
             }
+            match conn.stream.flush() {
+                Ok(true) if conn.announce.is_none() => {}
+                Ok(done) => {
+                    conn.blocked = !done;
+                    return;
+                }
+                Err(error) => return self.lose(id, words(&error)),
+            }
             let slices: SmallVec<[IoSlice<'_>; SLICES]> = self
                 .engine
                 .output(id)
@@ -495,13 +746,15 @@ impl Server {
                 return;
             }
             let more = slices.len() == SLICES;
-            let result = conn.stream.write(&slices);
+            let result = conn.stream.write(&slices, offered);
             drop(slices);
+            let mut rest = 0;
             match result {
-                Ok(n) => {
-                    conn.blocked = n < offered;
+                Ok((n, blocked)) => {
+                    conn.blocked = blocked;
                     self.engine.sent(id, n);
                     written += n;
+                    rest = offered - n;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => conn.blocked = true,
@@ -516,7 +769,7 @@ impl Server {
                 }
                 return;
             }
-            if !more {
+            if !more && rest == 0 {
                 return;
             }
             if written >= WRITE {
@@ -534,12 +787,21 @@ impl Server {
         {
             return refusal("dir", words(&error));
         }
-        let mut listened = false;
+        if let Some(&name) = names.iter().find(|name| is_tls_setting(name))
+            && !self.load_tls()
+        {
+            let reason = "Unable to update TLS configuration. Check server logs.";
+            return refusal(name, reason.into());
+        }
         for &name in names {
             match name {
-                "port" | "bind" if !listened => {
-                    listened = true;
-                    if let Err(failed) = self.listen_anew() {
+                "port" | "tls-port" | "bind" => {
+                    let kinds: &[Listener] = match name {
+                        "port" => &[Listener::Tcp],
+                        "tls-port" => &[Listener::Tls],
+                        _ => &[Listener::Tcp, Listener::Tls],
+                    };
+                    if let Err(failed) = self.listen_anew(kinds) {
                         self.log.warning(&failed);
                         let reason = match name {
                             "bind" => "Failed to bind to specified addresses.",
@@ -548,6 +810,15 @@ impl Server {
                         return refusal(name, reason.into());
                     }
                 }
+                "metrics-port" | "metrics-bind" => {
+                    if let Err(failed) = self.listen_for_metrics() {
+                        self.log.warning(&failed);
+                        let reason = "Unable to listen on this port. Check server logs.";
+                        return refusal(name, reason.into());
+                    }
+                }
+                "crash-log-enabled" | "use-exit-on-panic" => crash::configure(self.engine.config()),
+                "watchdog-period" => crash::set_timer(0),
                 "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
                 "oom-score-adj" | "oom-score-adj-values" => {
                     self.oom.apply(self.engine.config(), &self.log);
@@ -565,20 +836,45 @@ impl Server {
                 _ => {}
             }
         }
+        self.outer.title.show(self.engine.config());
         None
     }
 
-    /// Closes the clients' TCP listeners, and opens those that the configuration asks for; or tells why not.
-    fn listen_anew(&mut self) -> Result<(), String> {
+    fn listen_for_metrics(&mut self) -> Result<(), String> {
+        let (config, registry) = (self.engine.config(), self.poll.registry());
+        self.metrics.listen(config, registry, METRICS)
+    }
+
+    /// Reads certificates and keys again, if anything is to speak TLS. True unless that fails; then all is
+    /// as it was.
+    fn load_tls(&mut self) -> bool {
+        let config = self.engine.config();
+        if !tls::wanted(config) {
+            return true;
+        }
+        let Some(loaded) = Tls::load(config, &self.log) else {
+            return false;
+        };
+        self.tls = Some(loaded);
+        self.cipher = vec![0; CIPHER].into_boxed_slice();
+        true
+    }
+
+    /// Closes the clients' listeners of these kinds, and opens those that the configuration asks for; or
+    /// tells why not.
+    fn listen_anew(&mut self, kinds: &[Listener]) -> Result<(), String> {
         for slot in &mut self.listeners {
-            if slot.as_ref().is_some_and(|l| l.kind == Listener::Tcp) {
+            if slot.as_ref().is_some_and(|l| kinds.contains(&l.kind)) {
                 *slot = None;
             }
         }
-        let opened =
-            listen::open_tcp(self.engine.config(), &self.log).map_err(|failed| failed.0)?;
-        self.watch_listeners(opened)
-            .map_err(|error| format!("Watching a listener failed: {}", words(&error)))
+        for &kind in kinds {
+            let opened = listen::open_clients(self.engine.config(), kind, &self.log)
+                .map_err(|failed| failed.0)?;
+            self.watch_listeners(opened)
+                .map_err(|error| format!("Watching a listener failed: {}", words(&error)))?;
+        }
+        Ok(())
     }
 
     fn watch_listeners(&mut self, opened: Vec<(Listener, Open)>) -> io::Result<()> {
@@ -609,6 +905,11 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Whether the contexts of TLS depend on a directive.
+fn is_tls_setting(name: &str) -> bool {
+    name.starts_with("tls-")
 }
 
 /// The level below which log lines are dropped.

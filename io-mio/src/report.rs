@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn figures_are_there() {
-        let report = Reporter::new().report(&TurnMeter::new());
+        let report = Reporter::new().report(&mut TurnMeter::new());
         assert!(report.rss_bytes > 100_000 && report.system_bytes > report.rss_bytes);
     }
 }

@@ -1,8 +1,9 @@
 //! Signals as bytes on a pipe that the poll loop watches.
 //!
-//! SIGTERM and SIGINT ask for an orderly end; a second SIGINT ends the process on the spot. SIGHUP and
-//! SIGPIPE (the latter by Rust's own start-up) do nothing.
+//! SIGTERM and SIGINT ask for an orderly end; a SIGINT after either ends the process on the spot. SIGHUP and
+//! SIGPIPE (the latter by Rust's own start-up) do nothing. What a crash raises is in [`crate::crash`].
 
+use crate::crash;
 use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
@@ -16,6 +17,8 @@ pub struct Signals {
     pub pipe: UnixStream,
     terminate: Arc<AtomicBool>,
     interrupt: Arc<AtomicBool>,
+    /// A shutdown was asked for, and not called off.
+    asked: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -24,8 +27,12 @@ impl Signals {
         let (pipe, sender) = std::os::unix::net::UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let (terminate, interrupt) = (Arc::default(), Arc::<AtomicBool>::default());
-        // Before the flag is set for the first time, this does nothing; after that it exits.
-        flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&interrupt))?;
+        let asked = Arc::<AtomicBool>::default();
+        // Before the flag is set for the first time, these do nothing; after that the second exits.
+        crash::say_on(SIGINT, Arc::clone(&asked), "You insist... exiting now.")?;
+        flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&asked))?;
+        flag::register(SIGINT, Arc::clone(&asked))?;
+        flag::register(SIGTERM, Arc::clone(&asked))?;
         flag::register(SIGINT, Arc::clone(&interrupt))?;
         flag::register(SIGTERM, Arc::clone(&terminate))?;
         flag::register(SIGHUP, Arc::default())?;
@@ -35,6 +42,7 @@ impl Signals {
             pipe: UnixStream::from_std(pipe),
             terminate,
             interrupt,
+            asked,
         })
     }
 
@@ -45,11 +53,13 @@ impl Signals {
         if self.terminate.swap(false, Ordering::Relaxed) {
             return Some("SIGTERM");
         }
-        // The flag stays set: the next SIGINT finds it.
-        if self.interrupt.load(Ordering::Relaxed) {
-            Some("SIGINT")
-        } else {
-            None
-        }
+        self.interrupt
+            .swap(false, Ordering::Relaxed)
+            .then_some("SIGINT")
+    }
+
+    /// The process stays: the next SIGINT asks again.
+    pub fn called_off(&self) {
+        self.asked.store(false, Ordering::Relaxed);
     }
 }

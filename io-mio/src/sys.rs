@@ -139,3 +139,32 @@ pub fn page_bytes() -> u64 {
     // SAFETY: no pointers are passed.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
+
+/// Opens the system log. `ident` must live as long as the process: the system keeps the pointer.
+pub fn open_syslog(ident: &'static std::ffi::CStr, facility: i32) {
+    let options = libc::LOG_PID | libc::LOG_NDELAY | libc::LOG_NOWAIT;
+    // SAFETY: `ident` lives for ever.
+    unsafe { libc::openlog(ident.as_ptr(), options, facility) };
+}
+
+/// Writes a line to the system log.
+pub fn syslog(priority: i32, text: &std::ffi::CStr) {
+    // SAFETY: the format takes one string, which is one.
+    unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// Binds this thread, and those that it will start, to CPUs.
+pub fn bind_to_cpus(cpus: &[usize]) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: zero is a valid, empty set, and the numbers are within its bounds.
+    let done = unsafe {
+        for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
+            libc::CPU_SET(cpu, set.assume_init_mut());
+        }
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr())
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -386,7 +386,9 @@ impl Node {
 
     fn carry_out(&mut self, effect: Effect, machine: &mut Machine<'_>, at: Micros) -> Option<i32> {
         match effect {
-            Effect::Connect { conn, host, port } => match host_of(&host) {
+            Effect::Connect {
+                conn, host, port, ..
+            } => match host_of(&host) {
                 Some(host) => {
                     let end = machine.net.connect(at, self.id, host, port);
                     self.conns.insert(end, conn);
@@ -414,7 +416,7 @@ impl Node {
                 }
             }
             Effect::Reconfigured { .. } => self.inbox.push(Input::Reconfigured { refused: None }),
-            Effect::Role(_) => {}
+            Effect::Role(_) | Effect::Delay { .. } | Effect::Status(_) | Effect::Crash(_) => {}
             Effect::Exit { code } => return Some(code),
             #[expect(unreachable_patterns, reason = "effects that later floors add")]
             _ => {}

@@ -15,6 +15,7 @@ pub mod content;
 pub mod proxy;
 pub mod resp;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
 pub use conn::Conn;

@@ -4,6 +4,7 @@ use crate::conn::Conn;
 use crate::resp::Value;
 use crate::wait::{SOON, eventually};
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 pub struct Launch {
     binary: PathBuf,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, OsString)>,
 }
 
 /// The server under test, with settings that suit tests; see [`Launch::start`].
@@ -44,6 +46,7 @@ pub struct Server {
     binary: PathBuf,
     port: u16,
     dir: TempDir,
+    environment: Vec<(String, OsString)>,
     child: Option<Child>,
 }
 
@@ -63,6 +66,7 @@ impl Launch {
         Launch {
             binary: binary.into(),
             settings: settings.to_vec(),
+            environment: Vec::new(),
         }
     }
 
@@ -72,6 +76,21 @@ impl Launch {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Launch {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The directives as lines of a configuration file.
+    pub fn directives(&self) -> String {
+        let lines = self.settings.iter();
+        lines
+            .map(|(name, value)| format!("{name} {value}\n"))
+            .collect()
     }
 
     /// Starts the server and waits until it answers.
@@ -96,12 +115,11 @@ impl Launch {
                 binary: self.binary.clone(),
                 port: free_port(),
                 dir,
+                environment: self.environment.clone(),
                 child: None,
             };
             let mut conf = format!("port {}\ndir {}\n", server.port, server.dir().display());
-            for (name, value) in &self.settings {
-                conf += &format!("{name} {value}\n");
-            }
+            conf += &self.directives();
             fs::write(server.path("server.conf"), conf).expect("the configuration file");
             match server.launch() {
                 Ok(()) => return server,
@@ -234,6 +252,7 @@ impl Server {
         let child = Command::new(&self.binary)
             .arg(self.path("server.conf"))
             .current_dir(self.dir())
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -278,7 +297,7 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens on, with one 10,000 above it for the cluster bus.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 20_000;
     const SPAN: u32 = 12_000; // stays below 32768, where the ports of outgoing connections begin

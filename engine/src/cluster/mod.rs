@@ -471,7 +471,9 @@ impl Cluster {
         if !primary.has_address() {
             return;
         }
-        let target = (primary.ip.clone(), primary.port);
+        // In a TLS cluster a node's port is that of TLS.
+        let plain = self.settings.tls_cluster && !self.settings.tls_replication;
+        let target = (primary.ip.clone(), primary.client_port(plain));
         if self.told.as_ref() != Some(&target) {
             self.told = Some(target.clone());
             self.decide(Decision::Replicate {

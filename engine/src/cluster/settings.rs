@@ -11,6 +11,8 @@ pub struct Settings {
     pub tls_port: u16,
     /// `tls-cluster`: the bus and the announced port are TLS.
     pub tls_cluster: bool,
+    /// `tls-replication`: replicas of a TLS cluster follow the port that they are told, not the plain one.
+    pub tls_replication: bool,
     /// `cluster-port`; 0 means the client port plus 10000.
     pub bus_port: u16,
     /// `announce-ip`; empty: found out from connections.
@@ -55,6 +57,7 @@ impl Default for Settings {
             port: 6379,
             tls_port: 0,
             tls_cluster: false,
+            tls_replication: false,
             bus_port: 0,
             announce_ip: String::new(),
             announce_port: 0,

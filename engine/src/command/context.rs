@@ -450,6 +450,10 @@ pub struct Parts {
     pub wishes: VecDeque<Wish>,
     /// Writes are held back for a manual failover until then, in monotonic milliseconds.
     pub failover_pause_until_ms: Option<u64>,
+    /// Until when a shutdown waits for replicas, in monotonic microseconds.
+    pub shutdown_deadline_us: Option<u64>,
+    /// The command that was carried out last (or is just now), and whose: for a report of a crash.
+    pub current: Option<(u64, ConnId, &'static str)>,
     /// A shutdown is under way: writes are held back.
     pub shutting_down: bool,
     /// Sessions that wait until nodes.conf is durable up to a version.

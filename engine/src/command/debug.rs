@@ -14,7 +14,7 @@ use super::{client, help, object};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
-use crate::face::LogLevel;
+use crate::face::{Crash, Effect, LogLevel};
 use crate::resp::Output;
 use crate::store::{Deadline, EntryRef, Value};
 
@@ -30,6 +30,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     }
     let name = args[1].to_ascii_lowercase();
     match (name.as_slice(), &args[2..]) {
+        (b"assert", []) => return crash(s, Crash::Assert),
         (b"change-repl-id", []) => {
             s.parts.log(
                 LogLevel::Notice,
@@ -59,6 +60,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             s.parts.log(LogLevel::Warning, text);
         }
         (b"object", [key, ..]) if args.len() <= 4 => return describe_object(s, key),
+        (b"panic", []) => return crash(s, Crash::Panic),
         (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
         (b"set-disable-deny-scripts", [on]) => {
             s.parts.scripts.unrestricted = *on != b"0";
@@ -79,6 +81,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             if [&b"peak-reset-time"[..], b"resizing"]
                 .iter()
                 .any(|w| what.eq_ignore_ascii_case(w)) => {}
+        (b"segfault", []) => return crash(s, Crash::Segfault),
         (b"set-active-expire", [on]) => {
             s.parts.active_expire = integer(on).is_ok_and(|on| on != 0);
         }
@@ -88,6 +91,12 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
     }
     s.session.out.ok();
+    Ok(())
+}
+
+/// Breaks. There is no reply to that.
+fn crash(s: &mut Server<'_>, how: Crash) -> Outcome {
+    s.parts.outbox.push_back(Effect::Crash(how));
     Ok(())
 }
 

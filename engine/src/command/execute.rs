@@ -258,6 +258,7 @@ pub fn call(
 ) {
     parts.stats.commands[number].calls += 1;
     parts.stats.processed += 1;
+    parts.current = Some((session.id, session.conn, command.name));
     carry_out(parts, session, now, number, command, request);
     if parts.waiting.is_some() {
         blocking::begin(parts, session, number, request.args);

@@ -8,14 +8,23 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{Result, Write};
 
-use super::context::{Server, condition};
+use super::context::{Parts, Server, condition};
 use super::evict;
 use super::table::Outcome;
 use crate::client::{Scope, Session, alert};
-use crate::config::Config;
+use crate::config::{Config, Supervised};
+use crate::face::Now;
 use crate::script::Kind;
 
-type Section = fn(&Server<'_>, &mut String) -> Result;
+/// Whose state is reported, and to whom.
+struct Report<'a> {
+    now: Now,
+    parts: &'a Parts,
+    /// The client that asks; it is not among `parts.clients` meanwhile.
+    asking: Option<&'a Session>,
+}
+
+type Section = fn(&Report<'_>, &mut String) -> Result;
 
 /// Whether a section is shown without its being named.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,19 +59,41 @@ pub(super) fn info(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     };
     let everything = asked("all") || asked("everything");
     let default = args.len() == 1 || asked("default");
+    let report = Report {
+        now: s.now,
+        parts: s.parts,
+        asking: Some(s.session),
+    };
+    let text = sections(&report, |name, shown| {
+        asked(name) || everything || (default && shown == Shown::Always)
+    });
+    s.session.out.verbatim(text.as_bytes());
+    Ok(())
+}
+
+/// All sections, as nobody in particular asks for them.
+pub(super) fn report(parts: &Parts, now: Now) -> String {
+    let report = Report {
+        now,
+        parts,
+        asking: None,
+    };
+    sections(&report, |_, _| true)
+}
+
+fn sections(report: &Report<'_>, wanted: impl Fn(&str, Shown) -> bool) -> String {
     let mut text = String::new();
     for &(name, title, shown, lines) in SECTIONS {
-        if asked(name) || everything || (default && shown == Shown::Always) {
+        if wanted(name, shown) {
             if !text.is_empty() {
                 text += "\r\n";
             }
             text += &format!("# {title}\r\n");
             // Writing to a string cannot fail.
-            let _ = lines(s, &mut text);
+            let _ = lines(report, &mut text);
         }
     }
-    s.session.out.verbatim(text.as_bytes());
-    Ok(())
+    text
 }
 
 /// `TIME`. <https://redis.io/commands/time/>
@@ -75,7 +106,7 @@ pub(super) fn time(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-fn server(s: &Server<'_>, out: &mut String) -> Result {
+fn server(s: &Report<'_>, out: &mut String) -> Result {
     let config = &s.parts.config;
     let up_s = s.now.mono_us.saturating_sub(s.parts.started.mono_us) / 1_000_000;
     let mode = if config.cluster_enabled {
@@ -104,7 +135,7 @@ fn server(s: &Server<'_>, out: &mut String) -> Result {
          atomicvar_api:c11-builtin\r\n\
          gcc_version:0.0.0\r\n\
          process_id:{}\r\n\
-         process_supervised:no\r\n\
+         process_supervised:{}\r\n\
          run_id:{}\r\n\
          tcp_port:{}\r\n\
          server_time_usec:{}\r\n\
@@ -120,6 +151,11 @@ fn server(s: &Server<'_>, out: &mut String) -> Result {
         crate::REDIS_VERSION,
         usize::BITS,
         s.parts.memory_report.process_id,
+        match config.supervised {
+            Supervised::Upstart => "upstart",
+            Supervised::Systemd => "systemd",
+            _ => "no",
+        },
         core::str::from_utf8(&s.parts.run_id).unwrap_or_default(),
         if config.port > 0 {
             config.port
@@ -133,15 +169,22 @@ fn server(s: &Server<'_>, out: &mut String) -> Result {
         (s.now.unix_us / 1_000_000) & 0xFF_FFFF,
         config.config_file,
         env!("CARGO_PKG_VERSION"),
-    )
+    )?;
+    match s.parts.shutdown_deadline_us {
+        Some(due_us) => {
+            let left_ms = due_us.saturating_sub(s.now.mono_us) / 1000;
+            write!(out, "shutdown_in_milliseconds:{left_ms}\r\n")
+        }
+        None => Ok(()),
+    }
 }
 
 /// All sessions but the asking one's, and that.
-fn sessions<'a>(s: &'a Server<'_>) -> impl Iterator<Item = &'a Session> {
-    s.parts.clients.iter().chain(core::iter::once(&*s.session))
+fn sessions<'a>(s: &'a Report<'_>) -> impl Iterator<Item = &'a Session> {
+    s.parts.clients.iter().chain(s.asking)
 }
 
-fn clients(s: &Server<'_>, out: &mut String) -> Result {
+fn clients(s: &Report<'_>, out: &mut String) -> Result {
     let ours = || sessions(s).filter(|c| !c.is(alert::REPLICA));
     let blocked = || ours().filter(|c| c.blocked.is_some());
     write!(
@@ -179,7 +222,7 @@ fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 1.0 } else { a as f64 / b as f64 }
 }
 
-fn memory(s: &Server<'_>, out: &mut String) -> Result {
+fn memory(s: &Report<'_>, out: &mut String) -> Result {
     let parts = &s.parts;
     let report = &parts.memory_report;
     // What counts against `maxmemory`, and what does not.
@@ -306,7 +349,7 @@ fn named(config: &Config, name: &[u8]) -> String {
     })
 }
 
-fn persistence(s: &Server<'_>, out: &mut String) -> Result {
+fn persistence(s: &Report<'_>, out: &mut String) -> Result {
     let info = s.parts.persistence.info(s.now, s.parts.changes);
     let status = |ok| if ok { "ok" } else { "err" };
     write!(
@@ -400,7 +443,7 @@ fn persistence(s: &Server<'_>, out: &mut String) -> Result {
     Ok(())
 }
 
-fn stats(s: &Server<'_>, out: &mut String) -> Result {
+fn stats(s: &Report<'_>, out: &mut String) -> Result {
     let stats = &s.parts.stats;
     let sync = s.parts.replication.stats();
     let kilobytes = |rate: usize| stats.rates[rate].mean() as f64 / 1024.0;
@@ -501,12 +544,12 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
     )
 }
 
-fn replication(s: &Server<'_>, out: &mut String) -> Result {
+fn replication(s: &Report<'_>, out: &mut String) -> Result {
     s.parts.replication.write_info(s.now, &s.parts.journal, out);
     Ok(())
 }
 
-fn cpu(s: &Server<'_>, out: &mut String) -> Result {
+fn cpu(s: &Report<'_>, out: &mut String) -> Result {
     let report = &s.parts.memory_report;
     write!(
         out,
@@ -520,7 +563,7 @@ fn cpu(s: &Server<'_>, out: &mut String) -> Result {
     )
 }
 
-fn commandstats(s: &Server<'_>, out: &mut String) -> Result {
+fn commandstats(s: &Report<'_>, out: &mut String) -> Result {
     let all = s.parts.index.all().iter().zip(&s.parts.stats.commands);
     for (command, stats) in all {
         if stats.calls + stats.rejected + stats.failed > 0 {
@@ -539,7 +582,7 @@ fn commandstats(s: &Server<'_>, out: &mut String) -> Result {
     Ok(())
 }
 
-fn latencystats(s: &Server<'_>, out: &mut String) -> Result {
+fn latencystats(s: &Report<'_>, out: &mut String) -> Result {
     let percentiles = &s.parts.config.latency_tracking_info_percentiles.0;
     let all = s.parts.index.all().iter().zip(&s.parts.stats.commands);
     for (command, stats) in all {
@@ -557,7 +600,7 @@ fn latencystats(s: &Server<'_>, out: &mut String) -> Result {
     Ok(())
 }
 
-fn errorstats(s: &Server<'_>, out: &mut String) -> Result {
+fn errorstats(s: &Report<'_>, out: &mut String) -> Result {
     for (code, count) in &s.parts.stats.errors {
         let code = String::from_utf8_lossy(code);
         write!(out, "errorstat_{code}:count={count}\r\n")?;
@@ -565,12 +608,12 @@ fn errorstats(s: &Server<'_>, out: &mut String) -> Result {
     Ok(())
 }
 
-fn cluster(s: &Server<'_>, out: &mut String) -> Result {
+fn cluster(s: &Report<'_>, out: &mut String) -> Result {
     let enabled = u8::from(s.parts.config.cluster_enabled);
     write!(out, "cluster_enabled:{enabled}\r\n")
 }
 
-fn keyspace(s: &Server<'_>, out: &mut String) -> Result {
+fn keyspace(s: &Report<'_>, out: &mut String) -> Result {
     for (db, database) in s.parts.store.databases().iter().enumerate() {
         if !database.is_empty() {
             write!(

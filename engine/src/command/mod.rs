@@ -43,6 +43,7 @@ mod list;
 mod list_blocking;
 #[cfg(test)]
 mod list_tests;
+mod metrics;
 pub(crate) mod monitor;
 mod object;
 mod persistence;
@@ -82,12 +83,14 @@ use alloc::vec::Vec;
 pub use client::describe;
 pub(crate) use config::reconfigured;
 pub(crate) use field_expiry::expire_fields;
+pub(crate) use metrics::render as metrics;
 
 use crate::config::Config;
-use crate::face::Address;
+use crate::face::{Address, Now};
 use crate::store::Store;
 use crate::value::hash::Limits;
 use crate::value::list as list_value;
+use context::Parts;
 use error::CommandError;
 use table::Command;
 
@@ -165,6 +168,22 @@ pub fn redacted<'a>(command: &Command, words: &[&'a [u8]]) -> Vec<&'a [u8]> {
         _ => {}
     }
     shown
+}
+
+/// What is known of a server that breaks: INFO, its clients, and what was carried out last.
+pub(crate) fn crash_report(parts: &Parts, now: Now) -> String {
+    let mut text = String::from("\n------ INFO OUTPUT ------\n");
+    text += &info::report(parts, now);
+    text += "\n------ CLIENT LIST OUTPUT ------\n";
+    for session in parts.clients.iter() {
+        text += &describe(parts, session, now);
+        text.push('\n');
+    }
+    if let Some((id, conn, command)) = parts.current {
+        text += "\n------ CURRENT CLIENT INFO ------\n";
+        text += &alloc::format!("id={id} conn={conn:?} cmd={command}\n");
+    }
+    text
 }
 
 /// An address as CLIENT LIST shows it.

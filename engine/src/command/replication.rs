@@ -9,7 +9,7 @@ use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
 use crate::client::{Blocked, alert};
-use crate::face::LogLevel;
+use crate::face::{Effect, LogLevel};
 use crate::replication::{ReplconfReply, Role, SyncReply, SyncRequest};
 
 /// `REPLICAOF host port | NO ONE`. <https://redis.io/commands/replicaof/>
@@ -100,7 +100,13 @@ pub(super) fn psync(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     match parts.replication.sync(s.now, &mut parts.journal, &request) {
         SyncReply::Error(error) => return Err(CommandError::text(error)),
         SyncReply::Ignored => {}
-        SyncReply::Taken => s.session.set(alert::REPLICA, true),
+        SyncReply::Taken => {
+            s.session.set(alert::REPLICA, true);
+            if parts.config.repl_disable_tcp_nodelay {
+                let conn = s.session.conn;
+                parts.outbox.push_back(Effect::Delay { conn });
+            }
+        }
     }
     Ok(())
 }

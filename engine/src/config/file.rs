@@ -104,7 +104,7 @@ impl Loader {
         let Some((name, values)) = words.split_first() else {
             return Ok(Step::Next);
         };
-        match Directive::find(name) {
+        match Directive::find(name).or_else(|| find_ssl(name)) {
             Some(directive) => self.set(directive, values).map(|()| Step::Next),
             None => self.file_only(name, values),
         }
@@ -159,6 +159,13 @@ impl Loader {
         }
         Ok(Step::Next)
     }
+}
+
+/// The directive that goes by `tls-…` here, and by `ssl-…` in files for builds of Redis from before it knew TLS.
+fn find_ssl(name: &[u8]) -> Option<&'static Directive> {
+    let (prefix, rest) = name.split_at_checked(4)?;
+    prefix.eq_ignore_ascii_case(b"ssl-").then_some(())?;
+    Directive::find(&[b"tls-", rest].concat())
 }
 
 /// Leaves out what follows a word that starts with `#`, except right after the name, where it may well

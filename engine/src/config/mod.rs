@@ -9,6 +9,7 @@
 mod checks;
 mod choices;
 pub mod file;
+mod idle;
 pub mod rewrite;
 mod setting;
 mod special;
@@ -17,6 +18,7 @@ mod table;
 mod tests;
 
 pub use choices::*;
+pub use idle::WITHOUT_EFFECT;
 pub use setting::parse_memory;
 pub use special::*;
 pub use table::{Config, Directive};

@@ -176,27 +176,33 @@ directives! {
     /// Seconds after which an idle client is disconnected; 0 for never.
     timeout: u32 = 0, "timeout" => COUNT;
 
-    // TLS.
-    tls_port: u16 = 0, "tls-port" => PORT;
-    tls_cert_file: String = text(""), "tls-cert-file", [VOLATILE];
-    tls_key_file: String = text(""), "tls-key-file", [VOLATILE];
-    tls_key_file_pass: Vec<u8> = vec![], "tls-key-file-pass", [SENSITIVE];
-    tls_client_cert_file: String = text(""), "tls-client-cert-file", [VOLATILE];
-    tls_client_key_file: String = text(""), "tls-client-key-file", [VOLATILE];
-    tls_client_key_file_pass: Vec<u8> = vec![], "tls-client-key-file-pass", [SENSITIVE];
-    tls_dh_params_file: String = text(""), "tls-dh-params-file", [VOLATILE];
-    tls_ca_cert_file: String = text(""), "tls-ca-cert-file", [VOLATILE];
-    tls_ca_cert_dir: String = text(""), "tls-ca-cert-dir", [VOLATILE];
-    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients";
-    tls_replication: bool = false, "tls-replication";
-    tls_cluster: bool = false, "tls-cluster";
-    tls_protocols: String = text(""), "tls-protocols";
-    tls_ciphers: String = text(""), "tls-ciphers";
-    tls_ciphersuites: String = text(""), "tls-ciphersuites";
-    tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers";
-    tls_session_caching: bool = true, "tls-session-caching";
-    tls_session_cache_size: u32 = 20480, "tls-session-cache-size" => COUNT;
-    tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout" => COUNT;
+    // TLS. The runtime reads the files.
+    tls_port: u16 = 0, "tls-port" => PORT, [OUTSIDE];
+    tls_cert_file: String = text(""), "tls-cert-file", [VOLATILE | OUTSIDE];
+    tls_key_file: String = text(""), "tls-key-file", [VOLATILE | OUTSIDE];
+    tls_key_file_pass: Vec<u8> = vec![], "tls-key-file-pass", [SENSITIVE | OUTSIDE];
+    tls_client_cert_file: String = text(""), "tls-client-cert-file", [VOLATILE | OUTSIDE];
+    tls_client_key_file: String = text(""), "tls-client-key-file", [VOLATILE | OUTSIDE];
+    tls_client_key_file_pass: Vec<u8> = vec![], "tls-client-key-file-pass", [SENSITIVE | OUTSIDE];
+    /// Without effect: there is no suite with finite-field Diffie-Hellman.
+    tls_dh_params_file: String = text(""), "tls-dh-params-file", [VOLATILE | OUTSIDE];
+    tls_ca_cert_file: String = text(""), "tls-ca-cert-file", [VOLATILE | OUTSIDE];
+    tls_ca_cert_dir: String = text(""), "tls-ca-cert-dir", [VOLATILE | OUTSIDE];
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients", [OUTSIDE];
+    tls_replication: bool = false, "tls-replication", [OUTSIDE];
+    tls_cluster: bool = false, "tls-cluster", [OUTSIDE];
+    tls_protocols: String = text(""), "tls-protocols", [OUTSIDE];
+    tls_ciphers: String = text(""), "tls-ciphers", [OUTSIDE];
+    tls_ciphersuites: String = text(""), "tls-ciphersuites", [OUTSIDE];
+    tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers", [OUTSIDE];
+    tls_session_caching: bool = true, "tls-session-caching", [OUTSIDE];
+    tls_session_cache_size: u32 = 20480, "tls-session-cache-size" => COUNT, [OUTSIDE];
+    tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout" => COUNT, [OUTSIDE];
+
+    // Metrics for Prometheus: not of Redis.
+    /// 0 switches it off.
+    metrics_port: u16 = 0, "metrics-port" => PORT, [LATER | OUTSIDE];
+    metrics_bind: String = text("127.0.0.1"), "metrics-bind" => MAY_BE_EMPTY, [LATER | OUTSIDE];
 
     // Clients.
     maxclients: u32 = 10000, "maxclients" => Rule::range(1, u32::MAX as i128), [OUTSIDE];

@@ -26,6 +26,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         port: config.port,
         tls_port: config.tls_port,
         tls_cluster: config.tls_cluster,
+        tls_replication: config.tls_replication,
         bus_port: config.cluster_port,
         announce_ip: config.cluster_announce_ip.clone(),
         announce_port: config.cluster_announce_port,
@@ -135,9 +136,13 @@ impl Engine {
             match action {
                 Action::Connect { conn, host, port } => {
                     self.links.add(conn, LinkKind::Bus);
-                    self.parts
-                        .outbox
-                        .push_back(Effect::Connect { conn, host, port });
+                    let tls = self.parts.config.tls_cluster;
+                    self.parts.outbox.push_back(Effect::Connect {
+                        conn,
+                        host,
+                        port,
+                        tls,
+                    });
                 }
                 Action::Close { conn } => self.close(conn),
                 Action::Send { conn, bytes } => self.links.send(conn, bytes),

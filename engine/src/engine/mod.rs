@@ -178,6 +178,8 @@ impl Engine {
             told: VecDeque::new(),
             wishes: VecDeque::new(),
             failover_pause_until_ms: None,
+            shutdown_deadline_us: None,
+            current: None,
             shutting_down: false,
             config_waits: Vec::new(),
             config,
@@ -225,6 +227,21 @@ impl Engine {
     /// The configuration as it stands.
     pub fn config(&self) -> &Config {
         &self.parts.config
+    }
+
+    /// All figures as Prometheus reads them.
+    pub fn metrics(&self, now: Now) -> String {
+        crate::command::metrics(&self.parts, now)
+    }
+
+    /// What is known of the engine's state, for the report of a crash: INFO, the clients, the last command.
+    pub fn crash_report(&self) -> String {
+        crate::command::crash_report(&self.parts, self.now)
+    }
+
+    /// The command that was carried out last, or is being carried out.
+    pub fn current_command(&self) -> Option<&'static str> {
+        self.parts.current.map(|(_, _, command)| command)
     }
 
     /// Something happened.
@@ -383,7 +400,7 @@ impl Engine {
     /// Carries out what a command wanted.
     fn grant(&mut self, now: Now, wish: Wish) {
         match wish {
-            Wish::AbortShutdown => self.call_off("Shutdown manually aborted."),
+            Wish::AbortShutdown => self.abort_shutdown(),
             Wish::Bgsave => {
                 if !self.begin_save(now, true) {
                     self.parts.persistence.schedule_save();
@@ -517,9 +534,17 @@ impl Engine {
     /// Opens a connection.
     fn open(&mut self, host: String, port: u16, kind: LinkKind) -> ConnId {
         let conn = self.links.name(kind);
-        self.parts
-            .outbox
-            .push_back(Effect::Connect { conn, host, port });
+        let config = &self.parts.config;
+        let tls = match kind {
+            LinkKind::Primary => config.tls_replication,
+            LinkKind::Bus => config.tls_cluster,
+        };
+        self.parts.outbox.push_back(Effect::Connect {
+            conn,
+            host,
+            port,
+            tls,
+        });
         conn
     }
 

@@ -13,7 +13,7 @@ use crate::command::context::{Wish, condition};
 use crate::command::execute::{self, Request};
 use crate::command::{access, dataset};
 use crate::config::{AppendFsync, Config};
-use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now};
+use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now, Status};
 use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
 use crate::rdb::Event;
 use crate::replication::{Filter, RdbInfo, ReplId};
@@ -305,6 +305,10 @@ impl Engine {
         self.reconcile_cluster(now);
         self.parts
             .log(LogLevel::Notice, "Ready to accept connections");
+        let replica = self.parts.replication.following();
+        self.parts
+            .outbox
+            .push_back(Effect::Status(Status::Ready { replica }));
     }
 
     /// Reads the files that hold the data.

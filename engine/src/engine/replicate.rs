@@ -42,6 +42,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
         output_soft_s: limit.soft_seconds,
         listening_port: if config.replica_announce_port > 0 {
             config.replica_announce_port
+        } else if config.tls_replication && config.tls_port > 0 {
+            config.tls_port
         } else {
             config.port
         },

@@ -1,10 +1,12 @@
 //! An orderly end: replicas catch up, data is saved, files are durable, then the process may go.
 //! Source: <https://redis.io/commands/shutdown/>
 
+use alloc::format;
+
 use super::Engine;
 use crate::client::Blocked;
 use crate::command::context::{ShutdownWish, condition};
-use crate::face::{Effect, LogLevel, Now};
+use crate::face::{Effect, LogLevel, Now, Status};
 use crate::persistence::FlushState;
 
 /// How far the end has come.
@@ -35,6 +37,7 @@ impl Engine {
         }
         self.parts
             .log(LogLevel::Warning, "User requested shutdown...");
+        self.tell(Status::Stopping);
         let wait = !wish.now && self.parts.config.shutdown_timeout > 0 && self.replicas_lag();
         let stage = if wait {
             self.parts.log(
@@ -42,8 +45,11 @@ impl Engine {
                 "Waiting for replicas before shutting down.",
             );
             self.parts.replication.request_acks();
-            Stage::Replicas(now.mono_us + u64::from(self.parts.config.shutdown_timeout) * 1_000_000)
+            let timeout_us = u64::from(self.parts.config.shutdown_timeout) * 1_000_000;
+            self.parts.shutdown_deadline_us = Some(now.mono_us + timeout_us);
+            Stage::Replicas(now.mono_us + timeout_us)
         } else {
+            self.log_replicas(now);
             Stage::Save
         };
         // No write may come between what replicas and files hold and the end.
@@ -64,7 +70,10 @@ impl Engine {
         };
         match stage {
             Stage::Replicas(until) if self.replicas_lag() && now.mono_us < until => {}
-            Stage::Replicas(_) => self.go_on(Stage::Save),
+            Stage::Replicas(_) => {
+                self.log_replicas(now);
+                self.go_on(Stage::Save);
+            }
             Stage::Save => {
                 let points = !self.parts.config.save.0.is_empty();
                 if wish.nosave || !(wish.save || points) || self.parts.is(condition::LOADING) {
@@ -84,6 +93,7 @@ impl Engine {
                         LogLevel::Notice,
                         "Saving the final RDB snapshot before exiting.",
                     );
+                    self.tell(Status::Saving);
                     self.go_on(Stage::Saving);
                 }
             }
@@ -152,19 +162,61 @@ impl Engine {
         else {
             return;
         };
+        if !ok && wish.force {
+            let text = "Error trying to save the DB. Exit anyway.";
+            self.parts.log(LogLevel::Warning, text);
+        }
         if ok || wish.force {
             return self.flush();
         }
         self.call_off("Error trying to save the DB, can't exit.");
     }
 
+    /// A client has changed its mind.
+    pub(super) fn abort_shutdown(&mut self) {
+        self.parts
+            .log(LogLevel::Notice, "Shutdown manually aborted.");
+        self.tell(Status::Resumed);
+        self.resume();
+    }
+
+    fn tell(&mut self, status: Status) {
+        self.parts.outbox.push_back(Effect::Status(status));
+    }
+
+    /// How far replicas have come, once nobody waits for them any longer.
+    fn log_replicas(&mut self, now: Now) {
+        let parts = &mut self.parts;
+        let end = parts.journal.end();
+        let lagging = parts.replication.lagging(now, end);
+        let all = parts.replication.replica_count();
+        let in_sync = all - lagging.len();
+        for text in lagging {
+            parts.log(LogLevel::Warning, text);
+        }
+        if all > 0 {
+            let text = format!("{in_sync} of {all} replicas are in sync when shutting down.");
+            parts.log(LogLevel::Notice, text);
+        }
+    }
+
     /// The process stays.
     pub(super) fn call_off(&mut self, why: &str) {
+        self.parts.log(LogLevel::Warning, why);
+        self.tell(Status::Failed);
+        self.parts.log(
+            LogLevel::Warning,
+            "Errors trying to shut down the server. Check the logs for more information.",
+        );
+        self.resume();
+    }
+
+    fn resume(&mut self) {
         self.shutdown = None;
+        self.parts.shutdown_deadline_us = None;
         self.parts.persistence.end_flush();
         self.parts.shutting_down = false;
         self.update_pause();
-        self.parts.log(LogLevel::Warning, why);
         self.stream(self.now, &[]); // what was held back
         for conn in self.parts.blocked.clone() {
             let Some(session) = self.parts.clients.get_mut(conn) else {

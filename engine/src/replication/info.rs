@@ -44,7 +44,7 @@ pub struct ReplicaRole {
 
 impl LinkState {
     /// The state's name in INFO; none for a link that is as good as gone.
-    fn name(self) -> Option<&'static str> {
+    pub(super) fn name(self) -> Option<&'static str> {
         match self {
             LinkState::WaitStart | LinkState::WaitEnd => Some("wait_bgsave"),
             LinkState::SendBulk => Some("send_bulk"),

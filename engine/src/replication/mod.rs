@@ -486,6 +486,11 @@ impl Replication {
         self.serving.replica_count()
     }
 
+    /// Replicas that have not acknowledged the journal up to `end`, as a server that shuts down logs them.
+    pub fn lagging(&self, now: Now, end: u64) -> Vec<String> {
+        self.serving.lagging(now, end)
+    }
+
     /// Asks all replicas for an acknowledgement, once for all who ask before the next
     /// [`Replication::poll_action`].
     pub fn request_acks(&mut self) {

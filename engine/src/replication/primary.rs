@@ -203,6 +203,18 @@ impl Link {
         }
     }
 
+    /// What a server that shuts down says of it, when it has not got everything up to `end`.
+    fn lag_text(&self, now: Now, end: u64) -> String {
+        let online = self.state == LinkState::Online;
+        let silent_s = if online { lag_s(now, self.ack_us) } else { 0 };
+        format!(
+            "Lagging replica {} reported offset {} behind master, lag={silent_s}, state={}.",
+            self.name(),
+            end.saturating_sub(self.ack_offset),
+            self.state.name().unwrap_or("unknown replication state"),
+        )
+    }
+
     /// Whether it was promised the journal from its position on.
     fn holds_journal(&self) -> bool {
         use LinkState::{Online, SendBulk, WaitEnd};
@@ -284,6 +296,11 @@ impl Serving {
 
     pub fn replica_count(&self) -> usize {
         self.links.len()
+    }
+
+    pub fn lagging(&self, now: Now, end: u64) -> Vec<String> {
+        let behind = self.links.iter().filter(|link| link.ack_offset < end);
+        behind.map(|link| link.lag_text(now, end)).collect()
     }
 
     pub fn closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
