@@ -92,7 +92,9 @@ pub enum Blocked {
     ConfigRewrite,
     /// CONFIG SET: the runtime's word that it can do what the new values say.
     ConfigSet,
-    /// Its next request waits for the end of a pause.
+    /// MIGRATE: the target's answers.
+    Migrate,
+    /// Its next request waits for the end of a pause, or of a MIGRATE of its keys.
     Paused,
     /// DEBUG RELOAD: the data being read back.
     Reload,

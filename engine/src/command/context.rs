@@ -9,6 +9,7 @@ use super::effects::Effects;
 use super::error::CommandError;
 use super::evict::Pool;
 use super::latency::Latency;
+use super::migrate::Transfers;
 use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
@@ -301,6 +302,8 @@ pub mod condition {
     pub const STALE: u32 = 1 << 8;
     /// A script is under way between two of its steps.
     pub const SCRIPT: u32 = 1 << 9;
+    /// Keys are on their way to another server: what may write them waits.
+    pub const MIGRATING: u32 = 1 << 10;
 }
 
 /// What SHUTDOWN was told.
@@ -438,6 +441,8 @@ pub struct Parts {
     pub blocked: Vec<ConnId>,
     /// Scripts.
     pub scripts: Scripts,
+    /// Keys on their way to other servers.
+    pub transfers: Transfers,
     /// Both sides of replication.
     pub replication: Replication,
     /// Files.

@@ -456,7 +456,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
          pubsubshard_channels:{}\r\n\
          latest_fork_usec:0\r\n\
          total_forks:0\r\n\
-         migrate_cached_sockets:0\r\n\
+         migrate_cached_sockets:{}\r\n\
          slave_expires_tracked_keys:0\r\n\
          active_defrag_hits:0\r\n\
          active_defrag_misses:0\r\n\
@@ -475,6 +475,7 @@ fn stats(s: &Server<'_>, out: &mut String) -> Result {
         subscribed(Scope::Channel),
         subscribed(Scope::Pattern),
         subscribed(Scope::Shard),
+        s.parts.transfers.connections(),
     )?;
     write!(
         out,

@@ -43,6 +43,7 @@ mod list;
 mod list_blocking;
 #[cfg(test)]
 mod list_tests;
+pub(crate) mod migrate;
 pub(crate) mod monitor;
 mod object;
 mod persistence;

@@ -142,17 +142,16 @@ impl Engine {
     fn demoted(&mut self) {
         self.parts.set(condition::REPLICA, true);
         self.parts.outbox.push_back(Effect::Role('S'));
+        const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         for conn in self.parts.blocked.clone() {
             let Some(session) = self.parts.clients.get_mut(conn) else {
                 continue;
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Wait { .. })) {
-                self.parts.fail(
-                    conn,
-                    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                );
+                self.parts.fail(conn, UNBLOCKED);
             }
         }
+        self.parts.transfers.abort(UNBLOCKED.as_bytes());
         crate::command::blocking::refuse_all(&mut self.parts);
     }
 
