@@ -289,12 +289,13 @@ fn memory(s: &Server<'_>, out: &mut String) -> Result {
          mem_allocator:system\r\n\
          active_defrag_running:0\r\n\
          lazyfree_pending_objects:{}\r\n\
-         lazyfreed_objects:0\r\n",
+         lazyfreed_objects:{}\r\n",
         ratio(rss, allocated),
         surplus(rss, allocated),
         ratio(rss, used),
         surplus(rss, used),
         parts.store.garbage(),
+        parts.store.freed(),
     )
 }
 

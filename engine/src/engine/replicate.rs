@@ -104,7 +104,11 @@ impl Engine {
             }
             Action::Log { level, text } => self.parts.log(level, text),
             Action::Payload(bytes) => self.payload(&bytes),
-            Action::PayloadAbort => self.incoming = None,
+            Action::PayloadAbort => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.parts.store.discard_all(incoming.store);
+                }
+            }
             Action::PayloadBegin { size } => {
                 let store = Store::new(
                     self.parts.store.databases().len(),
@@ -236,6 +240,7 @@ impl Engine {
             let reason = incoming
                 .failed
                 .unwrap_or_else(|| alloc::format!("{}", incoming.decoder.cut_short()));
+            parts.store.discard_all(incoming.store);
             return parts
                 .replication
                 .load_failed(now, &mut parts.journal, &reason);
