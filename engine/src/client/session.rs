@@ -230,6 +230,12 @@ impl Session {
         };
     }
 
+    /// Whether it is not a connection, but what a script's commands run in.
+    #[inline]
+    pub fn is_script(&self) -> bool {
+        self.conn == ConnId::outgoing(0)
+    }
+
     /// Whether commands may be carried out for it.
     #[inline]
     pub fn runs(&self) -> bool {

@@ -69,6 +69,8 @@ pub struct Data<'a> {
     pub ready: Option<&'a [u8]>,
     /// Whether the command may block: not in a transaction or script, and not from our primary.
     pub may_block: bool,
+    /// Whether a script calls the command.
+    pub scripted: bool,
     /// The hash of the command's first key, if the turn has worked it out.
     pub first_hash: Option<u64>,
 }
@@ -650,6 +652,7 @@ impl Parts {
         first_hash: Option<u64>,
     ) -> Data<'a> {
         let overdue = self.overdue(session);
+        let scripted = session.is_script();
         Data {
             now,
             db: session.db,
@@ -664,6 +667,7 @@ impl Parts {
             waiting: &mut self.waiting,
             again: session.blocked.is_some(),
             ready: self.ready.as_deref(),
+            scripted,
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
             overdue,
             first_hash,

@@ -307,6 +307,9 @@ impl Engine {
         }
         self.cluster_tick(now);
         self.migrate_step(now);
+        if self.stream_may_go_on() {
+            self.stream(now, &[]);
+        }
         if self
             .parts
             .failover_pause_until_ms
