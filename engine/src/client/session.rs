@@ -92,7 +92,9 @@ pub enum Blocked {
     ConfigRewrite,
     /// CONFIG SET: the runtime's word that it can do what the new values say.
     ConfigSet,
-    /// Its next request waits for the end of a pause.
+    /// MIGRATE: the target's answers.
+    Migrate,
+    /// Its next request waits for the end of a pause, or of a MIGRATE of its keys.
     Paused,
     /// DEBUG RELOAD: the data being read back.
     Reload,
@@ -226,6 +228,12 @@ impl Session {
         } else {
             self.alerts & !alert
         };
+    }
+
+    /// Whether it is not a connection, but what a script's commands run in.
+    #[inline]
+    pub fn is_script(&self) -> bool {
+        self.conn == ConnId::outgoing(0)
     }
 
     /// Whether commands may be carried out for it.

@@ -17,6 +17,8 @@ pub struct Watched {
     pub version: u64,
     /// It was there when WATCH was called, but due to expire: that it goes is no change.
     pub was_expired: bool,
+    /// It was not there when WATCH was called.
+    pub was_absent: bool,
 }
 
 #[derive(Debug, Default)]

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use super::context::{Data, Parts};
 use super::error::CommandError;
 use super::execute::{self, Request};
-use super::pubsub;
 use super::redirect::redirect;
+use super::{migrate, pubsub};
 use crate::client::{Blocked, Null, Session, WaitKind, Waiting, alert};
 use crate::face::{ConnId, Now};
 use crate::store::{Object, ValueRef};
@@ -107,8 +107,8 @@ pub(super) fn begin(parts: &mut Parts, session: &mut Session, number: usize, arg
 
 /// Carries out what waits for keys that have changed.
 pub(crate) fn serve(parts: &mut Parts, now: Now) {
-    if parts.stall_us > 0 {
-        // DEBUG SLEEP in the transaction that changed the keys: it is over when the sleep is.
+    if parts.stall_us > 0 || parts.scripts.is_parked() {
+        // DEBUG SLEEP in the transaction that changed the keys: it is over when the sleep is. Or a script that goes on.
         return;
     }
     while let Some(key) = parts.watches.waits.next_ready() {
@@ -168,6 +168,9 @@ fn try_again(parts: &mut Parts, now: Now, conn: ConnId) {
         (waiting.args.iter().map(|a| a.of(&waiting.request))).collect();
     let number = usize::from(waiting.number);
     let command = parts.index.all()[number];
+    if migrate::holds_again(parts, waiting.db, command, &args) {
+        return parts.clients.put(session);
+    }
     let request = Request {
         args: &args,
         raw: Some(&waiting.request),

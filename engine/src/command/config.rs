@@ -153,6 +153,7 @@ fn take_over(
 /// `CONFIG RESETSTAT`. <https://redis.io/commands/config-resetstat/>
 pub(super) fn resetstat(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     s.parts.stats.reset();
+    s.parts.store.reset_freed();
     s.parts.replication.reset_stats();
     s.session.out.ok();
     Ok(())

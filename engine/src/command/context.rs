@@ -9,6 +9,7 @@ use super::effects::Effects;
 use super::error::CommandError;
 use super::evict::Pool;
 use super::latency::Latency;
+use super::migrate::Transfers;
 use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
@@ -68,6 +69,8 @@ pub struct Data<'a> {
     pub ready: Option<&'a [u8]>,
     /// Whether the command may block: not in a transaction or script, and not from our primary.
     pub may_block: bool,
+    /// Whether a script calls the command.
+    pub scripted: bool,
     /// The hash of the command's first key, if the turn has worked it out.
     pub first_hash: Option<u64>,
 }
@@ -301,6 +304,8 @@ pub mod condition {
     pub const STALE: u32 = 1 << 8;
     /// A script is under way between two of its steps.
     pub const SCRIPT: u32 = 1 << 9;
+    /// Keys are on their way to another server: what may write them waits.
+    pub const MIGRATING: u32 = 1 << 10;
 }
 
 /// What SHUTDOWN was told.
@@ -438,6 +443,8 @@ pub struct Parts {
     pub blocked: Vec<ConnId>,
     /// Scripts.
     pub scripts: Scripts,
+    /// Keys on their way to other servers.
+    pub transfers: Transfers,
     /// Both sides of replication.
     pub replication: Replication,
     /// Files.
@@ -649,6 +656,7 @@ impl Parts {
         first_hash: Option<u64>,
     ) -> Data<'a> {
         let overdue = self.overdue(session);
+        let scripted = session.is_script();
         Data {
             now,
             db: session.db,
@@ -663,6 +671,7 @@ impl Parts {
             waiting: &mut self.waiting,
             again: session.blocked.is_some(),
             ready: self.ready.as_deref(),
+            scripted,
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
             overdue,
             first_hash,

@@ -19,6 +19,8 @@ pub struct Effects {
     /// Commands in RESP with their databases.
     list: Vec<(usize, Vec<u8>)>,
     replaced: bool,
+    /// What the command leaves has nothing to do with each other: it is no transaction.
+    apart: bool,
     /// Whether EXEC (or another command that holds several) is running.
     nested: bool,
 }
@@ -29,6 +31,7 @@ impl Effects {
     pub fn begin(&mut self) {
         self.dirty = 0;
         self.replaced = false;
+        self.apart = false;
     }
 
     /// Leaves these words besides whatever else the command leaves, in order.
@@ -44,6 +47,11 @@ impl Effects {
     pub fn instead(&mut self, db: usize, args: &[&[u8]]) {
         self.replaced = true;
         self.also(db, args);
+    }
+
+    /// What the command leaves is no transaction: it met keys by chance.
+    pub fn apart(&mut self) {
+        self.apart = true;
     }
 
     /// Leaves nothing for the command itself.
@@ -117,7 +125,7 @@ impl Effects {
         if self.list.is_empty() && !verbatim {
             return;
         }
-        let wrap = self.list.len() + usize::from(verbatim) > 1;
+        let wrap = self.list.len() + usize::from(verbatim) > 1 && !self.apart;
         self.write_list(journal, wrap);
         if verbatim {
             journal.select(db as u32);

@@ -8,6 +8,7 @@ use super::context::{Parts, condition};
 use super::error::CommandError;
 use super::evict;
 use super::execute::Request;
+use super::migrate;
 use super::redirect::redirect;
 use super::scripting;
 use super::table::{Command, flag};
@@ -20,7 +21,7 @@ use crate::resp::shown;
 pub enum Verdict {
     /// The command may pass.
     Pass,
-    /// It is kept until a pause is over.
+    /// It is kept until a pause is over, or a MIGRATE of its keys.
     Later,
     /// It is for another node of the cluster, or for none; a transaction ends with it.
     Redirect(CommandError),
@@ -136,6 +137,12 @@ fn check_all(
         if all || any(flag::WRITE | flag::MAY_REPLICATE) {
             return Later;
         }
+    }
+    if parts.is(condition::MIGRATING)
+        && !trusted
+        && migrate::holds(parts, session, command, own, request)
+    {
+        return Later;
     }
     Pass
 }

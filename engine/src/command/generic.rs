@@ -86,6 +86,7 @@ pub(super) fn kind(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `RANDOMKEY`. <https://redis.io/commands/randomkey/>
 pub(super) fn randomkey(d: &mut Data<'_>, _args: &[&[u8]]) -> Outcome {
+    d.effects.apart();
     let mut draws = 0;
     loop {
         let Data { store, random, .. } = d;
@@ -253,15 +254,18 @@ fn touch_database(d: &mut Data<'_>, db: usize, by: Option<usize>) {
     d.watches.waits.touch_database(Some(db));
     for name in d.watches.in_database(db) {
         let key = d.key(&name);
-        // A key that was not there is still not there if what comes in its place is overdue.
-        let appears = by.is_some_and(|by| match d.store.find(by, key) {
-            Some(place) => {
-                let deadline = d.store.entry(by, place).deadline();
-                deadline.is_none_or(|at| at >= d.now.unix_ms())
-            }
-            None => false,
-        });
-        if appears || d.store.find(db, key).is_some() {
+        // Whether it is there, and whether it is overdue.
+        let found = |db| {
+            let place = d.store.find(db, key)?;
+            let deadline = d.store.entry(db, place).deadline();
+            Some(deadline.is_some_and(|at| at < d.now.unix_ms()))
+        };
+        // A key that was not there, or overdue, still is not if what comes in its place is overdue.
+        let same = match (found(db), by.and_then(found)) {
+            (None, None | Some(true)) | (Some(true), Some(true)) => true,
+            (_, Some(false)) | (Some(_), None) | (Some(false), Some(true)) => false,
+        };
+        if !same {
             d.watches.touch(db, &name);
         }
     }

@@ -332,12 +332,13 @@ fn memory(s: &Report<'_>, out: &mut String) -> Result {
          mem_allocator:system\r\n\
          active_defrag_running:0\r\n\
          lazyfree_pending_objects:{}\r\n\
-         lazyfreed_objects:0\r\n",
+         lazyfreed_objects:{}\r\n",
         ratio(rss, allocated),
         surplus(rss, allocated),
         ratio(rss, used),
         surplus(rss, used),
         parts.store.garbage(),
+        parts.store.freed(),
     )
 }
 
@@ -499,7 +500,7 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          pubsubshard_channels:{}\r\n\
          latest_fork_usec:0\r\n\
          total_forks:0\r\n\
-         migrate_cached_sockets:0\r\n\
+         migrate_cached_sockets:{}\r\n\
          slave_expires_tracked_keys:0\r\n\
          active_defrag_hits:0\r\n\
          active_defrag_misses:0\r\n\
@@ -518,6 +519,7 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
         subscribed(Scope::Channel),
         subscribed(Scope::Pattern),
         subscribed(Scope::Shard),
+        s.parts.transfers.connections(),
     )?;
     write!(
         out,

@@ -44,6 +44,7 @@ mod list_blocking;
 #[cfg(test)]
 mod list_tests;
 mod metrics;
+pub(crate) mod migrate;
 pub(crate) mod monitor;
 mod object;
 mod persistence;

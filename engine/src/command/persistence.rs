@@ -15,6 +15,20 @@ fn saving(parts: &Parts) -> bool {
         || (parts.wishes.iter()).any(|wish| matches!(wish, Wish::Bgsave | Wish::Save))
 }
 
+/// Whether a snapshot is being made for which everybody waits, in Redis: SAVE's, or FLUSHALL's. Then the session
+/// is to bring its request again when that is over.
+fn waits_for_save(s: &mut Server<'_>) -> bool {
+    let persistence = &s.parts.persistence;
+    let waits = persistence.saving()
+        && !persistence.saving_in_background()
+        && !s.session.is(alert::MULTI | alert::TRUSTED);
+    if waits {
+        s.session.blocked = Some(Box::new(Blocked::Paused));
+        s.parts.blocked.push(s.session.conn);
+    }
+    waits
+}
+
 /// Whether a rewrite is under way, or was asked for earlier in this turn.
 fn rewriting(parts: &Parts) -> bool {
     parts.persistence.rewriting() || parts.wishes.contains(&Wish::Rewrite)
@@ -23,6 +37,9 @@ fn rewriting(parts: &Parts) -> bool {
 /// `SAVE`. The reply comes when the file is in place; others are served meanwhile.
 /// <https://redis.io/commands/save/>
 pub(super) fn save(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    if waits_for_save(s) {
+        return Ok(());
+    }
     if saving(s.parts) {
         return Err(SAVING);
     }
@@ -43,6 +60,9 @@ pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         [_, word] if word.eq_ignore_ascii_case(b"schedule") => true,
         _ => return Err(CommandError::SYNTAX),
     };
+    if waits_for_save(s) {
+        return Ok(());
+    }
     let parts = &mut *s.parts;
     if saving(parts) {
         return Err(SAVING);

@@ -8,7 +8,7 @@ use super::context::{Parts, Server};
 use super::error::CommandError;
 use super::help;
 use super::table::Outcome;
-use crate::client::{Scope, Session, alert};
+use crate::client::{ReplyMode, Scope, Session, alert};
 use crate::config::NotifyEvents;
 use crate::face::{ConnId, Now};
 use crate::resp::Output;
@@ -56,7 +56,15 @@ fn unsubscribe_from(s: &mut Server<'_>, names: &[&[u8]], scope: Scope, what: &st
     Ok(())
 }
 
+/// What has just been written is no reply: CLIENT REPLY OFF and SKIP do not concern it.
+fn keep_pushed(session: &mut Session) {
+    if session.reply_mode != ReplyMode::On {
+        session.muted_from = session.out.position();
+    }
+}
+
 fn keep(session: &mut Session, mine: Box<crate::client::Subscriptions>) {
+    keep_pushed(session);
     session.set(alert::SUBSCRIBED, !mine.is_empty());
     session.subscriptions = (!mine.is_empty()).then_some(mine);
 }
@@ -176,6 +184,7 @@ fn send(parts: &mut Parts, current: Option<&mut Session>, conn: ConnId, now: Now
     let write = |session: &mut Session| {
         session.out.push(words.len());
         words.iter().for_each(|word| session.out.bulk(word));
+        keep_pushed(session);
     };
     if let Some(session) = current.filter(|session| session.conn == conn) {
         return write(session);

@@ -3,13 +3,15 @@
 //! The facts are those of COMMAND INFO in Redis 7.0.
 
 use super::table::Handler::{Container, Data, Server};
-use super::table::key::{ACCESS, DELETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::table::key::{
+    ACCESS, DELETE, INCOMPLETE, INSERT, NOT_KEY, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS,
+};
 use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
     bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
     generic, geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking,
-    monitor, object, persistence, pubsub, replication, scan, script, set, set_algebra, slowlog,
-    sort, stream, string, transaction, zset,
+    migrate, monitor, object, persistence, pubsub, replication, scan, script, set, set_algebra,
+    slowlog, sort, stream, string, transaction, zset,
 };
 
 /// All commands, by group.
@@ -175,6 +177,7 @@ static OBJECT: &[Command] = &commands! {
 static DUMP: &[Command] = &commands! {
     "dump" 2 [READONLY] [KEYSPACE READ SLOW] [at(1, RO | ACCESS)] ["nondeterministic_output"] Data(dump::dump);
     "restore" -4 [WRITE DENYOOM] [KEYSPACE WRITE SLOW DANGEROUS] [at(1, OW | UPDATE)] [] Data(dump::restore);
+    "migrate" -6 [WRITE MOVABLE_KEYS] [KEYSPACE WRITE SLOW DANGEROUS] [at(3, RW | ACCESS | DELETE), keyword("KEYS", -2, -1, 1, 0, RW | ACCESS | DELETE | INCOMPLETE)] ["nondeterministic_output"] Server(migrate::migrate);
     "restore-asking" -4 [WRITE DENYOOM ASKING] [KEYSPACE WRITE SLOW DANGEROUS] [at(1, OW | UPDATE)] [] Data(dump::restore);
 };
 

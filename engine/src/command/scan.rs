@@ -104,6 +104,7 @@ impl<'a> Options<'a> {
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`. <https://redis.io/commands/scan/>
 pub(super) fn scan(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
+    d.effects.apart();
     let cursor = cursor(args[1])?;
     let o = Options::parse(&args[2..], true)?;
     let mut found: Vec<Place> = Vec::new();

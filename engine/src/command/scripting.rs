@@ -738,7 +738,7 @@ pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The flags by which a script's own say what its command is.
+/// What gates must know of a command: its flags, or those that its script declares.
 pub fn effective_flags(parts: &Parts, command: &'static Command, args: &[&[u8]]) -> u32 {
     let declared = match (command.name, args.get(1)) {
         ("eval" | "eval_ro", Some(body)) => script::shebang(body).ok().map(|s| s.flags),
@@ -767,6 +767,14 @@ pub fn effective_flags(parts: &Parts, command: &'static Command, args: &[&[u8]])
                 own |= flag::STALE;
             }
             own
+        }
+        // These may leave something for replicas, though they are no writes. (COMMAND INFO does not show that.)
+        _ if matches!(
+            command.name,
+            "eval" | "evalsha" | "fcall" | "pfcount" | "publish" | "spublish"
+        ) =>
+        {
+            command.flags | flag::MAY_REPLICATE
         }
         _ => command.flags,
     }

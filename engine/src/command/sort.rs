@@ -274,8 +274,8 @@ fn gather(
             });
         }
         ValueRef::Object(Object::Set(set)) => {
-            if !sorted && o.store.is_some() {
-                // What is stored must be the same on every replica, so it gets an order.
+            if !sorted && (o.store.is_some() || d.scripted) {
+                // What is stored, or a script sees, must be the same on every replica, so it gets an order.
                 (sorted, o.alpha, o.by) = (true, true, None);
             }
             let range = if sorted {

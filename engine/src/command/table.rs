@@ -334,6 +334,8 @@ impl Command {
     #[inline]
     pub fn first_key(&self) -> Option<usize> {
         match self.keys.first()?.begin {
+            // (The word there may be empty, and the keys elsewhere.)
+            Begin::Index(3) if self.name == "migrate" => None,
             Begin::Index(index) if !matches!(self.keys[0].find, Find::Numbered { .. }) => {
                 Some(index)
             }

@@ -198,7 +198,8 @@ pub fn shown(bytes: &[u8]) -> String {
     text.replace("\\r\\n", " ").trim().into()
 }
 
-fn journalled(engine: &mut Engine, from: u64) -> Vec<String> {
+/// The commands in the journal from an offset on.
+pub fn journalled(engine: &mut Engine, from: u64) -> Vec<String> {
     let journal = &mut engine.parts.journal;
     journal.seal();
     let bytes: Vec<u8> = journal

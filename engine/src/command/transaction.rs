@@ -88,12 +88,13 @@ pub(super) fn watch(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         if s.session.watched.is_empty() {
             s.parts.watches.count_watcher(true);
         }
-        let was_expired = look(s.parts, db, key, s.now) == Found::Overdue;
+        let found = look(s.parts, db, key, s.now);
         s.session.watched.push(Watched {
             db,
             key: key.to_vec(),
             version: s.parts.watches.watch(db, key),
-            was_expired,
+            was_expired: found == Found::Overdue,
+            was_absent: found == Found::Absent,
         });
     }
     s.session.out.ok();
@@ -117,7 +118,8 @@ fn watched_changed(parts: &Parts, session: &Session, now: Now) -> bool {
             // That it was removed, being due already, is no change.
             changes > 1 || (changes == 1 && found != Found::Absent)
         } else {
-            changes > 0 || found == Found::Overdue
+            // (What came, overdue, in the place of nothing, by SWAPDB, is no change.)
+            changes > 0 || (found == Found::Overdue && !watched.was_absent)
         }
     })
 }

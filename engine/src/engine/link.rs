@@ -10,7 +10,7 @@ use crate::command::execute::{self, Request};
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, decode};
 
-/// While the files are made durable for the end of the process, so much of the stream is held back at most.
+/// During a pause, or while the files are made durable for the end of the process, so much of the stream is held back at most.
 const HELD_BYTES: usize = 16 << 20;
 
 /// The link to our primary while its stream is up.
@@ -23,6 +23,8 @@ pub(crate) struct PrimaryLink {
     args: Vec<Arg>,
     /// Bytes of a transaction that was carried out up to here: reported with its EXEC.
     unreported: u64,
+    /// Whole commands may be among the bytes, which wait for the end of a pause.
+    held: bool,
 }
 
 impl PrimaryLink {
@@ -38,19 +40,31 @@ impl PrimaryLink {
             partial: Partial::default(),
             args: Vec::new(),
             unreported: 0,
+            held: false,
         }
     }
 }
 
 impl Engine {
-    /// Bytes of the primary's stream: carries out every whole command. Not while a shutdown flushes: what would be
-    /// executed now would not be in the file, or in part; the primary still has it.
+    /// Whether commands wait for the end of a pause that is over.
+    pub(super) fn stream_may_go_on(&self) -> bool {
+        !self.holds_stream() && self.link.as_ref().is_some_and(|link| link.held)
+    }
+
+    fn holds_stream(&self) -> bool {
+        self.flushing() || self.parts.pause.is_some()
+    }
+
+    /// Bytes of the primary's stream: carries out every whole command. Not while CLIENT PAUSE holds writes back, nor
+    /// while a shutdown flushes: what would be executed now would not be in the file, or in part; the primary still
+    /// has it.
     pub(super) fn stream(&mut self, now: Now, bytes: &[u8]) {
         let Some(mut link) = self.link.take() else {
             return;
         };
         link.bytes.extend_from_slice(bytes);
-        if self.flushing() && link.bytes.len() < HELD_BYTES {
+        link.held = self.holds_stream() && link.bytes.len() < HELD_BYTES;
+        if link.held {
             self.link = Some(link);
             return;
         }

@@ -1,4 +1,5 @@
-//! Connections that are not clients': to our primary, and the cluster bus, both ways.
+//! Connections that are not clients': to our primary, to those that keys are moved to, and the cluster bus, both
+//! ways.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
@@ -13,6 +14,8 @@ pub(crate) enum LinkKind {
     Primary,
     /// A link of the cluster bus.
     Bus,
+    /// The link to a server that keys are moved to.
+    Target,
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod clustering;
 mod link;
 mod links;
+mod migrate;
 mod persist;
 mod reload;
 mod replicate;
@@ -168,6 +169,7 @@ impl Engine {
             waiting: None,
             ready: None,
             scripts: Default::default(),
+            transfers: Default::default(),
             replication: Replication::new(
                 replicate::settings(&config),
                 Random::new(seed, "replication").seed(),
@@ -321,6 +323,10 @@ impl Engine {
             replication.tick(now, &mut self.parts.journal);
         }
         self.cluster_tick(now);
+        self.migrate_step(now);
+        if self.stream_may_go_on() {
+            self.stream(now, &[]);
+        }
         if self
             .parts
             .failover_pause_until_ms
@@ -574,6 +580,7 @@ impl Engine {
                     .connected(now, &mut self.parts.journal, conn);
             }
             Some(LinkKind::Bus) => self.bus_connected(now, conn, peer, local),
+            Some(LinkKind::Target) => self.parts.transfers.opened(conn),
         }
     }
 
@@ -582,6 +589,8 @@ impl Engine {
         self.forget(conn);
         if kind == Some(LinkKind::Bus) {
             self.with_cluster(now, |cluster| cluster.on_closed(now, conn));
+        } else if kind == Some(LinkKind::Target) {
+            self.parts.transfers.closed(conn);
         } else {
             if kind == Some(LinkKind::Primary) {
                 self.link = None;
@@ -612,6 +621,7 @@ impl Engine {
                 let now = self.now;
                 self.with_cluster(now, |cluster| cluster.on_bytes(now, conn, bytes));
             }
+            Some(LinkKind::Target) => self.parts.transfers.receive(conn, bytes, self.now),
         }
     }
 
@@ -790,6 +800,7 @@ impl Engine {
         self.parts.stats.bytes_out += n as u64;
         self.parts.stats.writes += 1;
         let Some(session) = self.parts.clients.get_mut(conn) else {
+            self.parts.transfers.progress(conn, self.now);
             return self.links.advance(conn, n);
         };
         session.out.advance(n);
@@ -836,6 +847,7 @@ impl Engine {
                     .filter(|_| self.boot.is_none()),
             )
             .chain(self.parts.watches.waits.deadline())
+            .chain(self.parts.transfers.deadline())
             .chain(self.parts.pause_ends_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))

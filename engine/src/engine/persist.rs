@@ -169,6 +169,7 @@ impl Engine {
                 }
             }
         }
+        self.parts.unblock_all(&Blocked::Paused, |_| {});
         self.reload_saved(now, ok);
         self.shutdown_saved(ok);
     }

@@ -106,7 +106,11 @@ impl Engine {
             }
             Action::Log { level, text } => self.parts.log(level, text),
             Action::Payload(bytes) => self.payload(&bytes),
-            Action::PayloadAbort => self.incoming = None,
+            Action::PayloadAbort => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.parts.store.discard_all(incoming.store);
+                }
+            }
             Action::PayloadBegin { size } => {
                 let store = Store::new(
                     self.parts.store.databases().len(),
@@ -144,17 +148,16 @@ impl Engine {
     fn demoted(&mut self) {
         self.parts.set(condition::REPLICA, true);
         self.parts.outbox.push_back(Effect::Role('S'));
+        const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         for conn in self.parts.blocked.clone() {
             let Some(session) = self.parts.clients.get_mut(conn) else {
                 continue;
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Wait { .. })) {
-                self.parts.fail(
-                    conn,
-                    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                );
+                self.parts.fail(conn, UNBLOCKED);
             }
         }
+        self.parts.transfers.abort(UNBLOCKED.as_bytes());
         crate::command::blocking::refuse_all(&mut self.parts);
     }
 
@@ -239,6 +242,7 @@ impl Engine {
             let reason = incoming
                 .failed
                 .unwrap_or_else(|| alloc::format!("{}", incoming.decoder.cut_short()));
+            parts.store.discard_all(incoming.store);
             return parts
                 .replication
                 .load_failed(now, &mut parts.journal, &reason);

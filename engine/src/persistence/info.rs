@@ -97,6 +97,10 @@ impl Persistence {
             .filter(|_| save.in_background())
             .or(self.for_replicas_ms);
         let enabled = !matches!(aof.state, State::Off | State::Closing);
+        // One that was asked for begins at once, as far as anybody can see, if no snapshot is in its way.
+        let begins = (aof.scheduled || aof.state == State::Waiting)
+            && !self.snapshotting()
+            && aof.figures.consecutive_failures == 0;
         Info {
             loading: self.loading(),
             rdb_changes_since_last_save: save.unsaved(changes),
@@ -109,7 +113,7 @@ impl Persistence {
             rdb_last_load_keys_expired: self.last_load.expired,
             rdb_last_load_keys_loaded: self.last_load.keys - self.last_load.expired,
             aof_enabled: enabled,
-            aof_rewrite_in_progress: aof.rewriting(),
+            aof_rewrite_in_progress: aof.rewriting() || begins,
             aof_rewrite_scheduled: aof.scheduled,
             aof_last_rewrite_time_sec: lasted(aof.figures.last_rewrite_ms),
             aof_current_rewrite_time_sec: since(aof.rewrite_started_ms()),

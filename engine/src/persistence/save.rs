@@ -95,8 +95,11 @@ impl Save {
         self.running.as_ref().map(|running| running.started_ms)
     }
 
+    /// Changes that no snapshot file holds. For one that is not in the background everybody waits, in Redis: it
+    /// counts as done.
     pub fn unsaved(&self, changes: u64) -> u64 {
-        changes.saturating_sub(self.saved_changes)
+        let running = self.running.as_ref().filter(|running| !running.background);
+        changes.saturating_sub(running.map_or(self.saved_changes, |running| running.changes))
     }
 
     /// Says that the data set as of `changes` needs no saving: it was just loaded or received.

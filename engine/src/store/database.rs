@@ -14,7 +14,10 @@ use crate::value::slot::slot_of;
 const DEADLINE_BYTES: usize = 24;
 
 /// Values with more heap than this are freed in steps, not where they are dropped.
-const LARGE_VALUE: usize = 64 * 1024;
+const LARGE_VALUE: usize = 16 * 1024;
+
+/// About what is freed at once: a leaf or node of a collection.
+const CHUNK_BYTES: usize = 4096;
 
 /// A key with its hash.
 #[derive(Clone, Copy, Debug)]
@@ -151,15 +154,31 @@ pub struct Store {
     pub(super) hasher: Hasher,
     pub(super) walk: Option<Walk>,
     garbage: VecDeque<Garbage>,
+    /// Values freed in steps since the start.
+    freed: u64,
     /// Function libraries as snapshots store them. They are kept, not understood.
     functions: BTreeSet<Vec<u8>>,
     /// How often they changed.
     functions_version: u64,
 }
 
+/// What waits to be freed in steps.
 enum Garbage {
+    /// A table with its entries.
     Table(Table),
-    Value(Object),
+    /// Times of keys that are gone with their table.
+    Times(BTreeSet<(u64, u64)>),
+    /// A large value.
+    Value {
+        object: Object,
+        /// Some of it is freed: it does not know its size any more.
+        begun: bool,
+    },
+}
+
+/// What it costs to free a value, in chunks: about as many allocations.
+fn chunks(object: &Object) -> usize {
+    1 + object.memory() / CHUNK_BYTES
 }
 
 impl Store {
@@ -171,6 +190,7 @@ impl Store {
             hasher,
             walk: None,
             garbage: VecDeque::new(),
+            freed: 0,
             functions: BTreeSet::new(),
             functions_version: 0,
         }
@@ -481,7 +501,10 @@ impl Store {
     /// Frees a value; a large one in steps.
     pub fn discard_object(&mut self, object: Object) {
         if object.memory() > LARGE_VALUE {
-            self.garbage.push_back(Garbage::Value(object));
+            self.garbage.push_back(Garbage::Value {
+                object,
+                begun: false,
+            });
         }
     }
 
@@ -496,6 +519,14 @@ impl Store {
             self.walk = None;
         }
         self.garbage.extend(unneeded.map(Garbage::Table));
+        self.discard_times(database.deadlines);
+        self.discard_times(database.field_times);
+    }
+
+    fn discard_times(&mut self, times: BTreeSet<(u64, u64)>) {
+        if !times.is_empty() {
+            self.garbage.push_back(Garbage::Times(times));
+        }
     }
 
     /// Swaps two databases.
@@ -531,35 +562,95 @@ impl Store {
     }
 
     fn discard_tables(&mut self, databases: Vec<Database>) {
-        let tables = databases.into_iter().map(|db| Garbage::Table(db.table));
-        self.garbage.extend(tables);
+        for database in databases {
+            self.garbage.push_back(Garbage::Table(database.table));
+            self.discard_times(database.deadlines);
+            self.discard_times(database.field_times);
+        }
     }
 
-    /// Frees some of what waits to be freed, about `budget` entries; true when nothing is left.
+    /// Frees some of what waits to be freed, about `budget` chunks of values (of some kilobytes each) and keys;
+    /// true when nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        let done = match self.garbage.front_mut() {
-            None => return true,
-            Some(Garbage::Table(table)) => table.free_some(budget),
-            Some(Garbage::Value(object)) => object.free_some(budget),
-        };
-        if done {
-            self.garbage.pop_front();
+        let mut budget = budget;
+        while budget > 0
+            && let Some(garbage) = self.garbage.pop_front()
+        {
+            if let Some(rest) = self.free_of(garbage, &mut budget) {
+                self.garbage.push_front(rest);
+            }
         }
         self.garbage.is_empty()
     }
 
-    /// Tables and values that wait to be freed (`lazyfree_pending_objects`).
-    pub fn garbage(&self) -> usize {
-        self.garbage
-            .iter()
-            .map(|g| {
-                if let Garbage::Table(t) = g {
-                    t.len()
-                } else {
-                    1
+    /// Frees some of one piece of garbage; what is left of it.
+    fn free_of(&mut self, garbage: Garbage, budget: &mut usize) -> Option<Garbage> {
+        match garbage {
+            Garbage::Table(mut table) => {
+                let Store { garbage, freed, .. } = self;
+                let done = table.free_some(budget, |value| {
+                    match value {
+                        ValueRef::Object(object) if object.memory() > LARGE_VALUE => {
+                            // The garbage's reference outlives the entry's, so the entry frees nothing large.
+                            garbage.push_back(Garbage::Value {
+                                object: object.clone(),
+                                begun: false,
+                            });
+                            1
+                        }
+                        ValueRef::Object(object) => {
+                            *freed += 1;
+                            chunks(object)
+                        }
+                        _ => {
+                            *freed += 1;
+                            1
+                        }
+                    }
+                });
+                (!done).then_some(Garbage::Table(table))
+            }
+            Garbage::Times(mut times) => {
+                while *budget > 0 && times.pop_first().is_some() {
+                    *budget -= 1;
                 }
-            })
-            .sum()
+                (!times.is_empty()).then_some(Garbage::Times(times))
+            }
+            Garbage::Value { mut object, begun } => {
+                let whole = chunks(&object);
+                if !begun && whole <= *budget {
+                    *budget -= whole;
+                    self.freed += 1;
+                    return None;
+                }
+                let done = object.free_some(core::mem::take(budget));
+                self.freed += u64::from(done);
+                (!done).then_some(Garbage::Value {
+                    object,
+                    begun: true,
+                })
+            }
+        }
+    }
+
+    /// Keys and values that wait to be freed (`lazyfree_pending_objects`).
+    pub fn garbage(&self) -> usize {
+        let count = |garbage: &Garbage| match garbage {
+            Garbage::Table(table) => table.len(),
+            Garbage::Times(_) => 0,
+            Garbage::Value { .. } => 1,
+        };
+        self.garbage.iter().map(count).sum()
+    }
+
+    /// Keys and values that were freed in steps (`lazyfreed_objects`), since the start or [`Store::reset_freed`].
+    pub fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// Counts [`Store::freed`] from 0 again.
+    pub fn reset_freed(&mut self) {
+        self.freed = 0;
     }
 
     pub(super) fn discard_table(&mut self, table: Table) {

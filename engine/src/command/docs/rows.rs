@@ -201,6 +201,7 @@ pub static DOCS: &[Doc] = &[
     doc("MEMORY STATS", "4.0.0", "server", "O(1)", "Shows what memory is used for.", ""),
     doc("MEMORY USAGE", "4.0.0", "server", "O(N) with N elements sampled.", "Estimates the bytes that a key and its value take.", "key [SAMPLES count]"),
     doc("MGET", "1.0.0", "string", "O(N) with N keys.", "Reads several strings at one moment.", "key [key ...]"),
+    doc("MIGRATE", "2.6.0", "generic", "O(N) with N bytes that are sent; see DUMP and RESTORE.", "Moves keys to another server, or copies them.", r#"host port <key_or_empty_string: key | ""> destination-db timeout [COPY@3.0.0] [REPLACE@3.0.0] [authentication: [AUTH@4.0.7 password] | [AUTH2@6.0.0 username password]] [KEYS@3.0.6 key [key ...]]"#),
     doc("MONITOR", "1.0.0", "server", "", "Shows every command that the server runs, as it runs.", ""),
     doc("MOVE", "1.0.0", "generic", "O(1)", "Puts a key into another database.", "key db"),
     doc("MSET", "1.0.1", "string", "O(N) with N keys.", "Writes several strings at one moment.", "key value [key value ...]"),

@@ -3,6 +3,7 @@
 //! ```text
 //! key                    a value; its type follows from its name, or is given: key=string
 //! EX                     a word to be written as it is (nothing in it is lower case)
+//! ""                     an empty word
 //! EX seconds             a value behind a word; several values behind one word make a block
 //! [x]                    optional
 //! a | b                  one of several; between < > where the choice must be made
@@ -247,8 +248,12 @@ fn single(text: &'static str) -> Piece {
     } else {
         given.unwrap_or(ArgumentKind::of_value(name))
     };
+    let (token, name) = match name {
+        r#""""# => ("", "empty_string"),
+        name => (name, name),
+    };
     let argument = Argument {
-        token: is_word.then_some(name),
+        token: is_word.then_some(token),
         since,
         deprecated_since,
         ..argument(name.to_ascii_lowercase(), kind)
@@ -472,6 +477,14 @@ mod tests {
         assert_eq!(
             of("REPLICAOF"),
             "args:oneof(host-port:block(host:string port:integer) no-one:block(no:pure-token=NO one:pure-token=ONE))"
+        );
+        assert_eq!(
+            of("MIGRATE"),
+            "host:string port:integer key_or_empty_string:oneof(key:key#0 empty_string:pure-token=) \
+             destination-db:integer timeout:integer copy:pure-token=COPY@3.0.0{optional} \
+             replace:pure-token=REPLACE@3.0.0{optional} authentication:oneof{optional}(\
+             password:string=AUTH@4.0.7{optional} username_password:block=AUTH2@6.0.0{optional}\
+             (username:string password:string)) key:key=KEYS#1@3.0.6{optional,multiple}"
         );
         assert_eq!(
             of("FAILOVER"),

@@ -66,6 +66,13 @@ fn parse<'a>(
         let word = args[at];
         let more = args.len() - 1 - at;
         if more >= 1 && word.eq_ignore_ascii_case(b"block") {
+            if d.scripted {
+                return Err(CommandError::showing(&[
+                    b"ERR ",
+                    args[0],
+                    b" command is not allowed with BLOCK option from scripts",
+                ]));
+            }
             at += 1;
             r.block = Some(timeout_milliseconds(args[at], d.now)?);
         } else if more >= 1 && word.eq_ignore_ascii_case(b"count") {

@@ -31,7 +31,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ptr;
 
-use super::entry::{Entry, EntryMut, EntryRef};
+use super::entry::{Entry, EntryMut, EntryRef, ValueRef};
 use directory::Directories;
 use segment::{
     MAX_BUCKETS, SLOTS, Segment, TAG_SHIFT, fitting, next_size, tag_of, untagged, with_tag,
@@ -414,9 +414,14 @@ impl Table {
         }
     }
 
-    /// Frees up to about `budget` entries; true when none is left. For tables that nobody uses any more.
-    pub fn free_some(&mut self, budget: usize) -> bool {
-        let mut freed = 0;
+    /// Frees entries of a table that nobody uses any more, as long as `budget` lasts, and gives what `cost` says
+    /// of each value: what it takes off the budget, or the value back, to be freed by itself. True when no entry
+    /// is left.
+    pub fn free_some(
+        &mut self,
+        budget: &mut usize,
+        mut cost: impl FnMut(ValueRef<'_>) -> usize,
+    ) -> bool {
         while let Some(segment) = self.segments.last_mut() {
             for b in 0..segment.buckets.len() {
                 for slot in segment
@@ -426,20 +431,20 @@ impl Table {
                     .iter_mut()
                     .filter(|s| !s.is_null())
                 {
+                    if *budget == 0 {
+                        return false;
+                    }
                     let raw = untagged(core::mem::replace(slot, ptr::null_mut()));
-                    // SAFETY: the table no longer holds the entry.
-                    drop(unsafe { Entry::from_raw(raw) });
-                    freed += 1;
                     self.len -= 1;
+                    // SAFETY: the table no longer holds the entry.
+                    let entry = unsafe { Entry::from_raw(raw) };
+                    *budget = budget.saturating_sub(cost(entry.view().value()));
                 }
             }
             self.bytes -= segment.bytes();
             self.segments.pop();
-            if freed >= budget {
-                break;
-            }
         }
-        self.segments.is_empty()
+        true
     }
 
     /// Checks the table against itself: O(n).
@@ -499,7 +504,7 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        while !self.free_some(usize::MAX) {}
+        self.free_some(&mut { usize::MAX }, |_| 0);
     }
 }
 
