@@ -543,7 +543,8 @@ impl Engine {
         let config = &self.parts.config;
         let tls = match kind {
             LinkKind::Primary => config.tls_replication,
-            LinkKind::Bus => config.tls_cluster,
+            // Keys go to another server of the cluster.
+            LinkKind::Bus | LinkKind::Target => config.tls_cluster,
         };
         self.parts.outbox.push_back(Effect::Connect {
             conn,

@@ -78,6 +78,7 @@ fn moving_after(line: &str, keys: &str) -> (Engine, ConnId) {
             conn: link,
             host,
             port: 7000,
+            tls: false,
         },
     ] = &effects[..]
     else {
