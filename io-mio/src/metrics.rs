@@ -97,6 +97,8 @@ impl Endpoint {
     /// Accepts what is there.
     pub fn accept(&mut self) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.ready) else {
+            // What was told of a listener that is gone.
+            self.ready = false;
             return;
         };
         for _ in 0..MOST {

@@ -11,14 +11,14 @@
 //! ```
 //!
 //! Different from OpenSSL, on purpose or by need: TLS 1.0 and 1.1 do not exist; there are no suites without
-//! forward secrecy, and none with finite-field Diffie-Hellman (so `tls-dh-params-file` has no effect); a
-//! peer's certificate must be of X.509 version 3.
+//! forward secrecy, and none with finite-field Diffie-Hellman (so `tls-dh-params-file` has no effect).
 
 mod files;
 mod sessions;
 mod stream;
 mod suites;
 mod verify;
+mod version1;
 
 pub use stream::TlsStream;
 
@@ -133,7 +133,7 @@ fn load(config: &Config, log: &Logger) -> Result<Tls, String> {
         .with_protocol_versions(&versions)
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verify::ByAuthority::new(
+        .with_custom_certificate_verifier(Arc::new(verify::Servers::new(
             Arc::clone(&authorities),
             &provider,
         )))
@@ -171,6 +171,11 @@ impl ServerMaker<'_> {
         let verifier = verifier.map_err(|error| {
             format!("Failed to configure CA certificate(s) file/directory: {error}")
         })?;
+        let verifier = Arc::new(verify::Clients::new(
+            verifier,
+            Arc::clone(self.authorities),
+            self.provider,
+        ));
         let mut made = ServerConfig::builder_with_provider(Arc::clone(self.provider))
             .with_protocol_versions(self.versions)
             .map_err(unusable)?
