@@ -8,6 +8,7 @@ mod value;
 
 pub use value::value;
 
+use crate::acl::Acl;
 use crate::cluster::{bus, conf};
 use crate::config::Config;
 use crate::persistence::aof_reader::{CommandReader, Next};
@@ -19,6 +20,47 @@ use crate::{Input, Listener, Now, OpenMode};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
+
+/// Rules of access, as lines of a file and as words: whatever they are, a user that they make is described by
+/// rules that make the same user, and the file that holds it can be read.
+pub fn acl(data: &[u8]) {
+    let mut acl = Acl::new(crate::command::catalogue(), false);
+    let before = acl.text();
+    if acl.load(data, "users.acl").is_err() {
+        assert_eq!(acl.text(), before);
+    }
+    for line in data.split(|&byte| byte == b'\n').take(64) {
+        // Parentheses and quotes within patterns are beyond what a line can say.
+        let words: Vec<&[u8]> = (line.split(|&byte| byte == b' '))
+            .filter(|word| {
+                !word
+                    .iter()
+                    .any(|byte| b"()\"'\\\t\r\x0b\x0c".contains(byte))
+            })
+            .collect();
+        let _ = acl.set(
+            b"anybody",
+            &line.split(|&byte| byte == b' ').collect::<Vec<_>>(),
+        );
+        let _ = acl.set(b"somebody", &words);
+        let selector = [b"(", &words.join(&b' ')[..], b")"].concat();
+        let _ = acl.set(b"somebody", &[&selector]);
+    }
+    let Some(user) = acl.find(b"somebody").and_then(|id| acl.user(id)) else {
+        return;
+    };
+    let line = user.describe(acl.catalogue());
+    let mut again = Acl::new(acl.catalogue().clone(), false);
+    let text = [b"user somebody ", &line[..], b"\n"].concat();
+    again
+        .load(&text, "users.acl")
+        .expect("what was described can be read");
+    let user = again.find(b"somebody").and_then(|id| again.user(id));
+    assert_eq!(
+        user.map(|user| user.describe(again.catalogue())),
+        Some(line)
+    );
+}
 
 /// Requests: however the bytes are cut, the same requests come out, and every argument lies within them.
 pub fn resp(data: &[u8]) {
@@ -309,6 +351,7 @@ mod tests {
     use proptest::prelude::*;
 
     const SEEDS: &[(&str, &[u8])] = &[
+        ("acl", include_bytes!("../../fuzz/seeds/acl/rules")),
         ("aof", include_bytes!("../../fuzz/seeds/aof/commands")),
         ("aof", include_bytes!("../../fuzz/seeds/aof/manifest")),
         ("bus", include_bytes!("../../fuzz/seeds/bus/conf")),
@@ -333,6 +376,7 @@ mod tests {
 
     fn run(target: &str, data: &[u8]) {
         match target {
+            "acl" => acl(data),
             "aof" => aof(data),
             "bus" => bus(data),
             "rdb" => rdb(data),
@@ -377,7 +421,7 @@ mod tests {
 
         #[test]
         fn any_bytes(data in vec(any::<u8>(), 0..600)) {
-            for target in ["aof", "bus", "rdb", "resp", "session", "value"] {
+            for target in ["acl", "aof", "bus", "rdb", "resp", "session", "value"] {
                 run(target, &data);
             }
         }

@@ -19,13 +19,14 @@
 //!
 //! # The floors
 //!
-//! From the ground up; a module uses only floors below its own: [`value`], [`resp`], [`config`],
+//! From the ground up; a module uses only floors below its own: [`value`], [`resp`], [`acl`], [`config`],
 //! [`store`], [`journal`], [`rdb`], then the siblings [`persistence`], [`replication`] and
 //! [`cluster`] (none imports another), [`client`], [`command`], and at the top the engine itself.
 #![no_std]
 
 extern crate alloc;
 
+pub mod acl;
 pub mod client;
 pub mod cluster;
 pub mod command;

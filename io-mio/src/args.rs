@@ -65,7 +65,7 @@ pub fn load(command_line: &CommandLine, log: &Logger) -> Result<Config, LoadErro
     }
     text.push(b'\n');
     text.extend(&command_line.options);
-    let mut loader = Loader::new(defaults);
+    let mut loader = Loader::new(defaults).with_commands(reprise_engine::command::catalogue());
     load_text(&mut loader, &text, 0)?;
     let config = loader.finish().map_err(LoadError::Line)?;
     if !config.logfile.is_empty() {

@@ -30,9 +30,10 @@ pub fn is_local(peer: &Address) -> bool {
 }
 
 /// Why a new connection may not stay, as the error that it gets; `None` if it may. `clients` and `bus` count
-/// the connections of clients and of the cluster bus, without it.
+/// the connections of clients and of the cluster bus, without it; `open`: no password is asked for.
 pub fn refusal(
     config: &Config,
+    open: bool,
     peer: &Address,
     clients: usize,
     bus: usize,
@@ -44,8 +45,12 @@ pub fn refusal(
             "ERR max number of clients reached"
         });
     }
-    let exposed = config.protected_mode && config.requirepass.is_empty();
-    (exposed && !is_local(peer)).then_some(PROTECTED)
+    exposure(config, open, peer)
+}
+
+/// Why a connection may not stay in protected mode; `None` if it may. `open`: no password is asked for.
+pub fn exposure(config: &Config, open: bool, peer: &Address) -> Option<&'static str> {
+    (config.protected_mode && open && !is_local(peer)).then_some(PROTECTED)
 }
 
 /// Whether a client has been silent for longer than `timeout` allows.
@@ -111,14 +116,14 @@ mod tests {
         let mut config = Config::default();
         let far = Address::Ip(([10, 0, 0, 1], 1).into());
         let near = Address::Ip(([127, 0, 0, 1], 1).into());
-        assert!(refusal(&config, &far, 0, 0).is_some_and(|e| e.starts_with("DENIED ")));
-        assert_eq!(refusal(&config, &near, 0, 0), None);
-        config.requirepass = b"secret".to_vec();
-        assert_eq!(refusal(&config, &far, 0, 0), None);
+        let refused = |open| refusal(&config, open, &far, 0, 0);
+        assert!(refused(true).is_some_and(|e| e.starts_with("DENIED ")));
+        assert_eq!(refusal(&config, true, &near, 0, 0), None);
+        assert_eq!(refused(false), None);
         config.maxclients = 3;
-        assert_eq!(refusal(&config, &far, 1, 1), None);
+        assert_eq!(refusal(&config, false, &far, 1, 1), None);
         assert_eq!(
-            refusal(&config, &far, 2, 1),
+            refusal(&config, false, &far, 2, 1),
             Some("ERR max number of clients reached")
         );
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::subscriptions::Subscriptions;
 use super::waits::Waiting;
 use super::watch::Watched;
+use crate::acl::UserId;
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::resp::{Arg, Output, Partial};
 
@@ -29,6 +30,8 @@ pub mod alert {
     pub const CLOSING: u32 = 1 << 7;
     /// It is subscribed to something.
     pub const SUBSCRIBED: u32 = 1 << 8;
+    /// Its user may not do everything.
+    pub const LIMITED: u32 = 1 << 16;
 }
 
 /// CLIENT REPLY.
@@ -88,6 +91,8 @@ pub enum Blocked {
         /// The order was to save: that it failed is an error then.
         saving: bool,
     },
+    /// ACL LOAD: the file being read; ACL SAVE: it being in place.
+    AclFile,
     /// CONFIG REWRITE: the file being in place.
     ConfigRewrite,
     /// CONFIG SET: the runtime's word that it can do what the new values say.
@@ -125,6 +130,10 @@ pub struct Session {
     pub active_ms: u64,
     /// See [`alert`].
     pub alerts: u32,
+    /// Who it is.
+    pub user: UserId,
+    /// It has proved who it is, or came when nobody had to.
+    pub authenticated: bool,
     /// The selected database.
     pub db: usize,
     /// What waits to be sent.
@@ -190,6 +199,8 @@ impl Session {
             since_ms: now.mono_ms(),
             active_ms: now.mono_ms(),
             alerts: 0,
+            user: UserId::DEFAULT,
+            authenticated: false,
             db: 0,
             out: Output::default(),
             query: Vec::new(),

@@ -12,6 +12,7 @@ use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
 use super::{address, help};
+use crate::acl::UserId;
 use crate::client::{Blocked, ReplyMode, Scope, Session, alert};
 use crate::face::{Address, ConnId, Now};
 use crate::value::number::parse_i64;
@@ -89,7 +90,7 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
     let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
-         user=default redir=-1 resp={}",
+         user={} redir=-1 resp={}",
         session.id,
         address(&session.peer),
         address(&session.local),
@@ -117,6 +118,7 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
         session.memory(),
         if session.out.pending() > 0 { "rw" } else { "r" },
         command.map_or("NULL", |c| c.name),
+        String::from_utf8_lossy(parts.acl.name(session.user)),
         if session.out.resp3 { 3 } else { 2 },
     );
     if !session.lib_name.is_empty() || !session.lib_ver.is_empty() {
@@ -230,13 +232,14 @@ struct Filter<'a> {
     class: Option<Class>,
     id: Option<i64>,
     laddr: Option<&'a [u8]>,
+    user: Option<UserId>,
     /// Seconds.
     max_age: Option<i64>,
     spare_self: bool,
 }
 
 impl<'a> Filter<'a> {
-    fn parse(args: &[&'a [u8]]) -> Result<Filter<'a>, CommandError> {
+    fn parse(parts: &Parts, args: &[&'a [u8]]) -> Result<Filter<'a>, CommandError> {
         let mut filter = Filter {
             spare_self: true,
             ..Filter::default()
@@ -264,9 +267,10 @@ impl<'a> Filter<'a> {
                 b"type" => filter.class = Some(Class::parse(value)?),
                 b"addr" => filter.addr = Some(value),
                 b"laddr" => filter.laddr = Some(value),
-                b"user" if value == b"default" => {}
                 b"user" => {
-                    return Err(CommandError::showing(&[b"ERR No such user '", value, b"'"]));
+                    filter.user = Some(parts.acl.find(value).ok_or_else(|| {
+                        CommandError::showing(&[b"ERR No such user '", value, b"'"])
+                    })?);
                 }
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.spare_self = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.spare_self = false,
@@ -285,6 +289,7 @@ impl<'a> Filter<'a> {
             && is(self.laddr, &client.local)
             && self.class.is_none_or(|class| class == Class::of(client))
             && self.id.is_none_or(|id| id == client.id as i64)
+            && self.user.is_none_or(|user| user == client.user)
             && self.max_age.is_none_or(|age| age_s >= age)
     }
 
@@ -294,6 +299,7 @@ impl<'a> Filter<'a> {
             && self.addr.is_none()
             && self.laddr.is_none()
             && self.id.is_none()
+            && self.user.is_none()
             && self.max_age.is_none()
     }
 }
@@ -308,7 +314,7 @@ pub(super) fn kill(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             ..Filter::default()
         }
     } else {
-        Filter::parse(&args[2..])?
+        Filter::parse(s.parts, &args[2..])?
     };
     let own = s.session.id;
     let condemned: Vec<(u64, ConnId)> = everyone(s)

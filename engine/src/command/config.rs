@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use super::context::{Parts, Server, Told, Wish, condition};
 use super::error::CommandError;
 use super::table::Outcome;
-use super::{client, evict, help};
+use super::{client, evict, help, permission};
 use crate::client::limits::is_local;
-use crate::client::{Blocked, alert};
+use crate::client::{Blocked, Session, alert};
 use crate::config::{Access, Config, ConfigError, Directive, ReplicaOf};
-use crate::face::{ConnId, Effect, LogLevel, Refusal};
+use crate::face::{Effect, LogLevel, Refusal};
 
 /// `CONFIG GET pattern [pattern …]`. <https://redis.io/commands/config-get/>
 pub(super) fn get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -53,7 +53,7 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .set_many(&pairs, access)
         .map_err(|error| CommandError::text(error.reply()))?;
     let waits = before.is_some() && !changed.is_empty();
-    take_over(parts, Some(s.session.conn), changed, before);
+    take_over(parts, Some(&mut *s.session), changed, before);
     if waits && !s.session.is(alert::MULTI | alert::TRUSTED) {
         client::block(s, Blocked::ConfigSet);
     } else {
@@ -107,13 +107,14 @@ pub(crate) fn reconfigured(parts: &mut Parts, refused: Option<Refusal>) {
 /// Has changed directives take effect, here and in the runtime.
 fn take_over(
     parts: &mut Parts,
-    conn: Option<ConnId>,
+    current: Option<&mut Session>,
     changed: Vec<&'static str>,
     before: Option<Box<Config>>,
 ) {
     if changed.is_empty() {
         return;
     }
+    let conn = current.as_ref().map(|session| session.conn);
     let names = changed.clone();
     parts.outbox.push_back(Effect::Reconfigured { names });
     // What the next commands of this turn heed; the rest follows once it is over.
@@ -136,12 +137,9 @@ fn take_over(
             );
         }
     }
-    if changed.contains(&"requirepass") && parts.config.requirepass.is_empty() {
-        for conn in parts.clients.conns() {
-            if let Some(session) = parts.clients.get_mut(conn) {
-                session.set(alert::UNAUTHENTICATED, false);
-            }
-        }
+    if changed.contains(&"requirepass") {
+        parts.acl.set_default_password(&parts.config.requirepass);
+        permission::settle_all(parts, current);
     }
     parts.told.push_back(Told {
         conn,

@@ -3,14 +3,13 @@
 use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::execute;
+use super::permission;
 use super::string::integer;
 use super::table::Outcome;
+use crate::acl::DEFAULT;
 use crate::client::{ReplyMode, Session, alert};
 use crate::face::{LogLevel, Now};
 use crate::value::number::parse_i64;
-
-const WRONG_PASSWORD: CommandError =
-    CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
 
 /// `PING [message]`. <https://redis.io/commands/ping/>
 pub(super) fn ping(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -61,7 +60,7 @@ pub(super) fn hello(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         rest = match rest {
             [] => break,
             [word, user, password, more @ ..] if word.eq_ignore_ascii_case(b"auth") => {
-                authenticate(s, user, password)?;
+                permission::authenticate(s, args[0], user, password)?;
                 more
             }
             [word, name, more @ ..] if word.eq_ignore_ascii_case(b"setname") => {
@@ -77,11 +76,10 @@ pub(super) fn hello(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             }
         }
     }
-    if s.session.is(alert::UNAUTHENTICATED) {
+    if !s.session.authenticated {
         return Err(CommandError::fixed(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
-             the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+             option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
     if let Some(protocol) = protocol {
@@ -114,36 +112,17 @@ pub(super) fn hello(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 /// `AUTH [username] password`. <https://redis.io/commands/auth/>
 pub(super) fn auth(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     match args {
-        [_, _] if s.parts.config.requirepass.is_empty() => {
+        [_, _] if s.parts.acl.is_open() => {
             return Err(CommandError::fixed(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
             ));
         }
-        [_, password] => authenticate(s, b"default", password)?,
-        [_, user, password] => authenticate(s, user, password)?,
+        [word, password] => permission::authenticate(s, word, DEFAULT, password)?,
+        [word, user, password] => permission::authenticate(s, word, user, password)?,
         _ => return Err(CommandError::SYNTAX),
     }
     s.session.out.ok();
-    Ok(())
-}
-
-/// Lets the session in if the password is right. There is one user; without `requirepass` any password
-/// is.
-fn authenticate(s: &mut Server<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    let wanted = &s.parts.config.requirepass;
-    // All of it is compared, whatever differs first: the time taken must not tell how much was right.
-    let differences = wanted
-        .iter()
-        .zip(password)
-        .fold(wanted.len() ^ password.len(), |all, (a, b)| {
-            all | usize::from(a ^ b)
-        });
-    if user != b"default" || (!wanted.is_empty() && differences != 0) {
-        s.parts.stats.auth_failures += 1;
-        return Err(WRONG_PASSWORD);
-    }
-    s.session.set(alert::UNAUTHENTICATED, false);
     Ok(())
 }
 
@@ -171,10 +150,7 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     session.skip_next = false;
     session.out.resp3 = false;
     session.set(alert::ASKING | alert::READONLY | alert::MUTED, false);
-    session.set(
-        alert::UNAUTHENTICATED,
-        !s.parts.config.requirepass.is_empty(),
-    );
+    permission::begin(&s.parts.acl, session);
     session.out.simple("RESET");
     Ok(())
 }

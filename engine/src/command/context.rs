@@ -14,6 +14,7 @@ use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Index;
+use crate::acl::{self, Acl};
 use crate::client::{Blocked, Channels, Clients, KeyEvents, Session, Waiting, Watches, alert};
 use crate::cluster::{Cluster, View};
 use crate::config::{Config, NotifyEvents};
@@ -71,6 +72,8 @@ pub struct Data<'a> {
     pub may_block: bool,
     /// Whether a script calls the command.
     pub scripted: bool,
+    /// Whether it may read keys that its words do not tell.
+    pub reads_all_keys: bool,
     /// The hash of the command's first key, if the turn has worked it out.
     pub first_hash: Option<u64>,
 }
@@ -326,6 +329,13 @@ pub struct ShutdownWish {
 pub enum Wish {
     /// End a shutdown that is under way.
     AbortShutdown,
+    /// The ACL file read, or written.
+    AclFile {
+        /// Who asked.
+        conn: ConnId,
+        /// It is to be written.
+        save: bool,
+    },
     /// A snapshot into the file, in the background.
     Bgsave,
     /// All data was deleted: a snapshot of before is of no use, and the file is to say that there is nothing.
@@ -407,6 +417,12 @@ pub struct Parts {
     pub stats: Stats,
     /// Finds commands.
     pub index: Index,
+    /// Users.
+    pub acl: Acl,
+    /// What users were refused.
+    pub acl_log: acl::Log,
+    /// Whether the running command may read keys that its words do not tell; only looked at if its user is limited.
+    pub reads_all_keys: bool,
     /// Randomness for commands.
     pub random: Random,
     /// See [`condition`].
@@ -657,6 +673,7 @@ impl Parts {
     ) -> Data<'a> {
         let overdue = self.overdue(session);
         let scripted = session.is_script();
+        let reads_all_keys = !session.is(alert::LIMITED) || self.reads_all_keys;
         Data {
             now,
             db: session.db,
@@ -674,6 +691,7 @@ impl Parts {
             scripted,
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
             overdue,
+            reads_all_keys,
             first_hash,
         }
     }

@@ -68,11 +68,22 @@ pub fn resolve(
     Ok((number, command))
 }
 
-fn wrong_arity(command: &Command) -> CommandError {
+/// The reply to too few words, or too many.
+pub(super) fn wrong_arity(command: &Command) -> CommandError {
     CommandError::text(format!(
         "ERR wrong number of arguments for '{}' command",
         command.name
     ))
+}
+
+/// The command that the words name, or the container itself; not a subcommand that there is none of.
+pub(super) fn find(parts: &Parts, args: &[&[u8]]) -> Option<(usize, &'static Command)> {
+    let (number, command) = parts.index.find(args[0])?;
+    if command.subcommands.is_empty() || args.len() < 2 {
+        return Some((number, command));
+    }
+    let sub = command.subcommand(args[1])?;
+    Some((parts.index.number(sub), sub))
 }
 
 /// Carries out a client's request, or queues it, or refuses it; or, if the server is paused, blocks the
@@ -122,7 +133,7 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         }
     };
     session.last_command = Some(number as u16);
-    match gates::check(parts, session, now, command, &request) {
+    match gates::check(parts, session, now, (number, command), &request) {
         Verdict::Pass => {}
         Verdict::Later => {
             session.blocked = Some(Box::new(Blocked::Paused));

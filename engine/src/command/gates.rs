@@ -9,9 +9,11 @@ use super::error::CommandError;
 use super::evict;
 use super::execute::Request;
 use super::migrate;
+use super::permission;
 use super::redirect::redirect;
 use super::scripting;
 use super::table::{Command, flag};
+use crate::acl::Context;
 use crate::client::{Session, alert};
 use crate::face::Now;
 use crate::resp::shown;
@@ -41,13 +43,13 @@ pub fn check(
     parts: &mut Parts,
     session: &mut Session,
     now: Now,
-    command: &'static Command,
+    (number, command): (usize, &'static Command),
     request: &Request<'_>,
 ) -> Verdict {
     if session.alerts == 0 && parts.conditions == 0 {
         return Pass;
     }
-    check_all(parts, session, now, command, request)
+    check_all(parts, session, now, (number, command), request)
 }
 
 #[cold]
@@ -55,7 +57,7 @@ fn check_all(
     parts: &mut Parts,
     session: &mut Session,
     now: Now,
-    command: &'static Command,
+    (number, command): (usize, &'static Command),
     request: &Request<'_>,
 ) -> Verdict {
     let own = scripting::effective_flags(parts, command, request.args);
@@ -73,6 +75,18 @@ fn check_all(
     }
     if session.is(alert::MULTI) && is(flag::NO_MULTI) {
         return refuse("ERR Command not allowed inside a transaction");
+    }
+    if session.is(alert::LIMITED) {
+        let context = if session.is(alert::MULTI) {
+            Context::Multi
+        } else {
+            Context::TopLevel
+        };
+        let named = (number, command);
+        let verdict = permission::check(parts, session, now, named, request.args, context, None);
+        if let Err(denied) = verdict {
+            return Refuse(permission::refusal(denied, command));
+        }
     }
     if parts.is(condition::CLUSTER)
         && !trusted

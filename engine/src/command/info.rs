@@ -535,6 +535,9 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          reply_buffer_shrinks:0\r\n\
          reply_buffer_expands:0\r\n\
          acl_access_denied_auth:{}\r\n\
+         acl_access_denied_cmd:{}\r\n\
+         acl_access_denied_key:{}\r\n\
+         acl_access_denied_channel:{}\r\n\
          longest_turn_cpu_us:{}\r\n",
         stats.error_replies,
         stats.reads,
@@ -542,6 +545,9 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
         stats.query_buffer_kills,
         stats.output_buffer_kills,
         stats.auth_failures,
+        stats.denied_commands,
+        stats.denied_keys,
+        stats.denied_channels,
         stats.longest_turn_cpu_us,
     )
 }

@@ -6,6 +6,7 @@ use super::context::Server;
 use super::docs::{self, Argument, Doc};
 use super::error::CommandError;
 use super::help;
+use super::permission::key_flags as key_flags_in;
 use super::rows::GROUPS;
 use super::table::{Begin, Command, Find, KeySpec, Outcome, category, flag, key};
 use crate::resp::Output;
@@ -378,18 +379,6 @@ pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// Whether a BITFIELD changes nothing.
-fn only_reads_bits(args: &[&[u8]]) -> bool {
-    let mut rest = args.get(2..).unwrap_or_default();
-    while let [word, more @ ..] = rest {
-        rest = match (word.to_ascii_lowercase().as_slice(), more) {
-            (b"get", [_, _, more @ ..]) | (b"overflow", [_, more @ ..]) => more,
-            _ => return false,
-        };
-    }
-    true
-}
-
 /// The keys of a whole command, with what it does to them.
 fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> {
     let invalid = CommandError::fixed("ERR Invalid command specified");
@@ -414,17 +403,7 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
             "ERR Invalid number of arguments specified for command",
         ));
     }
-    let flags = |flags: u16| match command.name {
-        "bitfield" if only_reads_bits(args) => key::RO | key::ACCESS,
-        "set"
-            if !args[3..]
-                .iter()
-                .any(|word| word.eq_ignore_ascii_case(b"get")) =>
-        {
-            key::OW | key::UPDATE
-        }
-        _ => flags & !key::VARIABLE_FLAGS,
-    };
+    let flags = |flags: u16| key_flags_in(command, args, flags);
     let mut found = Vec::new();
     let invalid = CommandError::fixed("ERR Invalid arguments specified for command");
     command

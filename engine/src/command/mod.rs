@@ -1,6 +1,9 @@
 //! The command table, the gates in front of it, and one file for each group of commands.
 
 pub mod access;
+pub(crate) mod acl;
+#[cfg(test)]
+mod acl_tests;
 mod bitmap;
 pub(crate) mod blocking;
 mod client;
@@ -47,6 +50,7 @@ mod metrics;
 pub(crate) mod migrate;
 pub(crate) mod monitor;
 mod object;
+pub(crate) mod permission;
 mod persistence;
 pub(crate) mod pubsub;
 #[cfg(test)]
@@ -94,6 +98,11 @@ use crate::value::list as list_value;
 use context::Parts;
 use error::CommandError;
 use table::Command;
+
+/// The commands, as the configuration and rules of access may name them.
+pub fn catalogue() -> crate::acl::Catalogue {
+    table::Index::default().catalogue()
+}
 
 /// Up to where a hash stays small, by the configuration.
 pub fn hash_limits(config: &Config, store: &Store) -> Limits {
@@ -150,7 +159,8 @@ pub fn redacted<'a>(command: &Command, words: &[&'a [u8]]) -> Vec<&'a [u8]> {
         }
     };
     match command.name {
-        "acl|setuser" | "acl|deluser" | "acl|getuser" => shown[2..].fill(b"(redacted)"),
+        "acl|setuser" => shown[2..].fill(b"(redacted)"),
+        "auth" => shown[1..].fill(b"(redacted)"),
         "config|set" => {
             for pair in shown[2..].chunks_exact_mut(2) {
                 if SECRET

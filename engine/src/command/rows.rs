@@ -8,7 +8,7 @@ use super::table::key::{
 };
 use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
-    bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
+    acl, bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
     generic, geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking,
     migrate, monitor, object, persistence, pubsub, replication, scan, script, set, set_algebra,
     slowlog, sort, stream, string, transaction, zset,
@@ -314,7 +314,24 @@ static CONFIG: &[Command] = &commands! {
     "config|set" -4 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(config::set);
 };
 
+static ACL: &[Command] = &commands! {
+    "acl|cat" -2 [NOSCRIPT LOADING STALE] [SLOW] [] [] Server(acl::cat);
+    "acl|deluser" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::deluser);
+    "acl|dryrun" -4 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::dryrun);
+    "acl|genpass" -2 [NOSCRIPT LOADING STALE] [SLOW] [] [] Server(acl::genpass);
+    "acl|getuser" 3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::getuser);
+    "acl|help" 2 [LOADING STALE] [SLOW] [] [] Server(acl::help);
+    "acl|list" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::list);
+    "acl|load" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::load);
+    "acl|log" -2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::log);
+    "acl|save" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::save);
+    "acl|setuser" -3 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::setuser);
+    "acl|users" 2 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(acl::users);
+    "acl|whoami" 2 [NOSCRIPT LOADING STALE] [SLOW] [] [] Server(acl::whoami);
+};
+
 static SERVER: &[Command] = &commands! {
+    "acl" -2 [] [SLOW] [] [] Container => ACL;
     "command" -1 [LOADING STALE] [SLOW CONNECTION] [] ["nondeterministic_output_order"] Server(introspection::all) => COMMAND;
     "info" -1 [LOADING STALE] [SLOW DANGEROUS] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(info::info);
     "time" 1 [LOADING STALE FAST] [FAST] [] ["nondeterministic_output"] Server(info::time);

@@ -16,9 +16,11 @@ use super::evict;
 use super::execute::{self, Request};
 use super::libraries::Libraries;
 use super::monitor;
+use super::permission;
 use super::redirect::redirect;
 use super::table::{Command, flag};
 use super::{blocking, pubsub};
+use crate::acl;
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
 use crate::config;
@@ -123,6 +125,11 @@ impl Scripts {
         })
     }
 
+    /// The session of the script that is parked.
+    pub fn parked_session(&mut self) -> Option<&mut Session> {
+        self.parked.as_mut().map(|running| &mut *running.session)
+    }
+
     /// The script that is parked.
     pub fn running(&self) -> Option<&Running> {
         self.parked.as_deref()
@@ -149,6 +156,8 @@ pub struct Running {
     number: Option<usize>,
     /// Who sent it.
     caller: ConnId,
+    /// As CLIENT LIST shows it, if its user may not do everything.
+    client: String,
     /// The words by which it was called, for FUNCTION STATS.
     pub words: Vec<Vec<u8>>,
     read_only: bool,
@@ -236,6 +245,11 @@ pub fn run(
         session: session_for(parts, caller, now),
         number: parts.index.find(call.all[0]).map(|(number, _)| number),
         caller: caller.conn,
+        client: if caller.is(alert::LIMITED) {
+            super::describe(parts, caller, now)
+        } else {
+            String::new()
+        },
         words: Vec::new(),
         read_only: call.read_only || (declared && call.flags & script::flag::NO_WRITES != 0),
         allow_oom: declared && call.flags & script::flag::ALLOW_OOM != 0,
@@ -355,8 +369,10 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
     session.id = caller.id;
     session.write_offset = 0;
     session.db = caller.db;
+    session.user = caller.user;
+    session.authenticated = caller.authenticated;
     // As in a transaction nothing blocks.
-    let kept = alert::TRUSTED | alert::READONLY | alert::ASKING;
+    let kept = alert::TRUSTED | alert::READONLY | alert::ASKING | alert::LIMITED;
     session.alerts = caller.alerts & kept | alert::MULTI;
     session
 }
@@ -376,7 +392,7 @@ fn drive(
         }
         match event {
             Event::Command => command(parts, running, &vm),
-            Event::MayRun => may_run(parts, &vm),
+            Event::MayRun => may_run(parts, running, &vm),
             Event::Slice => {
                 running.slices += 1;
                 if !through {
@@ -443,16 +459,6 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
     *vm.io.reply.borrow_mut() = reply;
 }
 
-/// The command that the words name, or the container itself; not a subcommand that there is none of.
-fn find(parts: &Parts, args: &[&[u8]]) -> Option<(usize, &'static Command)> {
-    let (number, command) = parts.index.find(args[0])?;
-    if command.subcommands.is_empty() || args.len() < 2 {
-        return Some((number, command));
-    }
-    let sub = command.subcommand(args[1])?;
-    Some((parts.index.number(sub), sub))
-}
-
 type Refusal = (Option<usize>, Vec<u8>);
 
 /// The gates that a script's command passes.
@@ -461,7 +467,7 @@ fn permitted(
     running: &mut Running,
     args: &[&[u8]],
 ) -> Result<(usize, &'static Command), Refusal> {
-    let Some((number, command)) = find(parts, args) else {
+    let Some((number, command)) = execute::find(parts, args) else {
         return Err((
             None,
             b"ERR Unknown Redis command called from script".to_vec(),
@@ -481,6 +487,17 @@ fn permitted(
         && !is(flag::STALE)
     {
         return fail("ERR Can not execute the command on a stale replica");
+    }
+    if running.session.is(alert::LIMITED) {
+        let caller = parts.clients.get(running.caller);
+        let client = caller.map(|caller| super::describe(parts, caller, running.start));
+        let client = client.unwrap_or_else(|| running.client.clone());
+        let (session, start) = (&running.session, running.start);
+        let (named, lua) = ((number, command), acl::Context::Lua);
+        let verdict = permission::check(parts, session, start, named, args, lua, Some(client));
+        if let Err(denied) = verdict {
+            return fail(permission::script_refusal(denied));
+        }
     }
     if running.read_only && (is(flag::WRITE | flag::MAY_REPLICATE) || may_replicate(command.name)) {
         return fail("ERR Write commands are not allowed from read-only scripts.");
@@ -544,13 +561,21 @@ fn may_replicate(name: &str) -> bool {
     matches!(name, "publish" | "spublish" | "pfcount")
 }
 
-/// `redis.acl_check_cmd`: there are no users but one yet, who may do everything.
-fn may_run(parts: &Parts, vm: &Vm) {
+/// `redis.acl_check_cmd`: whether the script's user may carry a command out.
+fn may_run(parts: &Parts, running: &Running, vm: &Vm) {
     let words = vm.io.words.borrow();
     let args: Vec<&[u8]> = words.iter().collect();
     let mut reply = vm.io.reply.borrow_mut();
     reply.clear();
-    reply.extend_from_slice(match find(parts, &args) {
+    let limited = running.session.is(alert::LIMITED);
+    reply.extend_from_slice(match execute::find(parts, &args) {
+        Some((number, command)) if limited => {
+            let user = running.session.user;
+            match permission::verdict(&parts.acl, user, number, command, &args) {
+                Ok(()) => b":1\r\n",
+                Err(_) => b":0\r\n",
+            }
+        }
         Some(_) => b":1\r\n",
         None => b"-ERR Invalid command passed to redis.acl_check_cmd()\r\n",
     });

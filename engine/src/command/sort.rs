@@ -72,6 +72,7 @@ impl<'a> Options<'a> {
         mut args: &'a [&'a [u8]],
         read_only: bool,
         cluster: bool,
+        reads_all_keys: bool,
     ) -> Result<Options<'a>, CommandError> {
         let mut o = Options {
             descending: false,
@@ -110,6 +111,11 @@ impl<'a> Options<'a> {
                             "ERR BY option of SORT denied in Cluster mode.",
                         ));
                     }
+                    if !reads_all_keys && c_str(pattern).contains(&b'*') {
+                        return Err(CommandError::fixed(
+                            "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                        ));
+                    }
                     o.by = Some(pattern);
                     rest
                 }
@@ -117,6 +123,11 @@ impl<'a> Options<'a> {
                     if cluster {
                         return Err(CommandError::fixed(
                             "ERR GET option of SORT denied in Cluster mode.",
+                        ));
+                    }
+                    if !reads_all_keys {
+                        return Err(CommandError::fixed(
+                            "ERR GET option of SORT denied due to insufficient ACL permissions.",
                         ));
                     }
                     o.gets.push(Pattern::parse(pattern));
@@ -368,7 +379,12 @@ fn sort_items(items: &mut Items, o: &Options<'_>, by_pattern: bool, range: Range
 }
 
 fn sort_any(d: &mut Data<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
-    let mut o = Options::parse(&args[2..], read_only, d.config.cluster_enabled)?;
+    let mut o = Options::parse(
+        &args[2..],
+        read_only,
+        d.config.cluster_enabled,
+        d.reads_all_keys,
+    )?;
     let (mut items, sorted) = gather(d, args[1], &mut o)?;
     let by = o.by.map(Pattern::parse);
     let range = if sorted {

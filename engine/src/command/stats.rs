@@ -70,6 +70,12 @@ pub struct Stats {
     pub writes: u64,
     /// Rejected authentications.
     pub auth_failures: u64,
+    /// Commands refused for what they are.
+    pub denied_commands: u64,
+    /// Commands refused for a key.
+    pub denied_keys: u64,
+    /// Commands refused for a channel.
+    pub denied_channels: u64,
     /// Connections closed for their query buffer.
     pub query_buffer_kills: u64,
     /// Connections closed for their output buffer.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::context::{Data, Server};
 use super::error::CommandError;
 use super::rows::GROUPS;
+use crate::acl::Catalogue;
 
 /// What a command's function returns; the executor turns an error into its reply.
 pub type Outcome = Result<(), CommandError>;
@@ -422,6 +423,12 @@ impl Index {
             }
             at = (at + 1) & 1023;
         }
+    }
+
+    /// What rules of access may name.
+    pub fn catalogue(&self) -> Catalogue {
+        let commands = self.all.iter().map(|c| (c.name, c.categories));
+        Catalogue::new(commands, category::NAMES)
     }
 
     /// All commands and subcommands, by number.

@@ -3,7 +3,9 @@
 use super::context::{Parts, Server};
 use super::error::CommandError;
 use super::execute::{self, Request};
+use super::permission;
 use super::table::Outcome;
+use crate::acl::Context;
 use crate::client::{Session, Watched, alert};
 use crate::face::Now;
 use crate::planted::{self, Bug};
@@ -62,6 +64,16 @@ pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
             command: Some((number, command)),
             first_hash: None,
         };
+        if s.session.is(alert::LIMITED) {
+            let (named, multi) = ((number, command), Context::Multi);
+            let verdict = permission::check(s.parts, s.session, s.now, named, &args, multi, None);
+            if let Err(denied) = verdict {
+                let error = permission::late_refusal(denied);
+                s.parts.stats.error(&error.0);
+                s.session.out.error(&error.0);
+                continue;
+            }
+        }
         execute::call(s.parts, s.session, s.now, number, command, &request);
     }
     let before = s.parts.journal.end();

@@ -13,6 +13,7 @@
 use super::setting::{Origin, Reason};
 use super::table::MULTI;
 use super::{Config, Directive};
+use crate::acl::{self, Catalogue};
 use crate::resp::{quote, split_words};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -54,6 +55,8 @@ pub enum Step {
 pub struct Loader {
     config: Config,
     save_seen: bool,
+    /// The commands that there are; without them, lines that name commands are not checked.
+    commands: Option<Catalogue>,
 }
 
 /// The lines of a text, counted from 1.
@@ -69,7 +72,14 @@ impl Loader {
         Loader {
             config,
             save_seen: false,
+            commands: None,
         }
+    }
+
+    /// Has lines that name commands checked.
+    pub fn with_commands(mut self, commands: Catalogue) -> Loader {
+        self.commands = Some(commands);
+        self
     }
 
     /// What the lines so far make.
@@ -133,6 +143,23 @@ impl Loader {
         directive.set(&mut self.config, &words, origin)
     }
 
+    /// Whether there is a command of this name, after the renamings so far.
+    fn names_command(&self, name: &[u8]) -> bool {
+        let Some(commands) = &self.commands else {
+            return true;
+        };
+        let renamed = &self.config.renamed_commands;
+        let last = renamed.iter().rev().find_map(|(from, to)| {
+            let is = |other: &[u8]| other.eq_ignore_ascii_case(name);
+            match (is(to), is(from)) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => None,
+            }
+        });
+        last.unwrap_or_else(|| commands.find(name).is_some())
+    }
+
     fn file_only(&mut self, name: &[u8], values: &[Vec<u8>]) -> Result<Step, Reason> {
         match (name.to_ascii_lowercase().as_slice(), values) {
             (b"include", [path]) => {
@@ -140,11 +167,24 @@ impl Loader {
                     core::str::from_utf8(path).map_err(|_| "argument must be valid UTF-8")?;
                 return Ok(Step::Include(path.to_string()));
             }
-            (b"rename-command", [from, to]) => self
-                .config
-                .renamed_commands
-                .push((from.clone(), to.clone())),
-            (b"user", [_, ..]) => self.config.users.push(values.to_vec()),
+            (b"rename-command", [from, to]) => {
+                if !self.names_command(from) {
+                    return Err("No such command in rename-command".into());
+                }
+                if !to.is_empty() && self.commands.is_some() && self.names_command(to) {
+                    return Err("Target command name already exists".into());
+                }
+                (self.config.renamed_commands).push((from.clone(), to.clone()));
+            }
+            (b"user", [_, ..]) => {
+                let none = Catalogue::default();
+                let commands = self.commands.as_ref().unwrap_or(&none);
+                let words: Vec<Vec<u8>> =
+                    (core::iter::once(name.to_vec()).chain(values.iter().cloned())).collect();
+                acl::check_declaration(&words, &self.config.users, commands)
+                    .map_err(|why| String::from_utf8_lossy(&why).into_owned())?;
+                self.config.users.push(values.to_vec());
+            }
             (b"loadmodule", [_, ..]) => self.config.modules.push(values.to_vec()),
             // Settings that did something once.
             (

@@ -321,7 +321,7 @@ fn patterns_and_names() {
 #[test]
 fn files() {
     let config = load(
-        "# a comment\n\n  port 7001 #port\r\nsave 10 1\nsave \"20 2 30 3\"\nrequirepass #x\nuser a on #1f\nbind 127.0.0.1 ::1 # both\n\
+        "# a comment\n\n  port 7001 #port\r\nsave 10 1\nsave \"20 2 30 3\"\nrequirepass #x\nuser a on ~#1f\nbind 127.0.0.1 ::1 # both\n\
          SLAVE-read-only no\nrename-command config \"\"\nlua-replicate-commands yes\nhz 1000\nunixsocketperm 700\nmaxmemory 1gb\n",
     )
     .unwrap();
@@ -330,7 +330,7 @@ fn files() {
     assert_eq!(config.requirepass, b"#x");
     assert_eq!(
         config.users,
-        [[b"a".to_vec(), b"on".to_vec(), b"#1f".to_vec()]]
+        [[b"a".to_vec(), b"on".to_vec(), b"~#1f".to_vec()]]
     );
     assert_eq!(config.bind.0, ["127.0.0.1", "::1"]);
     assert!(!config.replica_read_only);

@@ -12,6 +12,7 @@ mod shutdown;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -46,6 +47,7 @@ use replicate::Incoming;
 use rewrite::Rewrites;
 use shutdown::Shutdown;
 use snapshot::Job;
+use users::AclFile;
 
 /// Time between two rounds of housekeeping, in microseconds.
 const ROUND_US: u64 = 100_000;
@@ -59,6 +61,8 @@ const STEP: usize = 64;
 /// Who asked the disk for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DiskOwner {
+    /// ACL LOAD and ACL SAVE.
+    AclFile,
     /// The start.
     Boot,
     /// The cluster.
@@ -69,9 +73,11 @@ enum DiskOwner {
     Persistence,
 }
 
-/// Reading nodes.conf.
+/// Reading what comes before the data: the ACL file, nodes.conf.
 #[derive(Debug)]
 enum Boot {
+    /// The users come first.
+    Users,
     Open,
     Read,
     Close(Vec<u8>),
@@ -94,7 +100,7 @@ pub struct Engine {
     disk_owners: VecDeque<DiskOwner>,
     /// The number of the last disk request.
     last_op: u64,
-    /// Reading nodes.conf, at the start.
+    /// Reading what comes before the data, at the start.
     boot: Option<Boot>,
     /// Carries out what files say, at the start.
     loader: Option<Box<Session>>,
@@ -104,6 +110,8 @@ pub struct Engine {
     load_goes_on: bool,
     /// Rewrites of the configuration file.
     rewrites: Rewrites,
+    /// Uses of the ACL file.
+    acl_file: AclFile,
     /// A shutdown under way.
     shutdown: Option<Shutdown>,
     /// Slots that went to other nodes, whose keys are being deleted.
@@ -146,6 +154,9 @@ impl Engine {
             clients: Clients::default(),
             watches: Watches::default(),
             stats: Stats::new(index.all().len()),
+            acl: users::new(&config, &index),
+            acl_log: Default::default(),
+            reads_all_keys: false,
             index,
             random: Random::new(seed, "commands"),
             conditions: 0,
@@ -211,6 +222,7 @@ impl Engine {
             overdue_at_load: Vec::new(),
             load_goes_on: false,
             rewrites: Rewrites::default(),
+            acl_file: AclFile::default(),
             shutdown: None,
             deleting_slots: Vec::new(),
             link: None,
@@ -406,6 +418,7 @@ impl Engine {
     /// Carries out what a command wanted.
     fn grant(&mut self, now: Now, wish: Wish) {
         match wish {
+            Wish::AclFile { conn, save } => self.acl_file(conn, save),
             Wish::AbortShutdown => self.abort_shutdown(),
             Wish::Bgsave => {
                 if !self.begin_save(now, true) {
@@ -450,7 +463,7 @@ impl Engine {
             DiskRequest::Sync { .. } => match owner {
                 DiskOwner::Persistence => planted::is(Bug::ForgetsSync),
                 DiskOwner::Cluster => planted::is(Bug::ForgetsClusterSync),
-                DiskOwner::Boot | DiskOwner::ConfigFile => false,
+                DiskOwner::AclFile | DiskOwner::Boot | DiskOwner::ConfigFile => false,
             },
             DiskRequest::SyncDir { .. } => planted::is(Bug::ForgetsSyncDir),
             _ => false,
@@ -473,6 +486,7 @@ impl Engine {
     fn disk_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
         match self.disk_owners.pop_front() {
             None => {}
+            Some(DiskOwner::AclFile) => self.acl_answer(now, result),
             Some(DiskOwner::Boot) => self.boot_answer(now, result),
             Some(DiskOwner::Cluster) => {
                 self.with_cluster(now, |cluster| cluster.on_disk(now, result))
@@ -482,11 +496,20 @@ impl Engine {
         }
     }
 
-    /// Begins to read what there is: nodes.conf in cluster mode, then the data.
+    /// Begins to read what there is: the users, nodes.conf in cluster mode, then the data.
     fn boot(&mut self) {
         self.parts.set(condition::LOADING, true);
+        self.boot = Some(Boot::Users);
+        if !self.begin_users() {
+            self.begin_data(self.now);
+        }
+    }
+
+    /// Begins to read nodes.conf in cluster mode, then the data.
+    fn begin_data(&mut self, now: Now) {
+        self.boot = None;
         if self.parts.cluster.is_none() {
-            return self.begin_load(self.now);
+            return self.begin_load(now);
         }
         self.boot = Some(Boot::Open);
         let path = self.parts.config.cluster_config_file.clone();
@@ -636,7 +659,13 @@ impl Engine {
     ) {
         let parts = &mut self.parts;
         let bus = parts.cluster.as_ref().map_or(0, |c| c.connections());
-        let refusal = limits::refusal(&parts.config, &peer, parts.clients.len(), bus);
+        let refusal = limits::refusal(
+            &parts.config,
+            parts.acl.is_open(),
+            &peer,
+            parts.clients.len(),
+            bus,
+        );
         let id = parts.clients.take_id();
         let mut session = Session::new(id, conn, listener, peer, local, now);
         match refusal {
@@ -647,8 +676,7 @@ impl Engine {
             }
             None => {
                 parts.stats.connections += 1;
-                let locked = !parts.config.requirepass.is_empty();
-                session.set(alert::UNAUTHENTICATED, locked);
+                crate::command::permission::begin(&parts.acl, &mut session);
             }
         }
         parts.clients.add(session);

@@ -44,6 +44,15 @@ pub(super) struct Rewrites {
     step: Option<Step>,
 }
 
+/// The directory that a file is in.
+pub(super) fn directory(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) => "/",
+        Some(end) => &path[..end],
+        None => ".",
+    }
+}
+
 impl Engine {
     /// Rewrites the configuration file, after those asked for before.
     pub(super) fn rewrite_config(&mut self, conn: ConnId, all: bool) {
@@ -111,12 +120,7 @@ impl Engine {
                 self.config_step(Step::Rename, rename);
             }
             (Step::Rename, Ok(_)) => {
-                let dir = match path.rfind('/') {
-                    Some(0) => "/",
-                    Some(end) => &path[..end],
-                    None => ".",
-                };
-                let path = dir.into();
+                let path = directory(&path).into();
                 self.config_step(Step::SyncDir, DiskRequest::SyncDir { path });
             }
             (Step::SyncDir, Ok(_)) => self.config_rewritten(None),
@@ -140,10 +144,8 @@ impl Engine {
             replicaof: ReplicaOf(parts.replication.primary().map(|(h, p)| (h.into(), p))),
             ..parts.config.clone()
         };
-        let users: Vec<Vec<u8>> = (config.users.iter())
-            .map(|words| [&b"user "[..], &words.join(&b' ')].concat())
-            .collect();
-        let text = rewrite::rewrite(&old, &config, Some(&users), all);
+        let users = config.aclfile.is_empty().then(|| parts.acl.lines());
+        let text = rewrite::rewrite(&old, &config, users.as_deref(), all);
         let open = DiskRequest::Open {
             file: FILE,
             path,

@@ -75,6 +75,7 @@ impl Pair {
             if table::excuse(&name).is_some()
                 || shows_everything(&name, args)
                 || stores_ties(&name, args)
+                || limits_ourselves(&name, args)
             {
                 continue; // spoiling or shrinking made another command of it
             }
@@ -200,6 +201,11 @@ fn stores_ties(name: &str, args: &[Vec<u8>]) -> bool {
     name == "sort" && has(b"by") && has(b"alpha") && has(b"store")
 }
 
+/// What would keep the comparison itself out.
+fn limits_ourselves(name: &str, args: &[Vec<u8>]) -> bool {
+    name == "acl|setuser" && args.iter().any(|arg| arg == b"default")
+}
+
 /// `get`, `config|set`: what a command is called in the tables.
 fn command_name(args: &[Vec<u8>]) -> String {
     const CONTAINERS: &[&str] = &[
@@ -226,6 +232,11 @@ impl Side {
         }
         for _ in 0..=pool::DEFAULTS.len() {
             control.reply();
+        }
+        let users = control.cmd(&["ACL", "USERS"]).items();
+        for user in users.iter().filter(|user| user.bytes() != b"default") {
+            let words: [&[u8]; 3] = [b"ACL", b"DELUSER", user.bytes()];
+            control.cmd(&words);
         }
         let mut side = Side {
             port,

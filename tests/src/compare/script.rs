@@ -101,6 +101,12 @@ pub fn generate(grammar: &Grammar, seed: u64) -> Script {
                 args.extend(grammar.draw(&mut draw).command(&mut draw));
                 args
             }
+            "acl|dryrun" => {
+                let mut args = row.command(&mut draw);
+                args.truncate(3);
+                args.extend(grammar.draw(&mut draw).command(&mut draw));
+                args
+            }
             _ => row.command(&mut draw),
         };
         if draw.chance(wrong) {

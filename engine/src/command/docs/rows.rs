@@ -5,6 +5,20 @@ use super::{Doc, doc};
 /// All commands and subcommands that have documentation, by name.
 #[rustfmt::skip] // a table reads by its columns
 pub static DOCS: &[Doc] = &[
+    doc("ACL", "6.0.0", "server", "O(1) or O(N), by subcommand.", "Holds the commands about users and what they may do.", ""),
+    doc("ACL CAT", "6.0.0", "server", "O(1), since the categories and commands are what they are.", "Lists the categories of commands, or the commands in one.", "[categoryname=string]"),
+    doc("ACL DELUSER", "6.0.0", "server", "O(N) with N connections.", "Removes users, and closes their connections.", "username [username ...]"),
+    doc("ACL DRYRUN", "7.0.0", "server", "O(1)", "Tells whether a user may run a command, without running it.", "username command=string [arg [arg ...]]"),
+    doc("ACL GENPASS", "6.0.0", "server", "O(1)", "Makes up a password that nobody can guess.", "[bits=integer]"),
+    doc("ACL GETUSER", "6.0.0", "server", "O(N) with N rules of the user.", "Shows what a user may do.", "username"),
+    doc("ACL HELP", "6.0.0", "server", "O(1)", "Lists the subcommands of ACL.", ""),
+    doc("ACL LIST", "6.0.0", "server", "O(N) with N users.", "Shows all users as lines of the ACL file.", ""),
+    doc("ACL LOAD", "6.0.0", "server", "O(N) with N users.", "Takes the users from the ACL file.", ""),
+    doc("ACL LOG", "6.0.0", "server", "O(N) with N entries shown.", "Shows what was refused lately, or forgets it.", "[operation: count=integer | RESET]"),
+    doc("ACL SAVE", "6.0.0", "server", "O(N) with N users.", "Writes the users to the ACL file.", ""),
+    doc("ACL SETUSER", "6.0.0", "server", "O(N) with N rules given.", "Makes a user, or changes what it may do.", "username [rule=string [rule ...]]"),
+    doc("ACL USERS", "6.0.0", "server", "O(N) with N users.", "Lists the names of all users.", ""),
+    doc("ACL WHOAMI", "6.0.0", "server", "O(1)", "Tells who this connection is.", ""),
     doc("APPEND", "2.0.0", "string", "O(M) with M bytes appended, amortised over the growth of the value.", "Adds bytes to the end of a string, which begins empty if the key is new.", "key value"),
     doc("ASKING", "3.0.0", "cluster", "O(1)", "Lets the next command reach a slot that this node is still importing.", ""),
     doc("AUTH", "1.0.0", "connection", "O(N) with N passwords of the user.", "Proves to the server who is on this connection.", "[username@6.0.0] password"),
