@@ -47,6 +47,7 @@ mod metrics;
 pub(crate) mod migrate;
 pub(crate) mod monitor;
 mod object;
+pub(crate) mod own_keys;
 mod persistence;
 pub(crate) mod pubsub;
 #[cfg(test)]
