@@ -1,7 +1,7 @@
 //! What a command may touch: [`Data`] for commands on data, [`Server`] for the others.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
@@ -459,6 +459,10 @@ pub struct Parts {
     pub blocked: Vec<ConnId>,
     /// Scripts.
     pub scripts: Scripts,
+    /// Keys of a replica that its own clients gave a time to live: see [`super::own_keys`].
+    pub own_keys: BTreeSet<(usize, Vec<u8>)>,
+    /// Where among them the next look at their times begins.
+    pub own_keys_from: (usize, Vec<u8>),
     /// Keys on their way to other servers.
     pub transfers: Transfers,
     /// Both sides of replication.

@@ -9,7 +9,7 @@ use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
-use super::{monitor, pubsub};
+use super::{monitor, own_keys, pubsub};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::{LogLevel, Now};
 use crate::planted::{self, Bug};
@@ -322,6 +322,9 @@ pub(super) fn carry_out(
         .end(&mut parts.journal, db, write, request.args, request.raw);
     if write {
         session.write_offset = parts.journal.end();
+        if parts.is(condition::REPLICA) {
+            own_keys::note(parts, session, command, request);
+        }
     }
 }
 

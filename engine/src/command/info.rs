@@ -501,7 +501,7 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          latest_fork_usec:0\r\n\
          total_forks:0\r\n\
          migrate_cached_sockets:{}\r\n\
-         slave_expires_tracked_keys:0\r\n\
+         slave_expires_tracked_keys:{}\r\n\
          active_defrag_hits:0\r\n\
          active_defrag_misses:0\r\n\
          active_defrag_key_hits:0\r\n\
@@ -520,6 +520,7 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
         subscribed(Scope::Pattern),
         subscribed(Scope::Shard),
         s.parts.transfers.connections(),
+        s.parts.own_keys.len(),
     )?;
     write!(
         out,

@@ -50,6 +50,7 @@ mod metrics;
 pub(crate) mod migrate;
 pub(crate) mod monitor;
 mod object;
+pub(crate) mod own_keys;
 pub(crate) mod permission;
 mod persistence;
 pub(crate) mod pubsub;

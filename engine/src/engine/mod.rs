@@ -23,11 +23,11 @@ use alloc::vec::Vec;
 use crate::client::{Clients, Session, Watches, alert, limits};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::effects::Effects;
-use crate::command::evict::Pool;
-use crate::command::expire_fields;
+use crate::command::evict::{self, Pool};
 use crate::command::scripting;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
+use crate::command::{expire_fields, own_keys};
 use crate::config::{AppendFsync, Config, NotifyEvents};
 use crate::face::{
     Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
@@ -180,6 +180,8 @@ impl Engine {
             waiting: None,
             ready: None,
             scripts: Default::default(),
+            own_keys: Default::default(),
+            own_keys_from: Default::default(),
             transfers: Default::default(),
             replication: Replication::new(
                 replicate::settings(&config),
@@ -455,6 +457,19 @@ impl Engine {
             persistence.set_append_only(append_only, self.parts.journal.sealed());
         }
         self.with_cluster(now, |c| c.set_settings(now, cluster));
+        if !self.parts.scripts.is_parked() {
+            self.evict_some(now);
+        }
+    }
+
+    /// Evicts some keys if the data does not fit into `maxmemory`; true if there are more to evict.
+    fn evict_some(&mut self, now: Now) -> bool {
+        let parts = &mut self.parts;
+        if !parts.is(condition::MAXMEMORY) || parts.is(condition::LOADING) {
+            return false;
+        }
+        let evicted = parts.stats.evicted;
+        !evict::make_room(parts, now) && parts.stats.evicted > evicted
     }
 
     /// Asks the disk for something.
@@ -700,8 +715,11 @@ impl Engine {
             return;
         }
         self.parts.persistence.tick(now, self.parts.changes);
-        let more =
-            self.expire_some(now) | self.delete_slot_keys() | !self.parts.store.free_some(STEP * 8);
+        let more = self.expire_some(now)
+            | own_keys::expire(&mut self.parts, now, STEP * 8)
+            | self.delete_slot_keys()
+            | self.evict_some(now)
+            | !self.parts.store.free_some(STEP * 8);
         self.next_round_us = now.mono_us
             + if more || planted::is(Bug::KeepsHouseOften) {
                 1000

@@ -252,6 +252,7 @@ impl Engine {
         self.full_copies += 1;
         let parts = &mut self.parts;
         parts.store.replace(incoming.store);
+        parts.own_keys.clear();
         crate::command::libraries::refresh(parts);
         parts.watches.touch_all();
         parts

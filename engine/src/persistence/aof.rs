@@ -153,7 +153,7 @@ pub(super) struct Aof {
     durable: u64,
     flush_to: Option<u64>,
     limit_minutes: u64,
-    limit_until_ms: Option<u64>,
+    pub limit_until_ms: Option<u64>,
 }
 
 impl Aof {

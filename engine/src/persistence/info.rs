@@ -100,7 +100,7 @@ impl Persistence {
         // One that was asked for begins at once, as far as anybody can see, if no snapshot is in its way.
         let begins = (aof.scheduled || aof.state == State::Waiting)
             && !self.snapshotting()
-            && aof.figures.consecutive_failures == 0;
+            && aof.limit_until_ms.is_none();
         Info {
             loading: self.loading(),
             rdb_changes_since_last_save: save.unsaved(changes),

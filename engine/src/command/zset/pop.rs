@@ -100,12 +100,15 @@ fn take(
     count
 }
 
-/// The first of these keys that is there, which must be a sorted set.
-fn first_found<'a>(
-    d: &mut Data<'_>,
-    keys: &[&'a [u8]],
+/// The first of these keys that is there, which must be a sorted set. One who waited is served from the one that
+/// has come.
+fn first_found<'a, 'd: 'a, 'k: 'a>(
+    d: &mut Data<'d>,
+    keys: &[&'k [u8]],
 ) -> Result<Option<(Key<'a>, Place)>, CommandError> {
-    for key in keys {
+    let ready: Option<[&'a [u8]; 1]> = d.ready.map(|key| [key]);
+    let looked_at: &[&'a [u8]] = ready.as_ref().map_or(keys, |key| &key[..]);
+    for key in looked_at {
         let key = d.key(key);
         if let Some(place) = find::<ZSet>(d, key)? {
             return Ok(Some((key, place)));
