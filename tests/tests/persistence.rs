@@ -605,6 +605,34 @@ fn in_one_go(conn: &mut Conn, lines: &[&str]) -> Vec<Value> {
 }
 
 #[test]
+fn a_snapshot_can_be_called_off() {
+    let server = filled(with_aof("everysec"));
+    let mut conn = server.conn();
+    if conn.info("server", "reprise_version").is_empty() {
+        return; // Redis 7.0 cannot.
+    }
+    let replies = in_one_go(
+        &mut conn,
+        &[
+            "BGSAVE",
+            "INFO persistence",
+            "BGSAVE CANCEL",
+            "BGSAVE CANCEL",
+        ],
+    );
+    assert_eq!(replies[0], Value::simple("Background saving started"));
+    assert_eq!(replies[2], Value::simple("Background saving cancelled"));
+    let nothing = "ERR Background saving is currently not in progress or scheduled";
+    assert_eq!(replies[3], Value::error(nothing));
+    settle(&mut conn);
+    assert_eq!(conn.info("persistence", "rdb_saves"), "0");
+    assert_eq!(conn.info("persistence", "rdb_last_bgsave_status"), "ok");
+    conn.run("BGSAVE");
+    settle(&mut conn);
+    assert_eq!(conn.info("persistence", "rdb_saves"), "1");
+}
+
+#[test]
 fn snapshots_and_rewrites_wait_for_each_other() {
     let server = filled(with_aof("everysec"));
     let mut conn = server.conn();

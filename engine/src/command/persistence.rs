@@ -6,6 +6,7 @@ use super::context::{Parts, Server, ShutdownWish, Wish, condition};
 use super::error::CommandError;
 use super::table::Outcome;
 use crate::client::{Blocked, alert};
+use crate::face::LogLevel;
 
 const SAVING: CommandError = CommandError::fixed("ERR Background save already in progress");
 
@@ -53,11 +54,13 @@ pub(super) fn save(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// `BGSAVE [SCHEDULE]`. <https://redis.io/commands/bgsave/>
+/// `BGSAVE [SCHEDULE | CANCEL]`. <https://redis.io/commands/bgsave/>; CANCEL is Valkey's:
+/// <https://valkey.io/commands/bgsave/>
 pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let schedule = match args {
         [_] => false,
         [_, word] if word.eq_ignore_ascii_case(b"schedule") => true,
+        [_, word] if word.eq_ignore_ascii_case(b"cancel") => return cancel(s),
         _ => return Err(CommandError::SYNTAX),
     };
     if waits_for_save(s) {
@@ -80,6 +83,30 @@ pub(super) fn bgsave(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     }
     parts.wishes.push_back(Wish::Bgsave);
     s.session.out.simple("Background saving started");
+    Ok(())
+}
+
+/// `BGSAVE CANCEL`
+fn cancel(s: &mut Server<'_>) -> Outcome {
+    let parts = &mut *s.parts;
+    let wished = parts.wishes.contains(&Wish::Bgsave);
+    parts.wishes.retain(|wish| *wish != Wish::Bgsave);
+    if wished || parts.persistence.saving_in_background() {
+        parts.persistence.abort_save();
+        let text = "Background saving will be aborted due to user request";
+        parts.log(LogLevel::Notice, text);
+        s.session.out.simple("Background saving cancelled");
+    } else if parts.persistence.unschedule_save() {
+        let text = "Scheduled background saving will be cancelled due to user request";
+        parts.log(LogLevel::Notice, text);
+        s.session
+            .out
+            .simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::fixed(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    }
     Ok(())
 }
 

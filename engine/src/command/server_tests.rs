@@ -304,3 +304,19 @@ fn the_time_that_commands_take_is_theirs() {
         assert!(info.contains(&line), "{info}");
     }
 }
+
+#[test]
+fn a_snapshot_that_is_scheduled_can_be_called_off() {
+    let engine = &mut engine();
+    let nothing = "-ERR Background saving is currently not in progress or scheduled";
+    assert_eq!(run(engine, "BGSAVE CANCEL"), nothing);
+    for command in ["MULTI", "BGSAVE", "BGSAVE CANCEL"] {
+        run(engine, command);
+    }
+    assert_eq!(
+        run(engine, "EXEC"),
+        "*2 +Background saving scheduled +Scheduled background saving cancelled"
+    );
+    let info = run(engine, "INFO persistence");
+    assert!(info.contains("rdb_saves:0") && info.contains("rdb_last_bgsave_status:ok"));
+}

@@ -524,6 +524,11 @@ impl Persistence {
         self.save.scheduled = true;
     }
 
+    /// BGSAVE CANCEL of a save that is scheduled; false if none is.
+    pub fn unschedule_save(&mut self) -> bool {
+        core::mem::take(&mut self.save.scheduled)
+    }
+
     /// Begins the snapshot file. `background`: BGSAVE or a save point, not SAVE or SHUTDOWN. `changes`: the
     /// count of all changes, which the snapshot holds. False if one is being written.
     pub fn begin_save(&mut self, now: Now, background: bool, changes: u64) -> bool {

@@ -23,7 +23,7 @@ pub static DOCS: &[Doc] = &[
     doc("ASKING", "3.0.0", "cluster", "O(1)", "Lets the next command reach a slot that this node is still importing.", ""),
     doc("AUTH", "1.0.0", "connection", "O(N) with N passwords of the user.", "Proves to the server who is on this connection.", "[username@6.0.0] password"),
     doc("BGREWRITEAOF", "1.0.0", "server", "O(1)", "Starts to replace the append-only file by a compact one, in the background.", ""),
-    doc("BGSAVE", "1.0.0", "server", "O(1)", "Starts to write a snapshot to disk, in the background.", "[SCHEDULE@3.2.2]"),
+    doc("BGSAVE", "1.0.0", "server", "O(1)", "Starts to write a snapshot to disk, in the background.", "[operation: SCHEDULE@3.2.2 | CANCEL@8.1.0]"),
     doc("BITCOUNT", "2.6.0", "bitmap", "O(N) with N bytes looked at.", "Counts the bits of a string that are 1.", "key [index: start end [index_unit@7.0.0: BYTE | BIT]]"),
     doc("BITFIELD", "3.2.0", "bitmap", "O(1) for each operation.", "Reads and writes integers of any width inside a string.", "key [<operation: GET encoding offset | <write: [OVERFLOW <wrap_sat_fail: WRAP | SAT | FAIL>] <write_operation: SET encoding offset value=integer | INCRBY encoding offset increment>>> [operation ...]]"),
     doc("BITFIELD_RO", "6.0.0", "bitmap", "O(1) for each operation.", "Reads integers of any width inside a string.", "key [GET encoding offset [GET encoding offset ...]]"),
