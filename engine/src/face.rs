@@ -163,8 +163,6 @@ pub struct Refusal {
 pub struct MemoryReport {
     /// Resident set size in bytes.
     pub rss_bytes: u64,
-    /// Bytes that the allocator has handed out.
-    pub allocated_bytes: u64,
     /// The machine's memory in bytes.
     pub system_bytes: u64,
     /// Seconds of CPU time in user mode.
@@ -173,6 +171,8 @@ pub struct MemoryReport {
     pub cpu_sys: f64,
     /// The process's number.
     pub process_id: u32,
+    /// The allocator's name and version; empty if nothing is known of it.
+    pub allocator: &'static str,
     /// The longest turn of the event loop since the last report, in microseconds of the thread's CPU time.
     pub longest_turn_cpu_us: u64,
 }

@@ -12,7 +12,7 @@ use crate::command::context::{Parts, condition};
 use crate::command::execute::{self, Request};
 use crate::command::scripting;
 use crate::command::table::{Command, flag};
-use crate::command::{address, redacted};
+use crate::command::{address, client_memory, redacted};
 use crate::engine::Engine;
 use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
@@ -80,6 +80,12 @@ struct Running {
     since_us: u64,
     /// Its place in the batch.
     at: usize,
+    /// Bytes of its reply.
+    reply_bytes: u64,
+    /// It, or its reply, is large enough to be remembered for that.
+    large: bool,
+    /// It waits for something: it is not over.
+    waits: bool,
 }
 
 /// A turn under way. Dropping it keeps what was not carried out for later.
@@ -135,18 +141,27 @@ impl<'a> Turn<'a> {
             };
             session.bytes_in += bytes.len() as u64;
             if session.query.is_empty() {
-                self.scratch
-                    .sources
-                    .push(Source::new(session, Some(i as u32), Vec::new()));
+                self.scratch.sources.push(Source::new(
+                    session,
+                    Some(i as u32),
+                    bytes.len(),
+                    Vec::new(),
+                ));
             } else {
                 let mut kept = mem::take(&mut session.query);
+                let need = kept.len() + bytes.len();
+                if need > kept.capacity() {
+                    kept.reserve_exact(room_for(need) - kept.len());
+                }
                 kept.extend_from_slice(bytes);
                 if kept.len() as u64 > parts.config.client_query_buffer_limit {
                     parts.close_for_query(conn, &kept, now);
                     continue;
                 }
-                self.scratch.sources.push(Source::new(session, None, kept));
+                let source = Source::new(session, None, kept.len(), kept);
+                self.scratch.sources.push(source);
             }
+            parts.clients.weigh(conn);
         }
         let parts = &mut self.engine.parts;
         while let Some(conn) = parts.clients.next_resumed() {
@@ -155,7 +170,8 @@ impl<'a> Turn<'a> {
             };
             if session.runs() && !session.query.is_empty() {
                 let kept = mem::take(&mut session.query);
-                self.scratch.sources.push(Source::new(session, None, kept));
+                let source = Source::new(session, None, kept.len(), kept);
+                self.scratch.sources.push(source);
             }
         }
     }
@@ -203,10 +219,11 @@ impl<'a> Turn<'a> {
         if parts.config.latency_tracking {
             stats.times.get_or_insert_default().add(micros);
         }
-        let slow = u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at);
+        let slow = !running.waits
+            && u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at);
         let threshold = parts.config.latency_monitor_threshold;
         let spike = threshold > 0 && micros / 1000 >= threshold;
-        if slow || spike {
+        if slow || spike || running.large {
             self.took_long(now, running, micros, slow, spike);
         }
     }
@@ -222,7 +239,7 @@ impl<'a> Turn<'a> {
         }
         let item = &self.scratch.batch[running.at];
         let source = &self.scratch.sources[item.source as usize];
-        if !slow || command.flags & flag::SKIP_SLOWLOG != 0 {
+        if !(slow || running.large) || command.flags & flag::SKIP_SLOWLOG != 0 {
             return;
         }
         let bytes = match source.read {
@@ -243,14 +260,30 @@ impl<'a> Turn<'a> {
             What::Broken(_) => return,
         };
         let words = redacted(command, &words);
-        let max_len = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
         let (peer, name) = match parts.clients.get(source.conn) {
             Some(session) => (address(&session.peer), &session.name[..]),
             None => (Default::default(), &b""[..]),
         };
-        parts
-            .slow_log
-            .add(now, micros, &words, &peer, name, max_len);
+        let config = &parts.config;
+        let logs = [
+            (slow, &mut parts.slow_log, micros, config.slowlog_max_len),
+            (
+                exceeds(config.commandlog_request_larger_than, item.len as u64),
+                &mut parts.large_requests,
+                item.len as u64,
+                config.commandlog_large_request_max_len,
+            ),
+            (
+                exceeds(config.commandlog_reply_larger_than, running.reply_bytes),
+                &mut parts.large_replies,
+                running.reply_bytes,
+                config.commandlog_large_reply_max_len,
+            ),
+        ];
+        for (_, log, value, max_len) in logs.into_iter().filter(|(remembered, ..)| *remembered) {
+            let max_len = usize::try_from(max_len).unwrap_or(usize::MAX);
+            log.add(now, value, &words, &peer, name, max_len);
+        }
     }
 
     /// How many microseconds the whole server is to stand still now (DEBUG SLEEP): nothing is to be read, written
@@ -281,7 +314,14 @@ impl<'a> Turn<'a> {
             None => &source.kept[..],
         };
         let bytes = &bytes[item.start..item.start + item.len];
-        let processed = parts.stats.processed;
+        if parts.config.maxmemory_clients != 0 {
+            client_memory::enforce(parts, Some(&mut session), now);
+            if session.is(alert::CLOSING) {
+                source.halted = true;
+                return parts.clients.put(session);
+            }
+        }
+        let (processed, reply_from) = (parts.stats.processed, session.out.position());
         match item.what {
             What::Command {
                 args,
@@ -323,16 +363,24 @@ impl<'a> Turn<'a> {
             source.done = item.start + item.len;
         }
         source.halted = !session.runs();
+        session.request_bytes = session.request_bytes.saturating_sub(item.len);
         let conn = source.conn;
         if session.is(alert::CLOSING) && session.out.pending() == 0 {
             parts.clients.doom(conn);
         }
         let overrun = limits::overrun(&mut session, &parts.config, now);
         if parts.stats.processed != processed {
+            let reply_bytes = session.out.position().saturating_sub(reply_from);
+            let config = &parts.config;
+            let large = exceeds(config.commandlog_request_larger_than, bytes.len() as u64)
+                || exceeds(config.commandlog_reply_larger_than, reply_bytes);
             self.running = session.last_command.map(|number| Running {
                 number,
                 since_us: now.mono_us,
                 at,
+                reply_bytes,
+                large,
+                waits: matches!(session.blocked.as_deref(), Some(Blocked::Keys(_))),
             });
         }
         parts.clients.put(session);
@@ -513,6 +561,22 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Whether so many bytes are more than a limit, if there is one (it is not negative).
+fn exceeds(limit: i64, bytes: u64) -> bool {
+    u64::try_from(limit).is_ok_and(|limit| bytes > limit)
+}
+
+/// How much room an unfinished request of so many bytes is given: by steps of an eighth, so that growing costs little
+/// time, and what a client holds depends on what it sent, not on how that arrived.
+fn room_for(bytes: usize) -> usize {
+    const SMALL: usize = 64 * 1024;
+    let most = bytes.next_power_of_two();
+    if bytes <= SMALL {
+        return most;
+    }
+    bytes.next_multiple_of(most / 8)
+}
+
 /// What came of [`Turn::decode_one`].
 enum Decode {
     /// The source may hold another request.
@@ -524,7 +588,8 @@ enum Decode {
 }
 
 impl Source {
-    fn new(session: &mut Session, read: Option<u32>, kept: Vec<u8>) -> Source {
+    fn new(session: &mut Session, read: Option<u32>, bytes: usize, kept: Vec<u8>) -> Source {
+        session.request_bytes = bytes;
         Source {
             conn: session.conn,
             read,
@@ -560,6 +625,7 @@ impl Drop for Turn<'_> {
             let Some(session) = parts.clients.get_mut(source.conn) else {
                 continue;
             };
+            session.request_bytes = 0;
             if session.is(alert::CLOSING) {
                 continue;
             }
@@ -578,6 +644,7 @@ impl Drop for Turn<'_> {
                 None if source.done == 0 => source.kept,
                 _ => bytes[source.done..].to_vec(),
             };
+            parts.clients.weigh(source.conn);
             if stalled {
                 parts.clients.resume(source.conn);
             }

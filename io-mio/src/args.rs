@@ -43,6 +43,18 @@ pub enum LoadError {
 /// Files that include each other this deep do it forever.
 const DEEPEST: usize = 64;
 
+/// Name, release and machine of the operating system; empty where they are not to be found.
+fn operating_system() -> String {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    match (read("ostype"), read("osrelease")) {
+        (Ok(name), Ok(release)) => {
+            let machine = std::env::consts::ARCH;
+            format!("{} {} {machine}", name.trim(), release.trim())
+        }
+        _ => String::new(),
+    }
+}
+
 /// Loads files, standard input and options, in this order. `dir` lines change the process's directory
 /// where they stand, and paths in later lines are seen from there, as in Redis.
 pub fn load(command_line: &CommandLine, log: &Logger) -> Result<Config, LoadError> {
@@ -53,6 +65,10 @@ pub fn load(command_line: &CommandLine, log: &Logger) -> Result<Config, LoadErro
             defaults.config_file = dir.join(file).to_string_lossy().into_owned();
         }
     }
+    defaults.executable = std::env::current_exe()
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    defaults.os = operating_system();
     let mut text = Vec::new();
     if let Some(file) = &command_line.file {
         text.extend(read_matching(file)?);

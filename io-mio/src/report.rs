@@ -5,6 +5,9 @@ use reprise_engine::MemoryReport;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+/// The allocator, for INFO.
+const ALLOCATOR: &str = "mimalloc";
+
 /// How often figures are gathered, at most.
 pub const INTERVAL_US: u64 = 100_000;
 
@@ -79,11 +82,11 @@ impl Reporter {
         let (cpu_user, cpu_sys) = sys::process_cpu();
         MemoryReport {
             rss_bytes,
-            allocated_bytes: rss_bytes,
             system_bytes: self.system_bytes,
             cpu_user,
             cpu_sys,
             process_id: std::process::id(),
+            allocator: ALLOCATOR,
             longest_turn_cpu_us: turns.take_longest(),
         }
     }

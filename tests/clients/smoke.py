@@ -38,4 +38,23 @@ for protocol in (2, 3):
     assert r.command_count() > 50
     assert r.object("encoding", "h") == "listpack"
     assert r.dbsize() == 6
+
+# A client-side cache: what another client changes is read anew.
+try:
+    from redis.cache import CacheConfig
+except ImportError:
+    CacheConfig = None
+if CacheConfig:
+    import time
+
+    cached = redis.Redis(port=port, protocol=3, decode_responses=True, cache_config=CacheConfig())
+    r.set("key", "old")
+    assert cached.get("key") == "old" and cached.get("key") == "old"
+    assert r.info("stats")["tracking_total_keys"] == 1
+    r.set("key", "new")
+    for _ in range(500):
+        if cached.get("key") == "new":
+            break
+        time.sleep(0.01)
+    assert cached.get("key") == "new"
 print("all is well")

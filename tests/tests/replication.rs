@@ -132,6 +132,43 @@ fn redis_as_a_primary() {
     replicates(oracle, subject());
 }
 
+/// FAILOVER: the replica takes over with all that was written, the old primary follows it, and back again.
+fn hands_over(one: Launch, other: Launch) {
+    let (one, other) = (one.start(), other.start());
+    fill(&mut one.conn(), 1);
+    follow(&other, &one);
+    same(&one, &other);
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        change(&mut from.conn(), 3);
+        from.ok(&format!(
+            "FAILOVER TO 127.0.0.1 {} TIMEOUT 20000",
+            to.port()
+        ));
+        until(SOON * 2, "the roles have changed", || {
+            from.conn().info("replication", "role") == "slave"
+                && to.conn().info("replication", "role") == "master"
+        });
+        linked(from);
+        let state = from.conn().info("replication", "master_failover_state");
+        assert_eq!(state, "no-failover");
+        same(to, from);
+    }
+    // Only the first time everything was copied: a hand-over continues the history.
+    assert_eq!(one.conn().info("stats", "sync_full"), "1");
+    assert_eq!(other.conn().info("stats", "sync_full"), "0");
+}
+
+#[test]
+fn a_primary_hands_over_to_its_replica_and_back() {
+    hands_over(subject(), subject());
+}
+
+#[test]
+fn a_redis_is_handed_over_to_and_hands_back() {
+    let Some(oracle) = oracle() else { return };
+    hands_over(subject(), oracle);
+}
+
 #[test]
 fn by_file_as_well_as_by_socket() {
     let (Some(one), Some(two)) = (oracle(), oracle()) else {

@@ -4,8 +4,10 @@ mod events;
 pub mod limits;
 mod session;
 mod subscriptions;
+pub mod tracking;
 mod waits;
 mod watch;
+mod weights;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -18,6 +20,7 @@ pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 pub use subscriptions::{Channels, Scope, Subscriptions};
 pub use waits::{Null, WaitKind, Waiting, Waits};
 pub use watch::{Watched, Watches};
+use weights::Weights;
 
 /// All client connections. A session that carries out a command is taken out meanwhile, and put back.
 #[derive(Debug, Default)]
@@ -32,6 +35,7 @@ pub struct Clients {
     resume: VecDeque<ConnId>,
     /// Connections to be closed as soon as the running command is over.
     doomed: Vec<ConnId>,
+    weights: Weights,
 }
 
 impl Clients {
@@ -53,7 +57,8 @@ impl Clients {
 
     /// Removes a session.
     pub fn remove(&mut self, conn: ConnId) -> Option<Box<Session>> {
-        let session = self.take(conn)?;
+        let mut session = self.take(conn)?;
+        self.unweigh(&mut session);
         self.by_id.remove(&session.id);
         Some(session)
     }
@@ -116,9 +121,77 @@ impl Clients {
         self.by_id.get(&id).copied()
     }
 
+    /// Whether sessions are weighed.
+    #[inline]
+    pub fn weighs(&self) -> bool {
+        self.weights.on
+    }
+
+    /// Has sessions weighed from now on, or no longer.
+    pub fn set_weighing(&mut self, on: bool) {
+        if core::mem::replace(&mut self.weights.on, on) == on {
+            return;
+        }
+        self.weights = Weights::default();
+        self.weights.on = on;
+        for conn in self.conns() {
+            if let Some(session) = self.get_mut(conn) {
+                session.weight = Default::default();
+                self.weigh(conn);
+            }
+        }
+    }
+
+    /// Weighs a session that is not taken out.
+    #[inline]
+    pub fn weigh(&mut self, conn: ConnId) {
+        if self.weights.on
+            && let Some(mut session) = self.take(conn)
+        {
+            self.weigh_session(&mut session);
+            self.put(session);
+        }
+    }
+
+    /// Weighs a session that is taken out.
+    pub fn weigh_session(&mut self, session: &mut Session) {
+        if !self.weights.on {
+            return;
+        }
+        if session.is(alert::REPLICA | alert::TRUSTED | alert::CLOSING) {
+            return self.unweigh(session);
+        }
+        let (bytes, evictable) = (session.memory(), !session.no_evict);
+        (self.weights).set(session.id, &mut session.weight, bytes, evictable);
+    }
+
+    /// Counts a session, which is taken out, no longer.
+    pub fn unweigh(&mut self, session: &mut Session) {
+        self.weights.remove(session.id, &mut session.weight);
+    }
+
+    /// Counts a session, which is not taken out, no longer.
+    pub fn unweigh_at(&mut self, conn: ConnId) {
+        if let Some(mut session) = self.take(conn) {
+            self.unweigh(&mut session);
+            self.put(session);
+        }
+    }
+
+    /// Bytes of all sessions that are weighed.
+    pub fn weight(&self) -> u64 {
+        self.weights.total()
+    }
+
+    /// The number of the client that weighs most, of those that may be evicted.
+    pub fn heaviest(&self) -> Option<u64> {
+        self.weights.heaviest()
+    }
+
     /// Queues a session's connection for sending, if it has something that may leave.
     #[inline]
     pub fn queue_output(&mut self, conn: ConnId) {
+        self.weigh(conn);
         let Some(session) = self
             .slots
             .get_mut(conn.index())

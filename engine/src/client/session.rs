@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::subscriptions::Subscriptions;
+use super::tracking;
 use super::waits::Waiting;
 use super::watch::Watched;
+use super::weights::Weight;
 use crate::acl::UserId;
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::resp::{Arg, Output, Partial};
@@ -62,6 +64,10 @@ pub struct Queued {
 pub struct Multi {
     /// What was queued.
     pub queue: Vec<Queued>,
+    /// Bytes of its words, and of what it takes to keep them.
+    pub word_bytes: usize,
+    /// Bytes that the queue takes.
+    pub queue_bytes: usize,
     /// All flags of the queued commands.
     pub flags: u32,
     /// All flags that some queued command lacks.
@@ -146,10 +152,18 @@ pub struct Session {
     pub partial_args: Vec<Arg>,
     /// The state between MULTI and EXEC.
     pub multi: Option<Box<Multi>>,
+    /// Bytes that came in and that the running turn has not carried out yet.
+    pub request_bytes: usize,
+    /// Bytes of its words, while CLIENT LIST or INFO looks at them.
+    pub word_bytes: usize,
     /// What is watched.
     pub watched: Vec<Watched>,
+    /// Bytes of the keys in it.
+    pub watched_bytes: usize,
     /// What it listens to.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// How it tracks what it caches.
+    pub tracking: Option<Box<tracking::Mode>>,
     /// What it waits for.
     pub blocked: Option<Box<Blocked>>,
     /// CLIENT REPLY.
@@ -168,6 +182,10 @@ pub struct Session {
     pub monitors: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// CLIENT CAPA REDIRECT: it goes where it is sent, from a replica to its primary.
+    pub goes_elsewhere: bool,
     /// Number of the last command in the table's index.
     pub last_command: Option<u16>,
     /// Journal offset after its last write, for WAIT.
@@ -178,6 +196,8 @@ pub struct Session {
     pub bytes_in: u64,
     /// Whether it stands in the queue of those with something to send.
     pub(super) queued: bool,
+    /// What it was last weighed at.
+    pub(super) weight: Weight,
 }
 
 impl Session {
@@ -207,8 +227,12 @@ impl Session {
             partial: Partial::default(),
             partial_args: Vec::new(),
             multi: None,
+            request_bytes: 0,
+            word_bytes: 0,
             watched: Vec::new(),
+            watched_bytes: 0,
             subscriptions: None,
+            tracking: None,
             blocked: None,
             reply_mode: ReplyMode::On,
             skip_next: false,
@@ -218,11 +242,14 @@ impl Session {
             lib_ver: Box::default(),
             monitors: false,
             no_evict: false,
+            no_touch: false,
+            goes_elsewhere: false,
             last_command: None,
             write_offset: 0,
             above_soft_limit_since_ms: None,
             bytes_in: 0,
             queued: false,
+            weight: Weight::default(),
         }
     }
 
@@ -262,17 +289,48 @@ impl Session {
         }
     }
 
-    /// Bytes of memory that the session holds.
+    /// Whether the network has not taken yet what it was offered.
+    pub fn is_slow(&self) -> bool {
+        !self.queued && self.out.sendable() > 0
+    }
+
+    /// Bytes that came in and are not carried out yet, and what is spare behind them (`qbuf` and `qbuf-free` in
+    /// CLIENT LIST). What stands before a large word is not among them: it is a word of its own already.
+    pub fn query_bytes(&self) -> (usize, usize) {
+        const LARGE: usize = 32 * 1024;
+        let before = self.partial.large_element(LARGE).unwrap_or(0);
+        let waiting = self.query.len().saturating_sub(before);
+        (
+            waiting + self.request_bytes,
+            self.query.capacity() - self.query.len(),
+        )
+    }
+
+    /// Bytes that the unfinished request takes. (What is spare at the end of a large buffer was never touched: the
+    /// system has given no memory for it.)
+    fn query_memory(&self) -> usize {
+        const PAGE: usize = 4096;
+        match self.query.capacity() {
+            small if small <= 16 * PAGE => small,
+            large => large.min(self.query.len().next_multiple_of(PAGE)),
+        }
+    }
+
+    /// Bytes of memory that the session holds. Takes no time to speak of, however much that is.
     pub fn memory(&self) -> usize {
-        let multi = self
-            .multi
-            .as_ref()
-            .map_or(0, |m| m.queue.iter().map(|q| q.request.len() + 32).sum());
+        let blocked = match self.blocked.as_deref() {
+            Some(Blocked::Keys(waiting)) => waiting.request.len() + waiting.keys.len() * 64,
+            _ => 0,
+        };
         size_of::<Session>()
             + self.out.memory()
-            + self.query.capacity()
-            + multi
+            + self.query_memory()
+            + self.request_bytes
+            + self.multi.as_ref().map_or(0, |multi| multi.queue_bytes)
+            + self.watched_bytes
+            + blocked
             + self.name.len()
             + (self.subscriptions.as_ref()).map_or(0, |mine| mine.memory())
+            + self.tracking.as_ref().map_or(0, |mode| mode.memory())
     }
 }

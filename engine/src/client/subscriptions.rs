@@ -23,30 +23,36 @@ impl Scope {
 
 /// What one session is subscribed to.
 #[derive(Clone, Debug, Default)]
-pub struct Subscriptions([BTreeSet<Box<[u8]>>; 3]);
+pub struct Subscriptions {
+    names: [BTreeSet<Box<[u8]>>; 3],
+    bytes: usize,
+}
+
+/// What a name takes in the set, besides its bytes.
+const OVERHEAD: usize = 32;
 
 impl Subscriptions {
     /// The names in a namespace.
     pub fn names(&self, scope: Scope) -> &BTreeSet<Box<[u8]>> {
-        &self.0[scope as usize]
+        &self.names[scope as usize]
     }
 
     /// The number that is told with each change in a namespace: channels and patterns count together.
     pub fn count(&self, scope: Scope) -> usize {
         match scope {
-            Scope::Channel | Scope::Pattern => self.0[0].len() + self.0[1].len(),
-            Scope::Shard => self.0[2].len(),
+            Scope::Channel | Scope::Pattern => self.names[0].len() + self.names[1].len(),
+            Scope::Shard => self.names[2].len(),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(BTreeSet::is_empty)
+        self.names.iter().all(BTreeSet::is_empty)
     }
 
     /// Bytes of memory, roughly.
     pub fn memory(&self) -> usize {
-        self.0.iter().flatten().map(|name| name.len() + 32).sum()
+        self.bytes
     }
 }
 
@@ -63,9 +69,10 @@ impl Channels {
         scope: Scope,
         name: &[u8],
     ) -> bool {
-        if !mine.0[scope as usize].insert(name.into()) {
+        if !mine.names[scope as usize].insert(name.into()) {
             return false;
         }
+        mine.bytes += name.len() + OVERHEAD;
         let listeners = self.0[scope as usize].entry(name.into()).or_default();
         listeners.insert(conn)
     }
@@ -78,9 +85,10 @@ impl Channels {
         scope: Scope,
         name: &[u8],
     ) -> bool {
-        if !mine.0[scope as usize].remove(name) {
+        if !mine.names[scope as usize].remove(name) {
             return false;
         }
+        mine.bytes -= name.len() + OVERHEAD;
         let all = &mut self.0[scope as usize];
         if let Some(listeners) = all.get_mut(name) {
             listeners.remove(&conn);

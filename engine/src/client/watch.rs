@@ -1,9 +1,10 @@
 //! WATCH: each watched key has a version that rises with every change; a transaction compares. And who
-//! [waits](Waits) for a key to change learns of it here too.
+//! [waits](Waits) for a key to change, or has [cached](Tracking) it, learns of it here too.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::tracking::Tracking;
 use super::waits::Waits;
 
 /// A key that one session watches.
@@ -32,6 +33,8 @@ struct Version {
 pub struct Watches {
     /// The blocking commands' keys.
     pub waits: Waits,
+    /// What clients have cached.
+    pub tracking: Tracking,
     keys: BTreeMap<(usize, Vec<u8>), Version>,
     watchers: usize,
 }
@@ -73,6 +76,21 @@ impl Watches {
     /// A key changed in a way that nobody waits for.
     #[inline]
     pub fn touch_watchers(&mut self, db: usize, key: &[u8]) {
+        self.touch_in_database(db, key);
+        self.tracking.touch(key);
+    }
+
+    /// A key went by no command's will: it expired, or was evicted.
+    #[inline]
+    pub fn touch_by_nobody(&mut self, db: usize, key: &[u8]) {
+        self.touch_in_database(db, key);
+        self.waits.touch(db, key);
+        self.tracking.touch_by_nobody(key);
+    }
+
+    /// A key changed with its whole database, of which those who wait or have it cached learn otherwise.
+    #[inline]
+    pub fn touch_in_database(&mut self, db: usize, key: &[u8]) {
         if !self.keys.is_empty() {
             self.touch_slow(db, key);
         }
@@ -89,6 +107,7 @@ impl Watches {
     pub fn touch_all(&mut self) {
         self.keys.values_mut().for_each(|entry| entry.version += 1);
         self.waits.touch_database(None);
+        self.tracking.touch_all();
     }
 
     /// The watched keys of a database, to be looked up before it is flushed or swapped.

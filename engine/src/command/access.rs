@@ -90,6 +90,9 @@ impl Data<'_> {
     /// Notes that an entry is used.
     #[inline]
     pub fn used(&mut self, place: Place) {
+        if !self.touches {
+            return;
+        }
         let access = self.access_at(Some(place));
         self.store.touch(self.db, place, access);
     }

@@ -12,7 +12,8 @@ use super::context::{Data, Parts};
 use super::error::CommandError;
 use super::execute::{self, Request};
 use super::redirect::redirect;
-use super::{migrate, pubsub};
+use super::table::flag;
+use super::{migrate, pubsub, tracking};
 use crate::client::{Blocked, Null, Session, WaitKind, Waiting, alert};
 use crate::face::{ConnId, Now};
 use crate::store::{Object, ValueRef};
@@ -182,6 +183,18 @@ fn try_again(parts: &mut Parts, now: Now, conn: ConnId) {
     let waits_on = parts.waiting.take().is_some();
     if !waits_on {
         execute::finish(parts, &mut session, start);
+        // (Its waiting does not count as its time, of which nothing is known but that it was short.)
+        if parts.config.slowlog_log_slower_than == 0 && command.flags & flag::SKIP_SLOWLOG == 0 {
+            let most = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
+            let (words, peer) = (
+                super::redacted(command, &args),
+                super::address(&session.peer),
+            );
+            (parts.slow_log).add(now, 0, &words, &peer, &session.name, most);
+        }
+    }
+    if parts.watches.tracking.any_due() {
+        tracking::deliver(parts, Some(&mut session), now);
     }
     parts.clients.put(session);
     if !waits_on {
@@ -217,6 +230,10 @@ pub(super) fn give_up(parts: &mut Parts, conn: ConnId) {
 pub(super) fn refuse(parts: &mut Parts, conn: ConnId, error: impl AsRef<[u8]>) {
     let error = error.as_ref();
     parts.stats.error(error);
+    let session = parts.clients.get(conn);
+    if let Some(Blocked::Keys(waiting)) = session.and_then(|session| session.blocked.as_deref()) {
+        parts.stats.commands[usize::from(waiting.number)].failed += 1;
+    }
     answer(parts, conn, |session, _| session.out.error(error));
 }
 

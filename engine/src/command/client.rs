@@ -11,10 +11,12 @@ use super::context::{Parts, Pause, Server};
 use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
-use super::{address, help};
+use super::{address, help, tracking};
 use crate::acl::UserId;
+use crate::client::tracking::Mode;
 use crate::client::{Blocked, ReplyMode, Scope, Session, alert};
 use crate::face::{Address, ConnId, Now};
+use crate::resp::Arg;
 use crate::value::number::parse_i64;
 
 /// The classes of clients that LIST and KILL tell apart.
@@ -58,17 +60,22 @@ fn letters(parts: &Parts, session: &Session) -> String {
         .watched
         .iter()
         .any(|w| parts.watches.version(w.db, &w.key) != w.version);
+    let tracks = |has: fn(&Mode) -> bool| session.tracking.as_deref().is_some_and(has);
     let flags = [
         (session.is(alert::REPLICA), 'S'),
         (session.monitors, 'O'),
         (session.is(alert::SUBSCRIBED), 'P'),
         (session.is(alert::MULTI), 'x'),
         (session.blocked.is_some(), 'b'),
+        (session.tracking.is_some(), 't'),
+        (tracks(|mode| mode.broken), 'R'),
+        (tracks(|mode| mode.broadcast), 'B'),
         (dirty, 'd'),
         (session.is(alert::CLOSING), 'c'),
         (matches!(session.peer, Address::Unix(_)), 'U'),
         (session.is(alert::READONLY), 'r'),
         (session.no_evict, 'e'),
+        (session.no_touch, 'T'),
     ];
     let set: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
     if set.is_empty() { "N".into() } else { set }
@@ -77,7 +84,7 @@ fn letters(parts: &Parts, session: &Session) -> String {
 /// A client as CLIENT LIST shows it, without the line's end.
 pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
     let multi = session.multi.as_deref();
-    let queued: usize = multi.map_or(0, |m| m.queue.iter().map(|q| q.request.len()).sum());
+    let (qbuf, qbuf_free) = session.query_bytes();
     let (tail, tail_capacity) = session.out.tail();
     let chunks = session.out.chunks();
     let subscribed = |scope| {
@@ -89,8 +96,8 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
         .and_then(|number| parts.index.all().get(usize::from(number)));
     let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
-         qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
-         user={} redir=-1 resp={}",
+         qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
+         user={} redir={} resp={}",
         session.id,
         address(&session.peer),
         address(&session.local),
@@ -107,18 +114,23 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
             Some(multi) => multi.queue.len() as i64,
             None => -1,
         },
-        session.query.len(),
-        session.query.capacity() - session.query.len(),
-        queued,
+        qbuf,
+        qbuf_free,
+        match session.blocked.as_deref() {
+            Some(Blocked::Keys(waiting)) => words_of(&waiting.args),
+            _ => session.word_bytes + words_of(&session.partial_args),
+        },
+        multi.map_or(0, |multi| multi.word_bytes),
         tail_capacity,
         tail_capacity,
         tail,
         chunks,
-        if chunks > 0 { session.out.memory() } else { 0 },
+        session.out.queued(),
         session.memory(),
-        if session.out.pending() > 0 { "rw" } else { "r" },
+        if session.is_slow() { "rw" } else { "r" },
         command.map_or("NULL", |c| c.name),
         String::from_utf8_lossy(parts.acl.name(session.user)),
+        tracking::redirection(session),
         if session.out.resp3 { 3 } else { 2 },
     );
     if !session.lib_name.is_empty() || !session.lib_ver.is_empty() {
@@ -130,6 +142,10 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
         );
     }
     line
+}
+
+fn words_of(args: &[Arg]) -> usize {
+    args.iter().map(|arg| (arg.end - arg.start) as usize).sum()
 }
 
 /// All clients, the one that asks among them, by their numbers.
@@ -147,14 +163,24 @@ pub(super) fn id(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
 }
 
 /// `CLIENT INFO`. <https://redis.io/commands/client-info/>
-pub(super) fn info(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+pub(super) fn info(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.word_bytes = args.iter().map(|word| word.len()).sum();
     let line = describe(s.parts, s.session, s.now) + "\n";
+    s.session.word_bytes = 0;
     s.session.out.verbatim(line.as_bytes());
     Ok(())
 }
 
 /// `CLIENT LIST [TYPE type] [ID id …]`. <https://redis.io/commands/client-list/>
 pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.word_bytes = args.iter().map(|word| word.len()).sum();
+    let listed = lines(s, args);
+    s.session.word_bytes = 0;
+    s.session.out.verbatim(listed?.as_bytes());
+    Ok(())
+}
+
+fn lines(s: &Server<'_>, args: &[&[u8]]) -> Result<String, CommandError> {
     let all = everyone(s);
     let chosen: Vec<&Session> = match args {
         [_, _] => all,
@@ -177,8 +203,7 @@ pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         text += &describe(s.parts, client, s.now);
         text.push('\n');
     }
-    s.session.out.verbatim(text.as_bytes());
-    Ok(())
+    Ok(text)
 }
 
 /// `CLIENT SETNAME name`. <https://redis.io/commands/client-setname/>
@@ -377,6 +402,27 @@ pub(super) fn no_evict(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         b"off" => false,
         _ => return Err(CommandError::SYNTAX),
     };
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT NO-TOUCH ON | OFF`, of Redis 7.2. <https://redis.io/commands/client-no-touch/>
+pub(super) fn no_touch(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.no_touch = match args[2].to_ascii_lowercase().as_slice() {
+        b"on" => true,
+        b"off" => false,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `CLIENT CAPA capability [capability …]`, of Valkey 8.0. Capabilities that are not known are none.
+/// <https://valkey.io/commands/client-capa/>
+pub(super) fn capa(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.goes_elsewhere |= args[2..]
+        .iter()
+        .any(|c| c.eq_ignore_ascii_case(b"redirect"));
     s.session.out.ok();
     Ok(())
 }

@@ -143,11 +143,15 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     execute::discard(s.parts, s.session);
     super::pubsub::forget(s.parts, s.session);
     super::monitor::forget(s.parts, s.session);
+    super::tracking::forget(s.parts, s.session);
     let session = &mut *s.session;
     session.db = 0;
     session.name = Default::default();
     session.reply_mode = ReplyMode::On;
     session.skip_next = false;
+    session.no_touch = false;
+    session.no_evict = false;
+    session.goes_elsewhere = false;
     session.out.resp3 = false;
     session.set(alert::ASKING | alert::READONLY | alert::MUTED, false);
     permission::begin(&s.parts.acl, session);

@@ -74,6 +74,8 @@ pub struct Data<'a> {
     pub scripted: bool,
     /// Whether it may read keys that its words do not tell.
     pub reads_all_keys: bool,
+    /// Whether keys that are looked up count as used (CLIENT NO-TOUCH).
+    pub touches: bool,
     /// The hash of the command's first key, if the turn has worked it out.
     pub first_hash: Option<u64>,
 }
@@ -194,7 +196,7 @@ impl Data<'_> {
     /// Deletes a key that is due, and journals it.
     pub fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
         self.store.delete(db, key, place);
-        self.watches.touch(db, key.bytes);
+        self.watches.touch_by_nobody(db, key.bytes);
         let chosen = self.config.notify_keyspace_events;
         self.events
             .note(chosen, NotifyEvents::EXPIRED, db, "expired", key.bytes);
@@ -309,6 +311,8 @@ pub mod condition {
     pub const SCRIPT: u32 = 1 << 9;
     /// Keys are on their way to another server: what may write them waits.
     pub const MIGRATING: u32 = 1 << 10;
+    /// More keys are tracked for clients' caches than `tracking-table-max-keys` allows.
+    pub const TRACKING_FULL: u32 = 1 << 11;
 }
 
 /// What SHUTDOWN was told.
@@ -433,6 +437,8 @@ pub struct Parts {
     pub outbox: VecDeque<Effect>,
     /// The runtime's figures.
     pub memory_report: MemoryReport,
+    /// Bytes that were accounted for when it was made.
+    pub startup_bytes: u64,
     /// When the engine was made.
     pub started: Now,
     /// This run's id.
@@ -441,6 +447,10 @@ pub struct Parts {
     pub warned_of_http_ms: Option<u64>,
     /// SLOWLOG.
     pub slow_log: SlowLog,
+    /// COMMANDLOG: large requests.
+    pub large_requests: SlowLog,
+    /// COMMANDLOG: requests with large replies.
+    pub large_replies: SlowLog,
     /// LATENCY.
     pub latency: Latency,
     /// Connections that see all commands.
@@ -487,6 +497,8 @@ pub struct Parts {
     pub config_waits: Vec<(ConnId, u64)>,
     /// CLIENT PAUSE, while it lasts.
     pub pause: Option<Pause>,
+    /// DEBUG PAUSE-CRON: what is done from time to time is not done.
+    pub pause_housekeeping: bool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// Data is being read back: no command is carried out until it is (DEBUG RELOAD).
@@ -542,7 +554,7 @@ impl Parts {
             return;
         };
         self.store.delete(db, key, place);
-        self.watches.touch(db, key.bytes);
+        self.watches.touch_by_nobody(db, key.bytes);
         self.notify(NotifyEvents::GENERIC, db, "del", key.bytes);
         self.changes += 1;
         self.effects.begin();
@@ -620,7 +632,9 @@ impl Parts {
 
     /// A reason to hold commands back came or went: for CLIENT PAUSE, a failover or a shutdown.
     pub fn update_pause(&mut self) {
-        let holds_writes = self.failover_pause_until_ms.is_some() || self.shutting_down;
+        let holds_writes = self.failover_pause_until_ms.is_some()
+            || self.replication.failing_over()
+            || self.shutting_down;
         self.set(condition::PAUSED, holds_writes || self.pause.is_some());
         // Those who waited try again; who has still to wait is blocked again.
         self.unblock_all(&Blocked::Paused, |_| {});
@@ -694,6 +708,7 @@ impl Parts {
             ready: self.ready.as_deref(),
             scripted,
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
+            touches: !session.no_touch,
             overdue,
             reads_all_keys,
             first_hash,

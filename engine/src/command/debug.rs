@@ -61,6 +61,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"object", [key, ..]) if args.len() <= 4 => return describe_object(s, key),
         (b"panic", []) => return crash(s, Crash::Panic),
+        (b"pause-cron", [on]) => s.parts.pause_housekeeping = integer(on).is_ok_and(|on| on != 0),
         (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
         (b"set-disable-deny-scripts", [on]) => {
             s.parts.scripts.unrestricted = *on != b"0";
@@ -82,6 +83,20 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
                 .iter()
                 .any(|w| what.eq_ignore_ascii_case(w)) => {}
         (b"segfault", []) => return crash(s, Crash::Segfault),
+        // (Nothing of ours sleeps while it writes the append-only file.)
+        (b"aof-flush-sleep", [_]) => {}
+        (b"replicate", words @ [_, ..]) => {
+            let db = s.session.db;
+            s.parts.effects.also(db, words);
+        }
+        (b"stringmatch-test", []) => {
+            let text = "Apparently Redis did not crash: test passed";
+            s.session.out.simple(text);
+            return Ok(());
+        }
+        (b"set-skip-checksum-validation", [on]) => {
+            s.parts.config.skip_checksums = integer(on).is_ok_and(|on| on != 0);
+        }
         (b"set-active-expire", [on]) => {
             s.parts.active_expire = integer(on).is_ok_and(|on| on != 0);
         }

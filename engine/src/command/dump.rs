@@ -113,7 +113,16 @@ pub(super) fn restore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let ttl = u64::try_from(integer(args[2])?)
         .map_err(|_| CommandError::fixed("ERR Invalid TTL value, must be >= 0"))?;
     let bad_format = || CommandError::fixed("ERR Bad data format");
-    let value = rdb::dump::restore(args[3])
+    let mut unchecked;
+    let mut payload = args[3];
+    if d.config.skip_checksums {
+        // Eight zero bytes say that there is none.
+        unchecked = payload.to_vec();
+        let from = unchecked.len().saturating_sub(8);
+        unchecked[from..].fill(0);
+        payload = &unchecked;
+    }
+    let value = rdb::dump::restore(payload)
         .map_err(|error| CommandError::text(alloc::format!("ERR {error}")))?;
     let value = dataset::owned(value, &Limits::new(d.config, d.store)).map_err(|_| bad_format())?;
     let replaced = d.seek(key);

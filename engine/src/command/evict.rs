@@ -32,9 +32,14 @@ pub struct Pool {
     next_db: usize,
 }
 
-/// Bytes that count against `maxmemory`.
+/// Bytes that count against `maxmemory`: the data, and what else is accounted for but replicas' buffers and the log
+/// that they and the append-only file read.
 pub fn used(parts: &Parts) -> u64 {
-    parts.store.bytes() as u64
+    super::memory::fixed_bytes(parts)
+        + parts.store.bytes() as u64
+        + parts.clients.weight()
+        + parts.scripts.cache_bytes as u64
+        + parts.watches.tracking.memory() as u64
 }
 
 /// Evicts until the data fits into `maxmemory`, as far as the policy allows. False if it does not fit.
@@ -63,7 +68,7 @@ pub fn make_room(parts: &mut Parts, now: Now) -> bool {
         let key = parts.store.hasher().key(&key);
         if let Some(place) = parts.store.find(db, key) {
             parts.store.delete(db, key, place);
-            parts.watches.touch(db, key.bytes);
+            parts.watches.touch_by_nobody(db, key.bytes);
             parts.notify(NotifyEvents::EVICTED, db, "evicted", key.bytes);
             parts.stats.evicted += 1;
             parts.changes += 1;

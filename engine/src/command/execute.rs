@@ -9,7 +9,7 @@ use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
-use super::{monitor, own_keys, pubsub};
+use super::{monitor, own_keys, pubsub, tracking};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::{LogLevel, Now};
 use crate::planted::{self, Bug};
@@ -91,9 +91,16 @@ pub(super) fn find(parts: &Parts, args: &[&[u8]]) -> Option<(usize, &'static Com
 #[inline]
 pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
     if session.alerts & (alert::ASKING | alert::REPLICA) != 0 {
-        return process_rare(parts, session, now, request);
+        process_rare(parts, session, now, request);
+    } else {
+        process_one(parts, session, now, request);
     }
-    process_one(parts, session, now, request);
+    if parts.watches.tracking.is_on() {
+        tracking::end_caching(session, request.command.map(|(_, command)| command));
+        if parts.watches.tracking.any_due() {
+            tracking::deliver(parts, Some(session), now);
+        }
+    }
 }
 
 #[cold]
@@ -156,6 +163,9 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         call(parts, session, now, number, command, &request);
     }
     finish(parts, session, start);
+    if parts.watches.tracking.any_due() {
+        tracking::deliver(parts, Some(session), now);
+    }
     if !parts.events.is_empty() {
         pubsub::publish_events(parts, Some(session), now);
     }
@@ -177,6 +187,11 @@ fn queue(session: &mut Session, number: usize, flags: u32, request: &Request<'_>
         .multi
         .get_or_insert_with(|| alloc::boxed::Box::new(Multi::default()));
     let (kept, args) = keep(request.args);
+    multi.word_bytes += args
+        .iter()
+        .map(|a| (a.end - a.start) as usize)
+        .sum::<usize>();
+    multi.queue_bytes += kept.len() + size_of::<Queued>() + args.len() * size_of::<Arg>();
     multi.queue.push(Queued {
         number: number as u16,
         request: kept,
@@ -253,6 +268,7 @@ pub fn unwatch(parts: &mut Parts, session: &mut Session) -> bool {
         // Each must be given up, also after one that changed.
         unchanged &= parts.watches.unwatch(&watched);
     }
+    session.watched_bytes = 0;
     parts.watches.count_watcher(false);
     unchanged
 }
@@ -267,10 +283,11 @@ pub fn call(
     command: &'static Command,
     request: &Request<'_>,
 ) {
-    parts.stats.commands[number].calls += 1;
-    parts.stats.processed += 1;
     parts.current = Some((session.id, session.conn, command.name));
     carry_out(parts, session, now, number, command, request);
+    // (INFO does not count itself.)
+    parts.stats.commands[number].calls += 1;
+    parts.stats.processed += 1;
     if parts.waiting.is_some() {
         blocking::begin(parts, session, number, request.args);
     }
@@ -292,6 +309,12 @@ pub(super) fn carry_out(
     let start = session.out.position();
     parts.effects.begin();
     let db = session.db;
+    // (If one in it begins to track, what it reads itself is not remembered.)
+    let tracks = parts.watches.tracking.is_on();
+    let before = match tracks {
+        true => parts.watches.tracking.set_current(session.id),
+        false => 0,
+    };
     let outcome = match command.handler {
         Handler::Data(handler) => handler(
             &mut parts.data(session, now, request.first_hash),
@@ -325,6 +348,10 @@ pub(super) fn carry_out(
         if parts.is(condition::REPLICA) {
             own_keys::note(parts, session, command, request);
         }
+    }
+    if tracks {
+        parts.watches.tracking.set_current(before);
+        tracking::remember(parts, session, command, request.args);
     }
 }
 

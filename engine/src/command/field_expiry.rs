@@ -656,7 +656,7 @@ pub(super) fn drop_due<'a>(
         d.effects.also(d.db, &[b"HDEL", key.bytes, field]);
     }
     d.stats.expired_fields += due.len() as u64;
-    d.watches.touch(d.db, key.bytes);
+    d.watches.touch_by_nobody(d.db, key.bytes);
     d.notify(NotifyEvents::HASH, "hexpired", key.bytes);
     collection::delete_if_empty::<Hash>(d, key, place);
     d.store.find(d.db, key)
@@ -683,7 +683,7 @@ pub(crate) fn expire_fields(
         }
         Some(hash.len())
     });
-    parts.watches.touch(db, key.bytes);
+    parts.watches.touch_by_nobody(db, key.bytes);
     parts.changes += due.len() as u64;
     parts.notify(NotifyEvents::HASH, db, "hexpired", key.bytes);
     parts.stats.expired_fields += due.len() as u64;

@@ -13,6 +13,7 @@ use super::permission;
 use super::redirect::redirect;
 use super::scripting;
 use super::table::{Command, flag};
+use super::tracking;
 use crate::acl::Context;
 use crate::client::{Session, alert};
 use crate::face::Now;
@@ -96,12 +97,18 @@ fn check_all(
     }
     if parts.is(condition::MAXMEMORY) && !trusted {
         let fits = evict::make_room(parts, now);
+        if parts.watches.tracking.any_due() {
+            tracking::deliver(parts, Some(session), now);
+        }
         if !fits
             && (is(flag::DENYOOM)
                 || (command.name == "exec" && queued(session) & flag::DENYOOM != 0))
         {
             return refuse("OOM command not allowed when used memory > 'maxmemory'.");
         }
+    }
+    if parts.is(condition::TRACKING_FULL) && !trusted {
+        tracking::limit(parts, Some(session), now);
     }
     let exec = command.name == "exec";
     let any = |flags: u32| is(flags) || (exec && queued(session) & flags != 0);
@@ -118,6 +125,14 @@ fn check_all(
         }
         if writes && parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(now) {
             return refuse("NOREPLICAS Not enough good replicas to write.");
+        }
+        if session.goes_elsewhere
+            && parts.is(condition::REPLICA)
+            && !parts.is(condition::CLUSTER)
+            && (writes || (any(flag::READONLY) && !session.is(alert::READONLY)))
+            && let Some((host, port)) = parts.replication.primary()
+        {
+            return Refuse(CommandError::text(alloc::format!("REDIRECT {host}:{port}")));
         }
         if writes && parts.is(condition::REPLICA) && parts.config.replica_read_only {
             return refuse("READONLY You can't write against a read only replica.");

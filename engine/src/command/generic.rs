@@ -70,6 +70,8 @@ pub(super) fn exists(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 /// `TOUCH key [key …]`. <https://redis.io/commands/touch/>
 pub(super) fn touch(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
+    // What it is for, it does also for a client of CLIENT NO-TOUCH.
+    d.touches = true;
     count(d, args, |d, key| d.look(key).is_some())
 }
 
@@ -266,7 +268,7 @@ fn touch_database(d: &mut Data<'_>, db: usize, by: Option<usize>) {
             (_, Some(false)) | (Some(_), None) | (Some(false), Some(true)) => false,
         };
         if !same {
-            d.watches.touch(db, &name);
+            d.watches.touch_in_database(db, &name);
         }
     }
 }
@@ -278,6 +280,7 @@ fn flush(d: &mut Data<'_>, args: &[&[u8]], databases: core::ops::Range<usize>) -
         [_, mode] if mode.eq_ignore_ascii_case(b"sync") || mode.eq_ignore_ascii_case(b"async") => {}
         _ => return Err(CommandError::SYNTAX),
     }
+    d.watches.tracking.touch_all();
     for db in databases {
         touch_database(d, db, None);
         d.effects.dirty += d.store.database(db).len() as u64;
@@ -316,6 +319,8 @@ pub(super) fn swapdb(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         touch_database(d, first, Some(second));
         touch_database(d, second, Some(first));
         d.store.swap(first, second);
+        // (Redis says nothing, and leaves caches wrong: it tells keys of two databases not apart.)
+        d.watches.tracking.touch_all();
     }
     d.effects.dirty += 1;
     d.out.ok();

@@ -9,12 +9,11 @@ use alloc::string::String;
 use core::fmt::{Result, Write};
 
 use super::context::{Parts, Server, condition};
-use super::evict;
+use super::memory;
 use super::table::Outcome;
 use crate::client::{Scope, Session, alert};
 use crate::config::{Config, Supervised};
 use crate::face::Now;
-use crate::script::Kind;
 
 /// Whose state is reported, and to whom.
 struct Report<'a> {
@@ -37,7 +36,9 @@ enum Shown {
 const SECTIONS: &[(&str, &str, Shown, Section)] = &[
     ("server", "Server", Shown::Always, server),
     ("clients", "Clients", Shown::Always, clients),
-    ("memory", "Memory", Shown::Always, memory),
+    ("memory", "Memory", Shown::Always, |s, out| {
+        memory::info(s.parts, s.asking, out)
+    }),
     ("persistence", "Persistence", Shown::Always, persistence),
     ("stats", "Stats", Shown::Always, stats),
     ("replication", "Replication", Shown::Always, replication),
@@ -114,12 +115,10 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
     } else {
         "standalone"
     };
-    let os = if cfg!(target_os = "linux") {
-        "Linux"
-    } else if cfg!(target_os = "macos") {
-        "Darwin"
-    } else {
-        "Unix"
+    let os = match &*config.os {
+        "" if cfg!(target_os = "macos") => "Darwin",
+        "" => "Linux",
+        os => os,
     };
     write!(
         out,
@@ -128,7 +127,7 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
          redis_git_dirty:0\r\n\
          redis_build_id:0000000000000000\r\n\
          redis_mode:{mode}\r\n\
-         os:{os}\r\n\
+         os:{}\r\n\
          arch_bits:{}\r\n\
          monotonic_clock:POSIX clock_gettime\r\n\
          multiplexing_api:epoll\r\n\
@@ -144,11 +143,12 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
          hz:{}\r\n\
          configured_hz:{}\r\n\
          lru_clock:{}\r\n\
-         executable:\r\n\
+         executable:{}\r\n\
          config_file:{}\r\n\
          io_threads_active:0\r\n\
          reprise_version:{}\r\n",
         crate::REDIS_VERSION,
+        os,
         usize::BITS,
         s.parts.memory_report.process_id,
         match config.supervised {
@@ -167,6 +167,7 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
         config.hz,
         config.hz,
         (s.now.unix_us / 1_000_000) & 0xFF_FFFF,
+        config.executable,
         config.config_file,
         env!("CARGO_PKG_VERSION"),
     )?;
@@ -195,7 +196,7 @@ fn clients(s: &Report<'_>, out: &mut String) -> Result {
          client_recent_max_input_buffer:{}\r\n\
          client_recent_max_output_buffer:{}\r\n\
          blocked_clients:{}\r\n\
-         tracking_clients:0\r\n\
+         tracking_clients:{}\r\n\
          clients_in_timeout_table:{}\r\n",
         ours().count(),
         s.parts.cluster.as_ref().map_or(0, |c| c.connections()),
@@ -203,147 +204,13 @@ fn clients(s: &Report<'_>, out: &mut String) -> Result {
         ours().map(|c| c.query.capacity()).max().unwrap_or(0),
         ours().map(|c| c.out.memory()).max().unwrap_or(0),
         blocked().count(),
+        s.parts.watches.tracking.clients(),
         blocked().filter(|c| c.blocked_until_us().is_some()).count(),
     )
 }
 
-/// Bytes as people read them: `1.50M`.
-fn human(bytes: u64) -> String {
-    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-    for (shift, unit) in units {
-        if bytes >= 1 << shift {
-            return format!("{:.2}{unit}", bytes as f64 / (1u64 << shift) as f64);
-        }
-    }
-    format!("{bytes}B")
-}
-
-fn ratio(a: u64, b: u64) -> f64 {
-    if b == 0 { 1.0 } else { a as f64 / b as f64 }
-}
-
-fn memory(s: &Report<'_>, out: &mut String) -> Result {
-    let parts = &s.parts;
-    let report = &parts.memory_report;
-    // What counts against `maxmemory`, and what does not.
-    let counted = evict::used(parts);
-    let (mut normal, mut replicas) = (0, 0);
-    for session in sessions(s) {
-        let class = if session.is(alert::REPLICA) {
-            &mut replicas
-        } else {
-            &mut normal
-        };
-        *class += session.memory() as u64;
-    }
-    let journal = parts.journal.bytes_held() as u64;
-    let uncounted = normal + replicas + journal;
-    let used = counted + uncounted;
-    let peak = parts.stats.peak_bytes.max(used);
-    let dataset = parts.store.bytes() as u64;
-    let rss = if report.rss_bytes > 0 {
-        report.rss_bytes
-    } else {
-        used
-    };
-    let allocated = if report.allocated_bytes > 0 {
-        report.allocated_bytes
-    } else {
-        used
-    };
-    let (total, limit) = (report.system_bytes, parts.config.maxmemory);
-    let policy = named(&parts.config, b"maxmemory-policy");
-    write!(
-        out,
-        "used_memory:{used}\r\n\
-         used_memory_human:{}\r\n\
-         used_memory_rss:{rss}\r\n\
-         used_memory_rss_human:{}\r\n\
-         used_memory_peak:{peak}\r\n\
-         used_memory_peak_human:{}\r\n\
-         used_memory_peak_perc:{:.2}%\r\n\
-         used_memory_overhead:{uncounted}\r\n\
-         used_memory_startup:0\r\n\
-         used_memory_dataset:{dataset}\r\n\
-         used_memory_dataset_perc:{:.2}%\r\n\
-         allocator_allocated:{allocated}\r\n\
-         allocator_active:{rss}\r\n\
-         allocator_resident:{rss}\r\n\
-         total_system_memory:{total}\r\n\
-         total_system_memory_human:{}\r\n",
-        human(used),
-        human(rss),
-        human(peak),
-        ratio(used, peak) * 100.0,
-        ratio(dataset, used) * 100.0,
-        human(total),
-    )?;
-    let scripts = &parts.scripts;
-    let eval = scripts.vm_memory(Kind::Eval) as u64;
-    let functions = scripts.vm_memory(Kind::Functions) as u64;
-    let cached = (scripts.cache_bytes + scripts.cache.len() * 64) as u64;
-    let libraries = (scripts.libraries.code_bytes() + scripts.libraries.functions() * 96) as u64;
-    write!(
-        out,
-        "used_memory_lua:{eval}\r\n\
-         used_memory_vm_eval:{eval}\r\n\
-         used_memory_lua_human:{}\r\n\
-         used_memory_scripts_eval:{cached}\r\n\
-         number_of_cached_scripts:{}\r\n\
-         number_of_functions:{}\r\n\
-         number_of_libraries:{}\r\n\
-         used_memory_vm_functions:{functions}\r\n\
-         used_memory_vm_total:{}\r\n\
-         used_memory_vm_total_human:{}\r\n\
-         used_memory_functions:{libraries}\r\n\
-         used_memory_scripts:{}\r\n\
-         used_memory_scripts_human:{}\r\n\
-         maxmemory:{limit}\r\n\
-         maxmemory_human:{}\r\n\
-         maxmemory_policy:{policy}\r\n",
-        human(eval),
-        scripts.cache.len(),
-        scripts.libraries.functions(),
-        scripts.libraries.all().len(),
-        eval + functions,
-        human(eval + functions),
-        cached + libraries,
-        human(cached + libraries),
-        human(limit),
-    )?;
-    let surplus = |a: u64, b: u64| a as i64 - b as i64;
-    write!(
-        out,
-        "allocator_frag_ratio:{:.2}\r\n\
-         allocator_frag_bytes:{}\r\n\
-         allocator_rss_ratio:1.00\r\n\
-         allocator_rss_bytes:0\r\n\
-         rss_overhead_ratio:1.00\r\n\
-         rss_overhead_bytes:0\r\n\
-         mem_fragmentation_ratio:{:.2}\r\n\
-         mem_fragmentation_bytes:{}\r\n\
-         mem_not_counted_for_evict:{uncounted}\r\n\
-         mem_replication_backlog:{journal}\r\n\
-         mem_total_replication_buffers:{journal}\r\n\
-         mem_clients_slaves:{replicas}\r\n\
-         mem_clients_normal:{normal}\r\n\
-         mem_cluster_links:0\r\n\
-         mem_aof_buffer:0\r\n\
-         mem_allocator:system\r\n\
-         active_defrag_running:0\r\n\
-         lazyfree_pending_objects:{}\r\n\
-         lazyfreed_objects:{}\r\n",
-        ratio(rss, allocated),
-        surplus(rss, allocated),
-        ratio(rss, used),
-        surplus(rss, used),
-        parts.store.garbage(),
-        parts.store.freed(),
-    )
-}
-
 /// A directive's value.
-fn named(config: &Config, name: &[u8]) -> String {
+pub(super) fn named(config: &Config, name: &[u8]) -> String {
     let found = config.get(&[name]).pop();
     found.map_or_else(String::new, |(_, value)| {
         String::from_utf8_lossy(&value).into_owned()
@@ -490,7 +357,7 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          expired_time_cap_reached_count:0\r\n\
          expire_cycle_cpu_milliseconds:0\r\n\
          evicted_keys:{}\r\n\
-         evicted_clients:0\r\n\
+         evicted_clients:{}\r\n\
          total_eviction_exceeded_time:0\r\n\
          current_eviction_exceeded_time:0\r\n\
          keyspace_hits:{}\r\n\
@@ -508,12 +375,13 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          active_defrag_key_misses:0\r\n\
          total_active_defrag_time:0\r\n\
          current_active_defrag_time:0\r\n\
-         tracking_total_keys:0\r\n\
-         tracking_total_items:0\r\n\
-         tracking_total_prefixes:0\r\n",
+         tracking_total_keys:{}\r\n\
+         tracking_total_items:{}\r\n\
+         tracking_total_prefixes:{}\r\n",
         stats.expired,
         stats.expired_fields,
         stats.evicted,
+        stats.evicted_clients,
         stats.hits,
         stats.misses,
         subscribed(Scope::Channel),
@@ -521,6 +389,9 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
         subscribed(Scope::Shard),
         s.parts.transfers.connections(),
         s.parts.own_keys.len(),
+        s.parts.watches.tracking.keys(),
+        s.parts.watches.tracking.items(),
+        s.parts.watches.tracking.prefixes(),
     )?;
     write!(
         out,

@@ -88,7 +88,8 @@ fn describe(out: &mut Output, command: &Command) {
     out.array(10);
     out.bulk(command.name.as_bytes());
     out.int(i64::from(command.arity));
-    names(out, flag::NAMES, command.flags, "");
+    // (Redis 7.0 keeps to itself which commands that are no writes may have effects elsewhere.)
+    names(out, flag::NAMES, command.flags & !flag::MAY_REPLICATE, "");
     let (first, last, step) = legacy_range(command);
     out.int(first);
     out.int(last);

@@ -7,6 +7,7 @@ mod acl_tests;
 mod bitmap;
 pub(crate) mod blocking;
 mod client;
+pub(crate) mod client_memory;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
@@ -46,10 +47,15 @@ mod list;
 mod list_blocking;
 #[cfg(test)]
 mod list_tests;
+mod lolwut;
+pub(crate) mod memory;
 mod metrics;
 pub(crate) mod migrate;
+mod module;
 pub(crate) mod monitor;
 mod object;
+#[cfg(test)]
+mod operator_tests;
 pub(crate) mod own_keys;
 pub(crate) mod permission;
 mod persistence;
@@ -78,6 +84,9 @@ mod string;
 pub mod table;
 #[cfg(test)]
 pub mod testing;
+pub(crate) mod tracking;
+#[cfg(test)]
+mod tracking_tests;
 mod transaction;
 mod zset;
 #[cfg(test)]

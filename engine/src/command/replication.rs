@@ -10,13 +10,18 @@ use super::string::integer;
 use super::table::Outcome;
 use crate::client::{Blocked, alert};
 use crate::face::{Effect, LogLevel};
-use crate::replication::{ReplconfReply, Role, SyncReply, SyncRequest};
+use crate::replication::{FailoverRequest, ReplconfReply, Role, SyncReply, SyncRequest};
 
 /// `REPLICAOF host port | NO ONE`. <https://redis.io/commands/replicaof/>
 pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     if s.parts.config.cluster_enabled {
         return Err(CommandError::fixed(
             "ERR REPLICAOF not allowed in cluster mode.",
+        ));
+    }
+    if s.parts.replication.failing_over() {
+        return Err(CommandError::fixed(
+            "ERR REPLICAOF not allowed while failing over.",
         ));
     }
     let parts = &mut *s.parts;
@@ -70,6 +75,61 @@ pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 /// `SLAVEOF host port`: REPLICAOF's old name. <https://redis.io/commands/slaveof/>
 pub(super) fn slaveof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     replicaof(s, args)
+}
+
+/// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`. <https://redis.io/commands/failover/>
+pub(super) fn failover(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let parts = &mut *s.parts;
+    if parts.config.cluster_enabled {
+        return Err(CommandError::fixed(
+            "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+        ));
+    }
+    if let [_, word] = args
+        && word.eq_ignore_ascii_case(b"abort")
+    {
+        if !parts.replication.failing_over() {
+            return Err(CommandError::fixed("ERR No failover in progress."));
+        }
+        (parts.replication).abort_failover(s.now, &mut parts.journal, "Failover manually aborted");
+        s.session.out.ok();
+        return Ok(());
+    }
+    let mut request = FailoverRequest::default();
+    let mut rest = &args[1..];
+    loop {
+        rest = match rest {
+            [] => break,
+            [word, ms, more @ ..]
+                if word.eq_ignore_ascii_case(b"timeout") && request.timeout_ms.is_none() =>
+            {
+                let ms = u64::try_from(integer(ms)?).ok().filter(|&ms| ms > 0);
+                request.timeout_ms = Some(ms.ok_or(CommandError::fixed(
+                    "ERR FAILOVER timeout must be greater than 0",
+                ))?);
+                more
+            }
+            [word, host, port, more @ ..]
+                if word.eq_ignore_ascii_case(b"to") && request.target.is_none() =>
+            {
+                // (A port that is none belongs to no replica.)
+                let port = u16::try_from(integer(port)?).unwrap_or(0);
+                request.target = Some((String::from_utf8_lossy(host).into_owned(), port));
+                more
+            }
+            [word, more @ ..] if word.eq_ignore_ascii_case(b"force") && !request.force => {
+                request.force = true;
+                more
+            }
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    (parts.replication)
+        .begin_failover(s.now, request)
+        .map_err(CommandError::fixed)?;
+    parts.update_pause();
+    s.session.out.ok();
+    Ok(())
 }
 
 /// `REPLCONF option value [option value …]`, between servers. <https://redis.io/commands/replconf/>

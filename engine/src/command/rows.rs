@@ -10,8 +10,8 @@ use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by
 use super::{
     acl, bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
     generic, geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking,
-    migrate, monitor, object, persistence, pubsub, replication, scan, script, set, set_algebra,
-    slowlog, sort, stream, string, transaction, zset,
+    lolwut, memory, migrate, module, monitor, object, persistence, pubsub, replication, scan,
+    script, set, set_algebra, slowlog, sort, stream, string, tracking, transaction, zset,
 };
 
 /// All commands, by group.
@@ -69,6 +69,7 @@ static STRING: &[Command] = &commands! {
 static REPLICATION: &[Command] = &commands! {
     "replicaof" 3 [NO_ASYNC_LOADING ADMIN NOSCRIPT STALE] [ADMIN SLOW DANGEROUS] [] [] Server(replication::replicaof);
     "slaveof" 3 [NO_ASYNC_LOADING ADMIN NOSCRIPT STALE] [ADMIN SLOW DANGEROUS] [] [] Server(replication::slaveof);
+    "failover" -1 [ADMIN NOSCRIPT STALE] [ADMIN SLOW DANGEROUS] [] [] Server(replication::failover);
     "replconf" -1 [ADMIN NOSCRIPT LOADING STALE ALLOW_BUSY] [ADMIN SLOW DANGEROUS] [] [] Server(replication::replconf);
     "psync" -3 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::psync);
     "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
@@ -112,6 +113,12 @@ static TRANSACTION: &[Command] = &commands! {
 };
 
 static CLIENT: &[Command] = &commands! {
+    "client|capa" -3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::capa);
+    "client|no-touch" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::no_touch);
+    "client|caching" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::caching);
+    "client|getredir" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::getredir);
+    "client|tracking" -3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::tracking);
+    "client|trackinginfo" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::trackinginfo);
     "client|getname" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::getname);
     "client|help" 2 [LOADING STALE] [SLOW CONNECTION] [] [] Server(client::help);
     "client|id" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::id);
@@ -290,7 +297,7 @@ static BITMAP: &[Command] = &commands! {
 
 static HYPERLOGLOG: &[Command] = &commands! {
     "pfadd" -2 [WRITE DENYOOM FAST] [WRITE HYPERLOGLOG FAST] [at(1, RW | INSERT)] [] Data(hyperloglog::pfadd);
-    "pfcount" -2 [READONLY] [READ HYPERLOGLOG SLOW] [span(1, -1, 1, RW | ACCESS)] [] Data(hyperloglog::pfcount);
+    "pfcount" -2 [READONLY MAY_REPLICATE] [READ HYPERLOGLOG SLOW] [span(1, -1, 1, RW | ACCESS)] [] Data(hyperloglog::pfcount);
     "pfmerge" -2 [WRITE DENYOOM] [WRITE HYPERLOGLOG SLOW] [at(1, RW | ACCESS | INSERT), span(2, -1, 1, RO | ACCESS)] [] Data(hyperloglog::pfmerge);
     "pfdebug" 3 [WRITE DENYOOM ADMIN] [WRITE HYPERLOGLOG ADMIN SLOW DANGEROUS] [at(2, RW | ACCESS)] [] Data(hyperloglog::pfdebug);
     "pfselftest" 1 [ADMIN] [HYPERLOGLOG ADMIN SLOW DANGEROUS] [] [] Data(hyperloglog::pfselftest);
@@ -377,8 +384,8 @@ static CLUSTER: &[Command] = &commands! {
 };
 
 static PUBSUB_GROUP: &[Command] = &commands! {
-    "publish" 3 [PUBSUB LOADING STALE FAST] [PUBSUB FAST] [] [] Server(pubsub::publish);
-    "spublish" 3 [PUBSUB LOADING STALE FAST] [PUBSUB FAST] [at(1, NOT_KEY)] [] Server(pubsub::spublish);
+    "publish" 3 [PUBSUB LOADING STALE FAST MAY_REPLICATE] [PUBSUB FAST] [] [] Server(pubsub::publish);
+    "spublish" 3 [PUBSUB LOADING STALE FAST MAY_REPLICATE] [PUBSUB FAST] [at(1, NOT_KEY)] [] Server(pubsub::spublish);
     "psubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::psubscribe);
     "punsubscribe" -1 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [] [] Server(pubsub::punsubscribe);
     "ssubscribe" -2 [PUBSUB NOSCRIPT LOADING STALE] [PUBSUB SLOW] [span(1, -1, 1, NOT_KEY)] [] Server(pubsub::ssubscribe);
@@ -399,6 +406,10 @@ static PUBSUB: &[Command] = &commands! {
 
 static OBSERVATION: &[Command] = &commands! {
     "slowlog" -2 [] [SLOW] [] [] Container => SLOWLOG;
+    "commandlog" -2 [] [SLOW] [] [] Container => COMMANDLOG;
+    "memory" -2 [] [SLOW] [] [] Container => MEMORY;
+    "module" -2 [] [SLOW] [] [] Container => MODULE;
+    "lolwut" -1 [READONLY FAST] [READ FAST] [] [] Data(lolwut::lolwut);
     "latency" -2 [] [SLOW] [] [] Container => LATENCY;
     "monitor" 1 [ADMIN NOSCRIPT LOADING STALE] [ADMIN SLOW DANGEROUS] [] [] Server(monitor::monitor);
 };
@@ -472,12 +483,12 @@ static GEO: &[Command] = &commands! {
 };
 
 static SCRIPTING: &[Command] = &commands! {
-    "eval" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::eval);
+    "eval" -3 [NOSCRIPT STALE SKIP_MONITOR MAY_REPLICATE NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::eval);
     "eval_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::eval_ro);
-    "evalsha" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::evalsha);
+    "evalsha" -3 [NOSCRIPT STALE SKIP_MONITOR MAY_REPLICATE NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(script::evalsha);
     "evalsha_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(script::evalsha_ro);
     "script" -2 [] [SLOW] [] [] Container => SCRIPT;
-    "fcall" -3 [NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(function::fcall);
+    "fcall" -3 [NOSCRIPT STALE SKIP_MONITOR MAY_REPLICATE NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RW | ACCESS | UPDATE)] [] Server(function::fcall);
     "fcall_ro" -3 [READONLY NOSCRIPT STALE SKIP_MONITOR NO_MANDATORY_KEYS MOVABLE_KEYS] [SLOW SCRIPTING] [numbered(2, RO | ACCESS)] [] Server(function::fcall_ro);
     "function" -2 [] [SLOW] [] [] Container => FUNCTION;
 };
@@ -501,4 +512,28 @@ static FUNCTION: &[Command] = &commands! {
     "function|list" -2 [NOSCRIPT] [SLOW SCRIPTING] [] ["nondeterministic_output_order"] Server(function::list);
     "function|kill" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:one_succeeded"] Server(function::kill);
     "function|stats" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(function::stats);
+};
+
+static COMMANDLOG: &[Command] = &commands! {
+    "commandlog|help" 2 [LOADING STALE] [SLOW] [] [] Server(slowlog::command_help);
+    "commandlog|reset" 3 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(slowlog::command_reset);
+    "commandlog|len" 3 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"] Server(slowlog::command_len);
+    "commandlog|get" -4 [ADMIN LOADING STALE] [ADMIN SLOW DANGEROUS] [] ["request_policy:all_nodes", "nondeterministic_output"] Server(slowlog::command_get);
+};
+
+static MEMORY: &[Command] = &commands! {
+    "memory|doctor" 2 [] [SLOW] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(memory::doctor);
+    "memory|help" 2 [LOADING STALE] [SLOW] [] [] Server(memory::help);
+    "memory|malloc-stats" 2 [] [SLOW] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(memory::malloc_stats);
+    "memory|purge" 2 [] [SLOW] [] ["request_policy:all_shards", "response_policy:all_succeeded"] Server(memory::purge);
+    "memory|stats" 2 [] [SLOW] [] ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"] Server(memory::stats);
+    "memory|usage" -3 [READONLY] [READ SLOW] [at(2, RO)] [] Data(memory::usage);
+};
+
+static MODULE: &[Command] = &commands! {
+    "module|help" 2 [LOADING STALE] [SLOW] [] [] Server(module::help);
+    "module|list" 2 [ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output_order"] Server(module::list);
+    "module|load" -3 [NO_ASYNC_LOADING ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(module::load);
+    "module|loadex" -3 [NO_ASYNC_LOADING ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(module::load);
+    "module|unload" 3 [NO_ASYNC_LOADING ADMIN NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(module::unload);
 };

@@ -19,7 +19,7 @@ use super::monitor;
 use super::permission;
 use super::redirect::redirect;
 use super::table::{Command, flag};
-use super::{blocking, pubsub};
+use super::{blocking, pubsub, tracking};
 use crate::acl;
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
@@ -242,7 +242,7 @@ pub fn run(
     let mut running = Box::new(Running {
         kind: call.kind,
         name: call.name.to_vec(),
-        session: session_for(parts, caller, now),
+        session: session_for(parts, caller, now, call),
         number: parts.index.find(call.all[0]).map(|(number, _)| number),
         caller: caller.conn,
         client: if caller.is(alert::LIMITED) {
@@ -358,7 +358,7 @@ fn refuse(
 }
 
 /// A session for a script's commands: as the caller's, but its own.
-fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
+fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -> Box<Session> {
     let mut session = parts.scripts.session.take().unwrap_or_else(|| {
         // What it is called where commands are shown; it has no connection.
         let lua = Address::Unix("lua".into());
@@ -374,6 +374,8 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now) -> Box<Session> {
     // As in a transaction nothing blocks.
     let kept = alert::TRUSTED | alert::READONLY | alert::ASKING | alert::LIMITED;
     session.alerts = caller.alerts & kept | alert::MULTI;
+    session.no_touch = caller.no_touch;
+    session.tracking = tracking::mode_for_script(caller, &call.words[..call.keys]);
     session
 }
 

@@ -1,4 +1,5 @@
-//! SLOWLOG: the latest commands that took long, with their words.
+//! SLOWLOG and COMMANDLOG: the latest commands that took long, or that were large or had large replies, with their
+//! words.
 //!
 //! A command's time is the span between two steps of a turn, so it is known when its words are still in the
 //! read buffer, and only the slow pay for being remembered.
@@ -7,12 +8,13 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::context::Server;
+use super::context::{Parts, Server};
 use super::error::CommandError;
 use super::help;
 use super::string::integer;
 use super::table::Outcome;
 use crate::face::Now;
+use crate::resp::Output;
 
 /// Words of a command that are kept.
 const MOST_WORDS: usize = 32;
@@ -25,13 +27,14 @@ const LONGEST_WORD: usize = 128;
 struct Entry {
     id: u64,
     unix_s: u64,
-    micros: u64,
+    /// Microseconds, or bytes.
+    value: u64,
     words: Vec<Vec<u8>>,
     peer: Box<[u8]>,
     name: Box<[u8]>,
 }
 
-/// The slow log.
+/// One log of commands: the slow ones, or the large ones.
 #[derive(Clone, Debug, Default)]
 pub struct SlowLog {
     /// The latest first.
@@ -40,11 +43,11 @@ pub struct SlowLog {
 }
 
 impl SlowLog {
-    /// Remembers a command that took `micros`, and no more than `max_len` in all.
+    /// Remembers a command that took so many microseconds (or bytes), and no more than `max_len` in all.
     pub fn add(
         &mut self,
         now: Now,
-        micros: u64,
+        value: u64,
         words: &[&[u8]],
         peer: &str,
         name: &[u8],
@@ -63,7 +66,7 @@ impl SlowLog {
         self.entries.push_front(Entry {
             id: self.next_id,
             unix_s: now.unix_us / 1_000_000,
-            micros,
+            value,
             words: shown,
             peer: peer.as_bytes().into(),
             name: name.into(),
@@ -94,23 +97,27 @@ pub(super) fn get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             ))?,
         _ => return Err(CommandError::subcommand("SLOWLOG", args[1])),
     };
-    let entries = &s.parts.slow_log.entries;
+    write(&mut s.session.out, &s.parts.slow_log, count);
+    Ok(())
+}
+
+/// The newest entries of a log; all, if the number is negative.
+fn write(out: &mut Output, log: &SlowLog, count: i64) {
+    let entries = &log.entries;
     let count = usize::try_from(count)
         .unwrap_or(usize::MAX)
         .min(entries.len());
-    let out = &mut s.session.out;
     out.array(count);
     for entry in entries.iter().take(count) {
         out.array(6);
         out.int(entry.id as i64);
         out.int(entry.unix_s as i64);
-        out.int(entry.micros as i64);
+        out.int(entry.value as i64);
         out.array(entry.words.len());
         entry.words.iter().for_each(|word| out.bulk(word));
         out.bulk(&entry.peer);
         out.bulk(&entry.name);
     }
-    Ok(())
 }
 
 /// `SLOWLOG LEN`. <https://redis.io/commands/slowlog-len/>
@@ -123,6 +130,54 @@ pub(super) fn len(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
 pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     s.parts.slow_log.entries.clear();
     s.session.out.ok();
+    Ok(())
+}
+
+/// The log that COMMANDLOG's last word names.
+fn log_of<'a>(parts: &'a mut Parts, kind: &[u8]) -> Result<&'a mut SlowLog, CommandError> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"slow" => Ok(&mut parts.slow_log),
+        b"large-request" => Ok(&mut parts.large_requests),
+        b"large-reply" => Ok(&mut parts.large_replies),
+        _ => Err(CommandError::fixed(
+            "ERR type should be one of the following: slow, large-request, large-reply",
+        )),
+    }
+}
+
+/// `COMMANDLOG GET count SLOW | LARGE-REQUEST | LARGE-REPLY`, of Valkey 8.1.
+/// <https://valkey.io/commands/commandlog-get/>
+pub(super) fn command_get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let [_, _, count, kind] = args else {
+        return Err(CommandError::subcommand("COMMANDLOG", args[1]));
+    };
+    let count = integer(count)
+        .ok()
+        .filter(|&n| n >= -1)
+        .ok_or(CommandError::fixed(
+            "ERR count should be greater than or equal to -1",
+        ))?;
+    write(&mut s.session.out, log_of(s.parts, kind)?, count);
+    Ok(())
+}
+
+/// `COMMANDLOG LEN SLOW | LARGE-REQUEST | LARGE-REPLY`. <https://valkey.io/commands/commandlog-len/>
+pub(super) fn command_len(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let len = log_of(s.parts, args[2])?.entries.len();
+    s.session.out.int(len as i64);
+    Ok(())
+}
+
+/// `COMMANDLOG RESET SLOW | LARGE-REQUEST | LARGE-REPLY`. <https://valkey.io/commands/commandlog-reset/>
+pub(super) fn command_reset(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    log_of(s.parts, args[2])?.entries.clear();
+    s.session.out.ok();
+    Ok(())
+}
+
+/// `COMMANDLOG HELP`. <https://valkey.io/commands/commandlog-help/>
+pub(super) fn command_help(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    help::help(&mut s.session.out, "COMMANDLOG", help::COMMANDLOG);
     Ok(())
 }
 

@@ -78,6 +78,8 @@ pub struct Stats {
     pub denied_channels: u64,
     /// Connections closed for their query buffer.
     pub query_buffer_kills: u64,
+    /// Connections closed for `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// Connections closed for their output buffer.
     pub output_buffer_kills: u64,
     /// Rate meters for commands, bytes from and to clients, bytes from our primary and to our replicas.

@@ -1,5 +1,6 @@
 //! What is known about each command, and how one is found by its name.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -373,6 +374,9 @@ pub struct Index {
     places: Vec<u16>,
     /// All commands, each followed by its subcommands.
     all: Vec<&'static Command>,
+    /// Commands that are called otherwise (`rename-command`), by their new names in lower case.
+    renamed: BTreeMap<Vec<u8>, u16>,
+    has_renamed: bool,
 }
 
 impl Default for Index {
@@ -380,6 +384,8 @@ impl Default for Index {
         let mut index = Index {
             places: vec![0; 1024],
             all: Vec::new(),
+            renamed: BTreeMap::new(),
+            has_renamed: false,
         };
         for command in GROUPS.iter().copied().flatten() {
             let mut at = Index::place(command.name.as_bytes());
@@ -395,6 +401,31 @@ impl Default for Index {
 }
 
 impl Index {
+    /// All commands, of which some have other names, or (if the new name is empty) none.
+    pub fn renamed(names: &[(Vec<u8>, Vec<u8>)]) -> Index {
+        let mut index = Index::default();
+        for (old, new) in names {
+            let Some((number, _)) = index.find(old) else {
+                continue;
+            };
+            index.has_renamed = true;
+            index.renamed.remove(&old.to_ascii_lowercase());
+            let number = number as u16;
+            // A place that was taken stays taken, by nobody: searches go on there.
+            let place = index.places.iter_mut().find(|place| **place == number + 1);
+            if let Some(place) = place {
+                *place = Index::NOBODY;
+            }
+            if !new.is_empty() {
+                index.renamed.insert(new.to_ascii_lowercase(), number);
+            }
+        }
+        index
+    }
+
+    /// A place of a command that is not called so any more.
+    const NOBODY: u16 = u16::MAX;
+
     /// A place from the length and a few letters, the same in upper and lower case.
     #[inline]
     fn place(name: &[u8]) -> usize {
@@ -414,8 +445,13 @@ impl Index {
     pub fn find(&self, name: &[u8]) -> Option<(usize, &'static Command)> {
         let mut at = Index::place(name);
         loop {
-            let number = usize::from(self.places[at]).checked_sub(1)?;
-            let command = self.all[number];
+            let Some(number) = usize::from(self.places[at]).checked_sub(1) else {
+                return self.find_renamed(name);
+            };
+            let Some(&command) = self.all.get(number) else {
+                at = (at + 1) & 1023;
+                continue;
+            };
             if command.name.len() == name.len()
                 && command.name.as_bytes().eq_ignore_ascii_case(name)
             {
@@ -429,6 +465,25 @@ impl Index {
     pub fn catalogue(&self) -> Catalogue {
         let commands = self.all.iter().map(|c| (c.name, c.categories));
         Catalogue::new(commands, category::NAMES)
+    }
+
+    /// The command with this name as it is without `rename-command`: for files, and for our primary's stream.
+    pub fn find_original(&self, name: &[u8]) -> Option<(usize, &'static Command)> {
+        if !self.has_renamed {
+            return self.find(name);
+        }
+        let is = |c: &&'static Command| c.name.as_bytes().eq_ignore_ascii_case(name);
+        let number = self.all.iter().position(is)?;
+        Some((number, self.all[number]))
+    }
+
+    #[cold]
+    fn find_renamed(&self, name: &[u8]) -> Option<(usize, &'static Command)> {
+        if !self.has_renamed {
+            return None;
+        }
+        let number = usize::from(*self.renamed.get(&name.to_ascii_lowercase())?);
+        Some((number, self.all[number]))
     }
 
     /// All commands and subcommands, by number.
@@ -462,6 +517,22 @@ mod tests {
             assert_eq!(found, number, "{}", command.name);
         }
         assert!(index.find(b"nosuch").is_none() && index.find(b"").is_none());
+    }
+
+    #[test]
+    fn commands_have_the_names_that_they_are_given() {
+        let names = [("FLUSHALL", "badger"), ("get", ""), ("set", "get")];
+        let names = names.map(|(old, new)| (old.into(), new.into()));
+        let index = Index::renamed(&names);
+        let found = |name: &str| index.find(name.as_bytes()).map(|(_, command)| command.name);
+        assert_eq!(found("flushall"), None);
+        assert_eq!(found("BADGER"), Some("flushall"));
+        assert_eq!((found("get"), found("set")), (Some("set"), None));
+        let original = index
+            .find_original(b"FlushAll")
+            .map(|(_, command)| command.name);
+        assert_eq!(original, Some("flushall"));
+        assert_eq!(found("mget"), Some("mget"));
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub(super) fn watch(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             s.parts.watches.count_watcher(true);
         }
         let found = look(s.parts, db, key, s.now);
+        s.session.watched_bytes += key.len() + size_of::<Watched>();
         s.session.watched.push(Watched {
             db,
             key: key.to_vec(),

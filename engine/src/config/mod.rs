@@ -29,8 +29,8 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use setting::{Origin, Reason};
 use table::{
-    DENY_LOADING, DIRECTIVES, HIDDEN, IMMUTABLE, LATER, MULTI, OUTSIDE, PROTECTED, SENSITIVE,
-    VOLATILE,
+    DENY_LOADING, DIRECTIVES, HIDDEN, IMMUTABLE, LATER, LATER_ALIAS, MULTI, OUTSIDE, PROTECTED,
+    SENSITIVE, VOLATILE,
 };
 
 /// Under what circumstances CONFIG SET is asked.
@@ -151,7 +151,11 @@ impl Config {
                 continue;
             }
             for directive in DIRECTIVES.iter().filter(|d| !d.has(HIDDEN | LATER)) {
-                for name in [directive.name, directive.alias] {
+                let alias = match directive.has(LATER_ALIAS) {
+                    true => "",
+                    false => directive.alias,
+                };
+                for name in [directive.name, alias] {
                     let name = name.as_bytes();
                     let fresh = !name.is_empty()
                         && !found.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));

@@ -39,6 +39,8 @@ pub(super) const VOLATILE: u16 = 1 << 6;
 /// Unknown to Redis 7.0; else as HIDDEN.
 pub(super) const LATER: u16 = 1 << 7;
 
+/// Its alias is unknown to Redis 7.0; else as HIDDEN.
+pub(super) const LATER_ALIAS: u16 = 1 << 9;
 /// The runtime may find that it cannot do what it says.
 pub(super) const OUTSIDE: u16 = 1 << 8;
 
@@ -69,6 +71,12 @@ macro_rules! directives {
             $( #[doc = concat!("`", $name, "`")] $(#[$meta])* pub $field: $ty, )*
             /// The absolute path of the configuration file; empty without one.
             pub config_file: String,
+            /// RESTORE takes payloads with wrong checksums (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+            pub skip_checksums: bool,
+            /// The absolute path of the program, for INFO.
+            pub executable: String,
+            /// Name, release and machine of the operating system, for INFO.
+            pub os: String,
             /// `user` lines: the words after `user`.
             pub users: Vec<Vec<Vec<u8>>>,
             /// `rename-command` lines: old and new name; an empty new name removes the command.
@@ -82,6 +90,9 @@ macro_rules! directives {
                 Config {
                     $( $field: $default, )*
                     config_file: String::new(),
+                    skip_checksums: false,
+                    executable: String::new(),
+                    os: String::new(),
                     users: Vec::new(),
                     renamed_commands: Vec::new(),
                     modules: Vec::new(),
@@ -361,8 +372,17 @@ directives! {
 
     // Observation.
     /// Microseconds; negative switches the log off.
-    slowlog_log_slower_than: i64 = 10000, "slowlog-log-slower-than" => Rule::range(-1, LONG_MAX);
-    slowlog_max_len: u64 = 128, "slowlog-max-len" => LONG;
+    slowlog_log_slower_than: i64 = 10000, "slowlog-log-slower-than" / "commandlog-execution-slower-than"
+        => Rule::range(-1, LONG_MAX), [LATER_ALIAS];
+    slowlog_max_len: u64 = 128, "slowlog-max-len" / "commandlog-slow-execution-max-len" => LONG, [LATER_ALIAS];
+    /// Bytes; negative switches the log off.
+    commandlog_request_larger_than: i64 = MEGABYTE as i64, "commandlog-request-larger-than"
+        => Rule::range(-1, LONG_MAX), [LATER];
+    commandlog_large_request_max_len: u64 = 128, "commandlog-large-request-max-len" => LONG, [LATER];
+    /// Bytes; negative switches the log off.
+    commandlog_reply_larger_than: i64 = MEGABYTE as i64, "commandlog-reply-larger-than"
+        => Rule::range(-1, LONG_MAX), [LATER];
+    commandlog_large_reply_max_len: u64 = 128, "commandlog-large-reply-max-len" => LONG, [LATER];
     /// Milliseconds; 0 switches it off.
     latency_monitor_threshold: u64 = 0, "latency-monitor-threshold" => LONG;
     latency_tracking: bool = true, "latency-tracking";

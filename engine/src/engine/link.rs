@@ -79,7 +79,7 @@ impl Engine {
                 Ok(Decoded::Command { len, canonical }) => {
                     let words: smallvec::SmallVec<[&[u8]; 8]> =
                         link.args.drain(..).map(|a| a.of(rest)).collect();
-                    let command = self.parts.index.find(words[0]);
+                    let command = self.parts.index.find_original(words[0]);
                     let raw = canonical.then_some(&rest[..len]);
                     let request = Request {
                         args: &words,

@@ -146,7 +146,7 @@ impl Engine {
         } else {
             config.databases as usize
         };
-        let index = Index::default();
+        let index = Index::renamed(&config.renamed_commands);
         let mut parts = Parts {
             store: Store::new(databases, hasher),
             journal: Journal::new(0),
@@ -163,9 +163,11 @@ impl Engine {
             changes: 0,
             outbox: Default::default(),
             memory_report: MemoryReport::default(),
+            startup_bytes: 0,
             started: now,
             run_id: Random::new(seed, "run id").hex40(),
             active_expire: true,
+            pause_housekeeping: false,
             pause: None,
             warned_of_http_ms: None,
             reloading: false,
@@ -173,6 +175,8 @@ impl Engine {
             pool: Pool::default(),
             blocked: Default::default(),
             slow_log: Default::default(),
+            large_requests: Default::default(),
+            large_replies: Default::default(),
             latency: Default::default(),
             monitors: Default::default(),
             channels: Default::default(),
@@ -199,6 +203,8 @@ impl Engine {
             config_waits: Vec::new(),
             config,
         };
+        parts.startup_bytes =
+            crate::command::memory::fixed_bytes(&parts) + parts.store.bytes() as u64;
         parts.set(condition::CLUSTER, parts.config.cluster_enabled);
         parts.set(
             condition::MIN_REPLICAS,
@@ -330,11 +336,16 @@ impl Engine {
             return;
         }
         let now = self.now;
+        crate::command::client_memory::enforce(&mut self.parts, None, now);
         self.close_doomed(now);
         let starting = self.starting();
         let replication = &mut self.parts.replication;
         if !starting && replication.deadline().is_some_and(|due| due <= now.mono_us) {
             replication.tick(now, &mut self.parts.journal);
+        }
+        if self.parts.replication.failing_over() {
+            let parts = &mut self.parts;
+            (parts.replication).advance_failover(now, &mut parts.journal);
         }
         self.cluster_tick(now);
         self.migrate_step(now);
@@ -386,6 +397,11 @@ impl Engine {
             crate::command::blocking::serve(&mut self.parts, now);
         }
         crate::command::pubsub::publish_events(&mut self.parts, None, now);
+        if self.parts.watches.tracking.is_on() {
+            crate::command::tracking::broadcast(&mut self.parts, now);
+        }
+        crate::command::client_memory::enforce(&mut self.parts, None, now);
+        self.close_doomed(now);
         self.update_conditions();
         self.release_durable();
         let parts = &mut self.parts;
@@ -446,6 +462,7 @@ impl Engine {
     fn reconfigure(&mut self, now: Now) {
         let config = &self.parts.config;
         let append_only = config.appendonly;
+        let tracks_too_many = (self.parts.watches.tracking).exceeds(config.tracking_table_max_keys);
         let cluster = clustering::settings(config);
         self.parts
             .replication
@@ -456,6 +473,7 @@ impl Engine {
             self.parts.journal.seal();
             persistence.set_append_only(append_only, self.parts.journal.sealed());
         }
+        self.parts.set(condition::TRACKING_FULL, tracks_too_many);
         self.with_cluster(now, |c| c.set_settings(now, cluster));
         if !self.parts.scripts.is_parked() {
             self.evict_some(now);
@@ -704,6 +722,7 @@ impl Engine {
             crate::command::blocking::forget(&mut self.parts, &mut session);
             crate::command::pubsub::forget(&mut self.parts, &mut session);
             crate::command::monitor::forget(&mut self.parts, &mut session);
+            crate::command::tracking::forget(&mut self.parts, &mut session);
         }
     }
 
@@ -712,6 +731,10 @@ impl Engine {
         self.parts.end_pause_if_over(now);
         // While a script is under way nothing else touches the data.
         if now.mono_us < self.next_round_us || self.parts.scripts.is_parked() {
+            return;
+        }
+        if self.parts.pause_housekeeping {
+            self.next_round_us = now.mono_us + ROUND_US;
             return;
         }
         self.parts.persistence.tick(now, self.parts.changes);
@@ -726,10 +749,15 @@ impl Engine {
             } else {
                 ROUND_US
             };
+        if !crate::command::tracking::tend(&mut self.parts, now) {
+            self.next_round_us = now.mono_us + 1000;
+        }
         self.enforce_limits(now);
         crate::command::blocking::redirect_moved(&mut self.parts, now);
+        let used = self.parts.startup_bytes
+            + (self.parts.store.bytes() + self.parts.journal.bytes_held()) as u64;
         let stats = &mut self.parts.stats;
-        stats.peak_bytes = stats.peak_bytes.max(self.parts.store.bytes() as u64);
+        stats.peak_bytes = stats.peak_bytes.max(used);
         let counts = [
             stats.processed,
             stats.bytes_in,
@@ -782,7 +810,7 @@ impl Engine {
                 let parts = &mut self.parts;
                 let key = parts.store.hasher().key(&key);
                 parts.store.delete(db, key, place);
-                parts.watches.touch(db, key.bytes);
+                parts.watches.touch_by_nobody(db, key.bytes);
                 parts.notify(NotifyEvents::EXPIRED, db, "expired", key.bytes);
                 parts.stats.expired += 1;
                 parts.changes += 1;
@@ -851,6 +879,12 @@ impl Engine {
             return self.links.advance(conn, n);
         };
         session.out.advance(n);
+        if self.parts.clients.weighs() {
+            self.parts.clients.weigh(conn);
+        }
+        let Some(session) = self.parts.clients.get_mut(conn) else {
+            return;
+        };
         if session.is(alert::REPLICA) {
             let pending = session.out.pending();
             self.parts

@@ -247,7 +247,7 @@ impl Engine {
             return;
         };
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        match self.parts.index.find(words[0]) {
+        match self.parts.index.find_original(words[0]) {
             None => self.parts.persistence.reject_command(words[0]),
             command => {
                 let request = Request {

@@ -99,6 +99,7 @@ impl Engine {
                 self.parts.replication.connecting(conn);
             }
             Action::Demoted => self.demoted(),
+            Action::FailoverOver => self.update_pause(),
             Action::Promoted => {
                 self.link = None;
                 self.parts.set(condition::REPLICA, false);

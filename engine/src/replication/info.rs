@@ -103,7 +103,7 @@ impl Replication {
         let first = backlog.map_or(0, |start| start + 1);
         write!(
             out,
-            "master_failover_state:no-failover\r\n\
+            "master_failover_state:{}\r\n\
              master_replid:{}\r\n\
              master_replid2:{}\r\n\
              master_repl_offset:{}\r\n\
@@ -112,6 +112,7 @@ impl Replication {
              repl_backlog_size:{}\r\n\
              repl_backlog_first_byte_offset:{first}\r\n\
              repl_backlog_histlen:{length}\r\n",
+            self.failover_state(),
             self.ids.current(),
             self.ids.previous(),
             journal.end(),

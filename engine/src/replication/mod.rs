@@ -33,6 +33,7 @@
 //! - While [`Replication::following`] is true nothing else may be appended to the journal: a replica
 //!   originates nothing.
 
+mod failover;
 mod id;
 mod info;
 mod payload;
@@ -44,6 +45,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use failover::FailoverRequest;
 pub use id::{Ids, ReplId};
 pub use info::{ReplicaRole, Role};
 pub use primary::{Background, Filter, SyncReply, SyncRequest};
@@ -162,6 +164,8 @@ pub enum Action {
     },
     /// We became a replica: unblock clients whose commands may write, stop expiring and evicting.
     Demoted,
+    /// A failover ended, well or not: writes need not be held back for it any more.
+    FailoverOver,
     /// A line for the log.
     Log {
         /// How important.
@@ -300,6 +304,7 @@ pub struct Replication {
     following: Option<Following>,
     out: Outbox,
     next_cron_us: u64,
+    failover: Option<failover::Failover>,
 }
 
 impl Replication {
@@ -313,6 +318,7 @@ impl Replication {
             following: None,
             out: Outbox::default(),
             next_cron_us: now.mono_us,
+            failover: None,
         }
     }
 
@@ -431,6 +437,10 @@ impl Replication {
             && let Err(error) = self.promote_on_request(now, journal, request)
         {
             return SyncReply::Error(error);
+        }
+        if self.failing_over() {
+            let error = "NOMASTERLINK Can't SYNC while failing over";
+            return SyncReply::Error(error.into());
         }
         let (serving, following, mut cx) = self.split(now, journal);
         if following.as_ref().is_some_and(|f| !f.is_connected()) {
@@ -703,6 +713,9 @@ impl Replication {
         let (serving, following, mut cx) = self.split(now, journal);
         if let Some(following) = following.as_mut().filter(|f| f.is_link(conn)) {
             following.receive(&mut cx, serving, bytes);
+            if let Some(accepted) = following.taken_over.take() {
+                self.failover_answered(now, journal, accepted);
+            }
         }
     }
 

@@ -58,6 +58,9 @@ pub(super) struct Following {
     resume: Option<u32>,
     /// We have been connected to this primary, so our offset is one of its history.
     synced: bool,
+    /// Our primary-to-be is to take our role first, before we follow it (FAILOVER); and what it said to that.
+    hands_over: bool,
+    pub(super) taken_over: Option<bool>,
     /// The end of what was applied while connected. The journal must end there too.
     offset: u64,
     /// What was received and not yet applied, in order.
@@ -124,6 +127,8 @@ impl Following {
             down_since_us: None,
             resume: None,
             synced: false,
+            hands_over: false,
+            taken_over: None,
             offset: 0,
             unapplied: VecDeque::new(),
             unapplied_bytes: 0,
@@ -211,6 +216,11 @@ impl Following {
         let db = cx.journal.db().unwrap_or(0);
         cx.journal.assume_db(db);
         self.resume = Some(db);
+    }
+
+    /// Whoever we follow is to become a primary by our asking.
+    pub fn ask_to_take_over(&mut self) {
+        self.hands_over = true;
     }
 
     /// Follow another primary, with the history that we have.

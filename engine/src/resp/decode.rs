@@ -60,6 +60,11 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// Where the content of an unfinished element begins, if it has so many bytes at least.
+    pub fn large_element(&self, least: usize) -> Option<usize> {
+        (self.bulk as usize > least).then_some(self.at as usize)
+    }
+
     /// Bytes that the next element is known to need beyond the command's `have` bytes so far.
     pub fn wanted(&self, have: usize) -> usize {
         (self.at as usize + self.bulk as usize + 1).saturating_sub(have)

@@ -185,14 +185,18 @@ impl Output {
         }
     }
 
-    /// Memory that the output holds, in bytes.
+    /// Memory that the output holds, in bytes, shared bytes among it.
     pub fn memory(&self) -> usize {
-        let chunks: usize = self
-            .chunks
-            .iter()
-            .map(|c| c.bytes().len() + size_of::<Chunk>())
-            .sum();
-        chunks + self.tail.capacity()
+        self.queued() + self.tail.capacity()
+    }
+
+    /// Memory of the queued chunks, in bytes (`omem` in CLIENT LIST).
+    pub fn queued(&self) -> usize {
+        if self.chunks.is_empty() {
+            return 0;
+        }
+        let unsent = (self.written - self.sent) as usize;
+        unsent + self.offset + self.chunks.len() * size_of::<Chunk>()
     }
 
     /// Bytes in the tail, and its capacity (`obl` and `rbs` in CLIENT LIST).
@@ -463,6 +467,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(out.pending() as usize, model.len() - got.len());
+                let queued = |c: &Chunk| c.bytes().len() + size_of::<Chunk>();
+                prop_assert_eq!(out.queued(), out.chunks.iter().map(queued).sum::<usize>());
             }
             got.extend(sendable(&out));
             prop_assert_eq!(got, model);

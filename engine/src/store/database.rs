@@ -11,7 +11,7 @@ use super::table::{Place, Table};
 use crate::value::slot::slot_of;
 
 /// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
-const DEADLINE_BYTES: usize = 24;
+pub const DEADLINE_BYTES: usize = 24;
 
 /// Values with more heap than this are freed in steps, not where they are dropped.
 const LARGE_VALUE: usize = 16 * 1024;
@@ -117,6 +117,11 @@ impl Database {
     /// Number of keys that expire.
     pub fn expires(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// Bytes of the indexes of keys, and of fields of hashes, that expire.
+    pub fn deadline_bytes(&self) -> usize {
+        (self.deadlines.len() + self.field_times.len()) * DEADLINE_BYTES
     }
 
     /// Number of hashes that have fields that expire.

@@ -105,7 +105,7 @@ impl Object {
     /// Heap bytes that the object owns.
     pub fn memory(&self) -> usize {
         match self {
-            Object::Str(s) => s.capacity() + size_of::<Vec<u8>>() + 16,
+            Object::Str(s) => size_class(s.capacity()) + size_of::<Vec<u8>>() + 16,
             Object::Hash(h) => h.memory_bytes() + size_of::<Hash>() + 16,
             Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
             Object::Stream(s) => s.memory_bytes() + size_of::<Stream>() + 16,

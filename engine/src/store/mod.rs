@@ -5,7 +5,7 @@ mod entry;
 mod snapshot;
 mod table;
 
-pub use database::{Database, Deadline, Hasher, Key, Store};
+pub use database::{DEADLINE_BYTES, Database, Deadline, Hasher, Key, Store};
 pub use entry::{
     Collection, Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef,
 };

@@ -76,7 +76,11 @@ impl Following {
                 "Trying a partial resynchronization (request {replid}:{offset})."
             ));
             let (replid, offset) = (replid.as_str().as_bytes(), offset.as_bytes());
-            self.send(cx, &[b"PSYNC", replid, offset]);
+            if self.hands_over {
+                self.send(cx, &[b"PSYNC", replid, offset, b"FAILOVER"]);
+            } else {
+                self.send(cx, &[b"PSYNC", replid, offset]);
+            }
         } else {
             cx.out
                 .notice("Partial resynchronization not possible (no cached master)");
@@ -92,6 +96,13 @@ impl Following {
         line: &[u8],
     ) {
         let text = String::from_utf8_lossy(line);
+        if core::mem::take(&mut self.hands_over) {
+            let accepted = line.starts_with(b"+FULLRESYNC") || line.starts_with(b"+CONTINUE");
+            self.taken_over = Some(accepted);
+            if !accepted {
+                return self.give_up(cx, format!("Reply to PSYNC FAILOVER: {text}"));
+            }
+        }
         if line.starts_with(b"+FULLRESYNC") {
             self.accept_full(cx, line);
         } else if line.starts_with(b"+CONTINUE") {

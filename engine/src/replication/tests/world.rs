@@ -544,6 +544,7 @@ impl World {
                 }
             }
             Action::Connect { port, .. } => self.connect(n, usize::from(port) - 7000),
+            Action::FailoverOver => {}
             Action::Demoted => {}
             Action::Log { text, .. } => self.nodes[n].log.push(text),
             Action::Payload(bytes) => self.nodes[n].payload.extend_from_slice(&bytes),

@@ -91,6 +91,9 @@ impl Table {
         self.len == 0
     }
 
+    /// Bytes that a place for one entry takes.
+    pub const BYTES_PER_PLACE: usize = size_of::<segment::Bucket>() / segment::SLOTS;
+
     /// Bytes of the table itself, without the entries.
     pub fn bytes(&self) -> usize {
         self.bytes + self.directories.bytes

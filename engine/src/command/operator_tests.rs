@@ -1,0 +1,211 @@
+//! What operators see and limit: clients and their memory, MEMORY, the command logs, FAILOVER's refusals.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::testing::*;
+use crate::Engine;
+use crate::config::Config;
+use crate::face::{ConnId, Effect};
+
+/// Sends bytes as they are; says what comes back.
+fn send_raw(engine: &mut Engine, conn: ConnId, bytes: &[u8]) -> String {
+    let reads = [(conn, bytes)];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
+/// A field of a client's line in CLIENT LIST.
+fn field(engine: &mut Engine, name: &str, field: &str) -> Option<String> {
+    let list = run(engine, "CLIENT LIST");
+    let line = (list.split("id=").skip(1)).find(|line| line.contains(&format!("name={name} ")))?;
+    let value = line.split_once(&format!(" {field}="))?.1;
+    Some(value.split(' ').next().unwrap_or_default().into())
+}
+
+#[test]
+fn the_client_that_holds_most_goes_first_unless_it_is_spared() {
+    let mut engine = engine_with(Config {
+        maxmemory_clients: 1 << 20,
+        ..Config::default()
+    });
+    let clients: Vec<ConnId> = (1..=3).map(|n| join(&mut engine, n)).collect();
+    for (n, &conn) in clients.iter().enumerate() {
+        send(&mut engine, conn, NOW, &format!("CLIENT SETNAME c{n}"));
+    }
+    send(&mut engine, clients[2], NOW, "CLIENT NO-EVICT ON");
+    let half = |len: usize| [b"*2\r\n$10000000\r\n".to_vec(), vec_of(len)].concat();
+    for (n, len) in [(0, 100_000), (1, 300_000), (2, 400_000)] {
+        send_raw(&mut engine, clients[n], &half(len));
+    }
+    assert_eq!(field(&mut engine, "c1", "qbuf"), Some("300000".into()));
+    assert!(run(&mut engine, "INFO stats").contains("evicted_clients:0"));
+    send_raw(&mut engine, clients[2], &vec_of(300_000));
+    let evicted = |engine: &mut Engine| -> Vec<usize> {
+        (0..3)
+            .filter(|n| field(engine, &format!("c{n}"), "age").is_none())
+            .collect()
+    };
+    // The largest is spared, the next is gone, the rest fits.
+    assert_eq!(evicted(&mut engine), [1]);
+    assert!(run(&mut engine, "INFO stats").contains("evicted_clients:1"));
+    run(&mut engine, "CLIENT NO-EVICT ON");
+    run(&mut engine, "CONFIG SET maxmemory-clients 200000");
+    assert_eq!(evicted(&mut engine), [0, 1]);
+}
+
+fn vec_of(len: usize) -> Vec<u8> {
+    alloc::vec![b'v'; len]
+}
+
+#[test]
+fn a_client_list_shows_what_is_half_said() {
+    let mut engine = engine();
+    let a = join(&mut engine, 1);
+    send(&mut engine, a, NOW, "CLIENT SETNAME a");
+    send_raw(&mut engine, a, b"*3\r\n$3\r\nSET\r\n$2\r\nkk\r\n$5\r\nab");
+    assert_eq!(field(&mut engine, "a", "qbuf"), Some("27".into()));
+    assert_eq!(field(&mut engine, "a", "argv-mem"), Some("5".into()));
+    let own = run(&mut engine, "CLIENT LIST");
+    assert!(own.contains("qbuf=26") && own.contains("argv-mem=10"));
+    send_raw(&mut engine, a, b"cde\r\n");
+    assert_eq!(field(&mut engine, "a", "qbuf"), Some("0".into()));
+    assert_eq!(field(&mut engine, "a", "flags"), Some("N".into()));
+    send(&mut engine, a, NOW, "CLIENT NO-TOUCH ON");
+    send(&mut engine, a, NOW, "CLIENT TRACKING ON BCAST");
+    assert_eq!(field(&mut engine, "a", "flags"), Some("tBT".into()));
+    assert_eq!(field(&mut engine, "a", "redir"), Some("0".into()));
+}
+
+#[test]
+fn reads_of_a_client_that_does_not_touch_leave_keys_their_age() {
+    let mut engine = engine();
+    run(&mut engine, "SET k v");
+    assert_eq!(run(&mut engine, "CLIENT NO-TOUCH ON"), "+OK");
+    run_at(&mut engine, after_ms(5000), "GET k");
+    assert_eq!(
+        run_at(&mut engine, after_ms(5000), "OBJECT IDLETIME k"),
+        ":5"
+    );
+    run_at(&mut engine, after_ms(5000), "TOUCH k");
+    assert_eq!(
+        run_at(&mut engine, after_ms(5000), "OBJECT IDLETIME k"),
+        ":0"
+    );
+}
+
+#[test]
+fn memory_usage_is_what_the_allocator_gives() {
+    let mut engine = engine();
+    let usage = |engine: &mut Engine, key: &str| -> i64 {
+        let reply = run(engine, &format!("MEMORY USAGE {key} SAMPLES 0"));
+        reply[1..].parse().unwrap()
+    };
+    assert_eq!(run(&mut engine, "MEMORY USAGE none"), "$-1");
+    assert_eq!(
+        run(&mut engine, "MEMORY USAGE k SAMPLES -1"),
+        "-ERR syntax error"
+    );
+    assert_eq!(
+        run(&mut engine, "MEMORY USAGE k SAMPLES"),
+        "-ERR syntax error"
+    );
+    run(&mut engine, "SETRANGE k 99999 x");
+    // The size class above 100,000 bytes is 112 KiB.
+    let large = usage(&mut engine, "k");
+    assert!((114_688..114_900).contains(&large), "{large}");
+    run(&mut engine, "SET s v");
+    assert!(usage(&mut engine, "s") < 48);
+    // What all keys take together is what INFO counts as data.
+    run(&mut engine, "RPUSH l a b c");
+    run(&mut engine, "HSET h f v");
+    let stats = run(&mut engine, "MEMORY STATS");
+    let dataset = stats.split("dataset.bytes :").nth(1).unwrap();
+    let dataset: i64 = dataset.split(' ').next().unwrap().parse().unwrap();
+    let all: i64 = ["k", "s", "l", "h"]
+        .map(|key| usage(&mut engine, key))
+        .iter()
+        .sum();
+    assert!((all - dataset).abs() < 64, "{all} {dataset}");
+    assert!(run(&mut engine, "INFO memory").contains("lazyfreed_objects:0"));
+}
+
+#[test]
+fn large_requests_and_replies_are_remembered() {
+    let mut engine = engine();
+    run(
+        &mut engine,
+        "CONFIG SET commandlog-request-larger-than 1000 commandlog-reply-larger-than 500",
+    );
+    run(&mut engine, &format!("SET k {}", "v".repeat(1000)));
+    run(&mut engine, "GET k");
+    run(&mut engine, "PING");
+    assert_eq!(run(&mut engine, "COMMANDLOG LEN LARGE-REQUEST"), ":1");
+    let log = run(&mut engine, "COMMANDLOG GET -1 large-reply");
+    assert!(
+        log.starts_with("*1 *6 :0 ") && log.contains(":1009 *2 $3 GET $1 k"),
+        "{log}"
+    );
+    assert_eq!(run(&mut engine, "COMMANDLOG LEN slow"), ":0");
+    run(&mut engine, "COMMANDLOG RESET large-reply");
+    assert_eq!(run(&mut engine, "COMMANDLOG LEN large-reply"), ":0");
+    assert!(run(&mut engine, "COMMANDLOG LEN fast").starts_with("-ERR type should be one of"));
+    // The slow log's directives have new names, which patterns do not find.
+    run(
+        &mut engine,
+        "CONFIG SET commandlog-slow-execution-max-len 7",
+    );
+    assert_eq!(
+        run(&mut engine, "CONFIG GET slowlog-max-len"),
+        "*2 $15 slowlog-max-len $1 7"
+    );
+    assert_eq!(run(&mut engine, "CONFIG GET commandlog*"), "*0");
+}
+
+#[test]
+fn what_may_have_effects_elsewhere_waits_for_the_end_of_a_pause() {
+    let mut engine = engine();
+    let a = join(&mut engine, 1);
+    run(&mut engine, "CLIENT PAUSE 1000 WRITE");
+    assert_eq!(send(&mut engine, a, NOW, "GET k"), "$-1");
+    assert_eq!(send(&mut engine, a, NOW, "PFCOUNT k"), "");
+    run(&mut engine, "CLIENT UNPAUSE");
+    assert_eq!(wait(&mut engine, a, NOW), ":0");
+    let flags = run(&mut engine, "COMMAND INFO pfcount");
+    assert!(!flags.contains("may_replicate"));
+}
+
+#[test]
+fn modules_pictures_and_failovers() {
+    let mut engine = engine();
+    assert_eq!(run(&mut engine, "MODULE LIST"), "*0");
+    assert!(run(&mut engine, "MODULE LOAD x").starts_with("-ERR MODULE command not allowed."));
+    let picture = run(&mut engine, "LOLWUT VERSION 5 10 5");
+    assert!(picture.ends_with("Redis ver. 7.0.15\\n"), "{picture}");
+    assert_ne!(run(&mut engine, "LOLWUT VERSION 5 10 5"), picture);
+    assert_eq!(
+        run(&mut engine, "FAILOVER ABORT"),
+        "-ERR No failover in progress."
+    );
+    let refused = "-ERR FAILOVER requires connected replicas.";
+    assert_eq!(
+        run(&mut engine, "FAILOVER TO 127.0.0.1 1 TIMEOUT 5"),
+        refused
+    );
+    assert!(run(&mut engine, "INFO replication").contains("master_failover_state:no-failover"));
+}
+
+#[test]
+fn doomed_clients_are_closed() {
+    let mut engine = engine();
+    let a = join(&mut engine, 1);
+    run(&mut engine, "CLIENT KILL ID 2");
+    // (`run` has carried the effect out.)
+    assert_eq!(send(&mut engine, a, NOW, "PING"), "");
+    while let Some(effect) = engine.poll_effect() {
+        assert!(!matches!(effect, Effect::Close { .. }));
+    }
+}
