@@ -41,6 +41,7 @@ const STACK: usize = 512 * 1024;
 /// How long a report may take, in seconds.
 const PATIENCE_S: u32 = 20;
 /// Frames of a stack that are shown.
+#[cfg(target_env = "gnu")]
 const FRAMES: usize = 100;
 
 static LOG: OnceLock<Arc<Logger>> = OnceLock::new();
@@ -57,10 +58,7 @@ pub fn install(config: &Config, log: &Arc<Logger>) {
     let _ = LOG.set(Arc::clone(log));
     let _ = PATH.set(CString::new(config.logfile.as_str()).unwrap_or_default());
     ENGINE_THREAD.store(this_thread(), Ordering::Relaxed);
-    // The first trace loads a library: not in a signal's handler.
-    let mut frames = [ptr::null_mut(); 1];
-    // SAFETY: there is room for one frame.
-    unsafe { libc::backtrace(frames.as_mut_ptr(), 1) };
+    load_tracer();
     use_own_stack();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -253,7 +251,24 @@ extern "C" fn alarmed(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void)
     write_raw(b"--------\n");
 }
 
+/// The first trace loads a library: not in a signal's handler.
+#[cfg(target_env = "gnu")]
+fn load_tracer() {
+    let mut frames = [ptr::null_mut(); 1];
+    // SAFETY: there is room for one frame.
+    unsafe { libc::backtrace(frames.as_mut_ptr(), 1) };
+}
+
+/// Other C libraries have no such means.
+#[cfg(not(target_env = "gnu"))]
+fn load_tracer() {}
+
+/// Other C libraries have no such means.
+#[cfg(not(target_env = "gnu"))]
+fn trace() {}
+
 /// The addresses of the stack, with symbols as far as the system finds them without memory of its own.
+#[cfg(target_env = "gnu")]
 fn trace() {
     let mut frames = [ptr::null_mut(); FRAMES];
     let fd = log_fd();

@@ -154,10 +154,11 @@ pub(crate) fn timeout_ms(arg: &[u8]) -> Result<u64, CommandError> {
 
 /// A command's words as others may see them: without its secrets.
 pub fn redacted<'a>(command: &Command, words: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    const SECRET: [&str; 4] = [
+    const SECRET: [&str; 5] = [
         "masterauth",
         "masteruser",
         "requirepass",
+        "tls-client-key-file-pass",
         "tls-key-file-pass",
     ];
     let mut shown = words.to_vec();
