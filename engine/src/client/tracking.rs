@@ -50,7 +50,13 @@ pub struct Mode {
 impl Mode {
     /// Whether what is read now is to be remembered.
     pub fn remembers(&self) -> bool {
-        !self.broadcast && !(self.opt_in && !self.caching) && !(self.opt_out && self.caching)
+        // CLIENT CACHING asks for the next command, or against it.
+        let wanted = match (self.opt_in, self.opt_out) {
+            (true, _) => self.caching,
+            (_, true) => !self.caching,
+            _ => true,
+        };
+        wanted && !self.broadcast
     }
 
     /// Bytes of memory, roughly.
