@@ -93,8 +93,8 @@ mod tests {
         assert_eq!(e.parts.stats.expired, 1);
         assert_eq!(e.parts.own_keys.len(), 1);
         assert_eq!(run_at(&mut e, after_ms(200), "DBSIZE"), ":3");
-        run(&mut e, "REPLICAOF NO ONE");
-        e.handle(after_ms(400), Input::Tick);
+        run_at(&mut e, after_ms(300), "REPLICAOF NO ONE");
+        e.handle(after_ms(500), Input::Tick);
         assert!(e.parts.own_keys.is_empty());
     }
 
