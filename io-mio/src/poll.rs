@@ -325,15 +325,17 @@ impl Server {
     fn end_slow_handshakes(&mut self, now: Now) {
         let limit = self.handshake_limit_us();
         while let Some(&(came_us, id)) = self.handshakes.front() {
-            let shaking = self
-                .conns
-                .find(id)
-                .is_some_and(|(_, conn)| conn.announce.is_some());
+            let found = self.conns.find(id);
+            let found = found.map(|(_, conn)| (conn.announce.is_some(), conn.queued));
+            let (shaking, heard) = found.unwrap_or_default();
             if shaking && now.mono_us < came_us + limit {
                 return;
             }
             self.handshakes.pop_front();
-            if shaking {
+            if shaking && heard {
+                // It waits for us, not we for it.
+                self.handshakes.push_back((now.mono_us, id));
+            } else if shaking {
                 self.lose(id, "TLS handshake timed out".into());
             }
         }
