@@ -78,7 +78,7 @@ impl Overview {
             (scripts.libraries.code_bytes() + scripts.libraries.functions() * 96) as u64;
         let tracking = parts.watches.tracking.memory() as u64;
         let others = clients + replicas + journal + cached + functions + tracking;
-        let used = fixed_bytes(parts) + counted + others;
+        let used = fixed_bytes(parts) + parts.store.bytes() as u64 + others;
         let databases = parts.store.databases();
         let tables = databases
             .iter()
