@@ -50,7 +50,7 @@ pub struct Mode {
 impl Mode {
     /// Whether what is read now is to be remembered.
     pub fn remembers(&self) -> bool {
-        !self.broadcast && !(self.opt_in && !self.caching) && !(self.opt_out && self.caching)
+        !self.broadcast && (!self.opt_in || self.caching) && (!self.opt_out || !self.caching)
     }
 
     /// Bytes of memory, roughly.

@@ -37,7 +37,9 @@ pub(super) fn lolwut(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     };
     let size = (number(0, 66, MOST.0)?, number(1, 20, MOST.1)?);
     let rule = RULES[d.random.word() as usize % RULES.len()];
-    let mut row: Vec<bool> = (0..size.0).map(|_| d.random.word() % 7 == 0).collect();
+    let mut row: Vec<bool> = (0..size.0)
+        .map(|_| d.random.word().is_multiple_of(7))
+        .collect();
     let mut text = String::new();
     for _ in 0..size.1 {
         let below = next(&row, rule);
