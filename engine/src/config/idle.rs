@@ -47,7 +47,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "it is fork that huge pages harm; without fork they help (see PERFORMANCE.md)",
     ),
     ("dynamic-hz", "timers are exact at any number of clients"),
-    ("enable-module-command", "there are no modules"),
     ("hide-user-data-from-log", "the log never shows users' data"),
     (
         "ignore-warnings",
