@@ -203,8 +203,7 @@ impl KeySpec {
                 (first..=end.min(words - 1)).step_by(step).for_each(emit);
             }
             Find::Numbered { step } => {
-                let count = crate::value::number::parse_i64(word(first))
-                    .and_then(|n| usize::try_from(n).ok())
+                let count = leading_number(word(first))
                     .filter(|&n| n <= (words - first - 1) / step)
                     .ok_or(InvalidKeys)?;
                 (first + 1..words)
@@ -215,6 +214,15 @@ impl KeySpec {
         }
         Ok(())
     }
+}
+
+/// The number of keys as Redis looks for it before the command does: what follows its digits does not matter.
+/// (The command refuses the word.)
+fn leading_number(word: &[u8]) -> Option<usize> {
+    let word = word.trim_ascii_start();
+    let word = word.strip_prefix(b"+").unwrap_or(word);
+    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    core::str::from_utf8(&word[..digits]).ok()?.parse().ok()
 }
 
 /// A command's words do not say where its keys are.
@@ -562,6 +570,7 @@ mod tests {
                 .map(|()| found)
         };
         assert_eq!(find(numbered(1, 0), "lmpop 2 a b left"), Ok(vec![2, 3]));
+        assert_eq!(find(numbered(1, 0), "lmpop 1e3 a"), Ok(vec![2]));
         assert_eq!(find(numbered(1, 0), "lmpop 0 a"), Ok(vec![]));
         assert_eq!(find(numbered(1, 0), "lmpop 3 a b"), Err(InvalidKeys));
         assert_eq!(find(numbered(1, 0), "lmpop x a b"), Err(InvalidKeys));

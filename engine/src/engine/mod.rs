@@ -1,6 +1,7 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
 mod clustering;
+mod connections;
 mod link;
 mod links;
 mod migrate;
@@ -30,7 +31,7 @@ use crate::command::table::Index;
 use crate::command::{expire_fields, own_keys};
 use crate::config::{AppendFsync, Config, NotifyEvents};
 use crate::face::{
-    Address, ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
+    ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
 };
 use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode};
 use crate::journal::Journal;
@@ -591,139 +592,6 @@ impl Engine {
         let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         self.start_cluster(now, text.as_deref());
         self.begin_load(now);
-    }
-
-    /// Opens a connection.
-    fn open(&mut self, host: String, port: u16, kind: LinkKind) -> ConnId {
-        let conn = self.links.name(kind);
-        let config = &self.parts.config;
-        let tls = match kind {
-            LinkKind::Primary => config.tls_replication,
-            // Keys go to another server of the cluster.
-            LinkKind::Bus | LinkKind::Target => config.tls_cluster,
-        };
-        self.parts.outbox.push_back(Effect::Connect {
-            conn,
-            host,
-            port,
-            tls,
-        });
-        conn
-    }
-
-    /// Closes a connection of any kind, at once.
-    fn close(&mut self, conn: ConnId) {
-        self.links.remove(conn);
-        self.forget(conn);
-        self.parts.outbox.push_back(Effect::Close { conn });
-    }
-
-    /// Closes the connections that commands and limits have condemned.
-    fn close_doomed(&mut self, now: Now) {
-        while let Some(conn) = self.parts.clients.next_doomed() {
-            if self.is_link(conn) || self.parts.clients.get(conn).is_some() {
-                self.closed(now, conn, "");
-                self.parts.outbox.push_back(Effect::Close { conn });
-            }
-        }
-    }
-
-    fn connected(&mut self, now: Now, conn: ConnId, peer: &Address, local: &Address) {
-        match self.links.kind(conn) {
-            None => {}
-            Some(LinkKind::Primary) => {
-                self.parts
-                    .replication
-                    .connected(now, &mut self.parts.journal, conn);
-            }
-            Some(LinkKind::Bus) => self.bus_connected(now, conn, peer, local),
-            Some(LinkKind::Target) => self.parts.transfers.opened(conn),
-        }
-    }
-
-    fn closed(&mut self, now: Now, conn: ConnId, reason: &str) {
-        let kind = self.links.remove(conn);
-        self.forget(conn);
-        if kind == Some(LinkKind::Bus) {
-            self.with_cluster(now, |cluster| cluster.on_closed(now, conn));
-        } else if kind == Some(LinkKind::Target) {
-            self.parts.transfers.closed(conn);
-        } else {
-            if kind == Some(LinkKind::Primary) {
-                self.link = None;
-            }
-            self.parts
-                .replication
-                .closed(now, &mut self.parts.journal, conn, reason);
-        }
-    }
-
-    /// Whether a connection is a link between servers.
-    pub(crate) fn is_link(&self, conn: ConnId) -> bool {
-        self.links.kind(conn).is_some()
-    }
-
-    /// Bytes of a connection, if it is a link between servers.
-    pub(crate) fn receive_link(&mut self, conn: ConnId, bytes: &[u8]) {
-        match self.links.kind(conn) {
-            None => {}
-            Some(LinkKind::Primary) => {
-                self.parts.stats.replication_in += bytes.len() as u64;
-                self.parts
-                    .replication
-                    .receive(self.now, &mut self.parts.journal, conn, bytes);
-                self.settle_replication(self.now);
-            }
-            Some(LinkKind::Bus) => {
-                let now = self.now;
-                self.with_cluster(now, |cluster| cluster.on_bytes(now, conn, bytes));
-            }
-            Some(LinkKind::Target) => self.parts.transfers.receive(conn, bytes, self.now),
-        }
-    }
-
-    fn accepted(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        listener: Listener,
-        peer: Address,
-        local: Address,
-    ) {
-        let parts = &mut self.parts;
-        let bus = parts.cluster.as_ref().map_or(0, |c| c.connections());
-        let refusal = limits::refusal(
-            &parts.config,
-            parts.acl.is_open(),
-            &peer,
-            parts.clients.len(),
-            bus,
-        );
-        let id = parts.clients.take_id();
-        let mut session = Session::new(id, conn, listener, peer, local, now);
-        match refusal {
-            Some(error) => {
-                parts.stats.rejected_connections += 1;
-                session.out.error(error);
-                session.set(alert::CLOSING, true);
-            }
-            None => {
-                parts.stats.connections += 1;
-                crate::command::permission::begin(&parts.acl, &mut session);
-            }
-        }
-        parts.clients.add(session);
-        parts.clients.queue_output(conn);
-    }
-
-    fn forget(&mut self, conn: ConnId) {
-        if let Some(mut session) = self.parts.clients.remove(conn) {
-            crate::command::execute::discard(&mut self.parts, &mut session);
-            crate::command::blocking::forget(&mut self.parts, &mut session);
-            crate::command::pubsub::forget(&mut self.parts, &mut session);
-            crate::command::monitor::forget(&mut self.parts, &mut session);
-            crate::command::tracking::forget(&mut self.parts, &mut session);
-        }
     }
 
     /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
