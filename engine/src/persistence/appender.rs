@@ -188,7 +188,9 @@ impl Appender {
 
     /// Whether everything up to the limit is in the file, with its checksum, and no operation is under way.
     pub fn drained(&self) -> bool {
-        let unfinished = self.is_inside_line() || self.may_note();
+        // A checksum that finds no room is done without.
+        let note = self.may_note() && self.write_error.is_none();
+        let unfinished = self.is_inside_line() || note;
         self.written >= self.limit && !self.busy() && !unfinished
     }
 
@@ -221,7 +223,10 @@ impl Appender {
             .then_some(self.last_sync_ms + SECOND_MS)
             .filter(|_| self.is_dirty() && self.sync_error.is_none());
         let write = self.postponed_ms.map(|since| since + POSTPONE_MS);
-        let note = self.may_note().then_some(self.noted_ms + SECOND_MS);
+        let earliest = self.retry_ms.unwrap_or(0);
+        let note = self
+            .may_note()
+            .then_some((self.noted_ms + SECOND_MS).max(earliest));
         [sync, write, note, self.retry_ms]
             .into_iter()
             .flatten()
@@ -263,7 +268,8 @@ impl Appender {
         }
         self.write_error = Some(error.message);
         self.retry_ms = Some(now.mono_ms() + SECOND_MS);
-        if conditions.fsync == Fsync::Always && conditions.promised {
+        let promised = conditions.promised && to > self.written;
+        if conditions.fsync == Fsync::Always && promised {
             outbox.warn(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...".into(),
             );
@@ -457,7 +463,7 @@ impl Appender {
     /// Whether a checksum could be written now: there is something to sum up, and nothing to wait for.
     fn may_note(&self) -> bool {
         let uncovered = self.sum.as_ref().is_some_and(|sum| sum.bytes() > 0);
-        uncovered && self.at_boundary && self.syncing.is_none() && self.retry_ms.is_none()
+        uncovered && self.at_boundary && self.syncing.is_none()
     }
 
     /// What must stand between the commands written so far and the next one.

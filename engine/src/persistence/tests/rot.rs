@@ -1,6 +1,6 @@
 //! Bytes that change while nobody looks: whatever is loaded is what was written.
 
-use super::disk::{Disk, Loss};
+use super::disk::{Disk, Fault, Loss};
 use super::world::{World, settings, state_after};
 use crate::persistence::Fsync;
 use alloc::format;
@@ -155,4 +155,36 @@ fn the_place_is_named() {
     assert_eq!(found.logged(&words), 1, "{:?}", found.log);
     let words = "Bad checksum reading the append only file appendonly.aof.2.incr.aof";
     assert_eq!(found.logged(words), 1, "{:?}", found.log);
+}
+
+#[test]
+fn a_checksum_that_finds_no_room_is_tried_again() {
+    for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {
+        let mut world = World::start(settings(fsync), Disk::default());
+        operate(&mut world, 3);
+        // The next write is that of the checksum alone.
+        let at = world.disk.operations;
+        world.disk.faults = (at..at + 6).map(|at| (at, Fault::Full)).collect();
+        let mut refused = 0;
+        for _ in 0..20 {
+            world.advance_ms(1000);
+            world.turn();
+            assert!(!world.exited, "{fsync:?}: nothing was promised of it");
+            refused += u32::from(world.persistence.write_gate().is_some());
+        }
+        assert!(refused > 0, "{fsync:?}: it was not tried");
+        assert_eq!(world.persistence.write_gate(), None, "{fsync:?}");
+        assert!(
+            world
+                .persistence
+                .deadline()
+                .is_none_or(|at| at > world.now.mono_us),
+            "{fsync:?}: there is nothing left to do"
+        );
+        operate(&mut world, 3);
+        rest(&mut world);
+        world
+            .restart(Loss::Nothing)
+            .check_recovered(6, 6, "after all");
+    }
 }
