@@ -1,7 +1,7 @@
 //! Tools for the files of a server that does not run: what is in them, whether it is whole, and what can be saved.
 //!
-//! The formats are read by the engine's own decoders, so that a file passes here if and only if a server would take
-//! it. The output is that of redis-check-rdb and redis-check-aof, which people and scripts know.
+//! The formats are read by the engine's own decoders, and each value of a snapshot is taken apart as a server would. What
+//! the commands of an append-only file do is not looked at. The output is that of redis-check-rdb and redis-check-aof, which people and scripts know.
 
 pub mod aof;
 mod progress;

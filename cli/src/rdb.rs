@@ -60,8 +60,7 @@ fn check_file(name: &str, stats: bool, out: &mut dyn Write) -> io::Result<bool> 
     while !check.is_done() {
         let count = input.read(&mut piece)?;
         if count == 0 {
-            let error = check.decoder.cut_short();
-            check.fail(&error, out)?;
+            check.cut_short(out)?;
             return Ok(false);
         }
         if !check.feed(&piece[..count], out)? {

@@ -10,7 +10,8 @@
 //! # What is promised
 //!
 //! * `always`: [`Aof::durable`] is what was synced; replies beyond it are held. A write or a sync that
-//!   fails stops the process: what was promised cannot be kept.
+//!   fails stops the process: what was promised cannot be kept. (Nothing was promised of a checksum: one that is
+//!   written alone and fails is tried again as under the other policies.)
 //! * `everysec`: replies are not held; a sync is sent at most a second after the first byte that needs
 //!   it, writes or no writes.
 //! * `no`: the kernel decides.
