@@ -4,6 +4,7 @@
 //! host names ([`connect`]). Everything the server decides is decided in the engine; here are only
 //! sockets, files, clocks and signals. Start-up goes as Redis's does, with the same lines in the log.
 
+mod allocator;
 mod args;
 mod clock;
 mod connect;
@@ -40,7 +41,7 @@ use supervise::Supervisor;
 use title::Title;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 const DEFAULT_PIDFILE: &str = "/var/run/redis.pid";
 
