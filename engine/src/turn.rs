@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
 use crate::store::Key;
+use crate::value::hashtable::fetch;
 
 /// Requests decoded ahead: enough to hide the waiting, few enough to keep all lines in the cache.
 const BATCH: usize = 32;
@@ -524,8 +525,7 @@ impl<'a> Turn<'a> {
     /// Asks for what is read first where elements of the batch's collections are looked up: a large collection misses
     /// the cache as keys do. By now the entries should be near.
     fn prefetch_elements(&self) {
-        let parts = &self.engine.parts;
-        for item in &self.scratch.batch {
+        fetch(self.scratch.batch.iter().filter_map(|item| {
             let What::Command {
                 args,
                 command: Some((_, command)),
@@ -533,31 +533,25 @@ impl<'a> Turn<'a> {
                 ..
             } = item.what
             else {
-                continue;
+                return None;
             };
+            let (name, element) = command.element()?;
             let words = &self.scratch.args[args.0 as usize..args.1 as usize];
-            let Some((element, name)) = command
-                .element()
-                .and_then(|(name, element)| Some((words.get(element)?, words.get(name)?)))
-            else {
-                continue;
-            };
+            let (name, element) = (words.get(name)?, words.get(element)?);
             let source = &self.scratch.sources[item.source as usize];
             let bytes = match source.read {
                 Some(read) => self.reads[read as usize].1,
                 None => &source.kept[..],
             };
             let bytes = &bytes[item.start..item.start + item.len];
-            if let Some(session) = parts.clients.get(source.conn) {
-                let key = Key {
-                    bytes: name.of(bytes),
-                    hash,
-                };
-                parts
-                    .store
-                    .prefetch_element(session.db, key, element.of(bytes));
-            }
-        }
+            let session = self.engine.parts.clients.get(source.conn)?;
+            let key = Key {
+                bytes: name.of(bytes),
+                hash,
+            };
+            let store = &self.engine.parts.store;
+            store.ahead(session.db, key, element.of(bytes))
+        }));
     }
 }
 

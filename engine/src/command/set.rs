@@ -11,6 +11,7 @@ use super::table::Outcome;
 use crate::config::{Config, NotifyEvents};
 use crate::resp::Output;
 use crate::store::{Collection, Deadline, Key, Place, Store, Value};
+use crate::value::hashtable::fetch;
 use crate::value::listpack::Entry;
 use crate::value::number::parse_i64;
 use crate::value::set::{Limits, Set};
@@ -46,7 +47,7 @@ fn in_batches(set: &mut Set, members: &[&[u8]], mut change: impl FnMut(&mut Set,
         return change(set, members[0]);
     }
     for batch in members.chunks(BATCH) {
-        batch.iter().for_each(|member| set.prefetch(member));
+        fetch(batch.iter().filter_map(|member| set.ahead(member)));
         batch.iter().for_each(|member| change(set, member));
     }
 }
@@ -131,7 +132,7 @@ pub(super) fn smismember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     out.array(args.len() - 2);
     for batch in args[2..].chunks(BATCH) {
         if let Some(set) = value {
-            batch.iter().for_each(|member| set.prefetch(member));
+            fetch(batch.iter().filter_map(|member| set.ahead(member)));
         }
         for member in batch {
             out.int(i64::from(value.is_some_and(|set| set.contains(member))));

@@ -14,6 +14,7 @@ use super::table::Outcome;
 use crate::config::NotifyEvents;
 use crate::resp::Output;
 use crate::store::Key;
+use crate::value::hashtable::fetch;
 use crate::value::listpack::Entry;
 use crate::value::number::parse_i64;
 use crate::value::set::{Limits, Set};
@@ -56,7 +57,7 @@ fn same(a: &Set, b: &Set) -> bool {
 /// Keeps of a batch what is in the set, or what is not.
 fn retain(batch: &mut SmallVec<[Entry<'_>; BATCH]>, set: &Set, inside: bool) {
     if batch.len() > 1 && set.len() > PREFETCHED_FROM {
-        batch.iter().for_each(|m| set.prefetch(&m.text()));
+        fetch(batch.iter().filter_map(|m| set.ahead(&m.text())));
     }
     batch.retain(|member| set.contains_entry(*member) == inside);
 }

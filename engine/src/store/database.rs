@@ -8,6 +8,7 @@ use core::ops::Bound;
 use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
 use super::snapshot::Walk;
 use super::table::{Place, Table};
+use crate::value::hashtable::Ahead;
 use crate::value::slot::slot_of;
 
 /// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
@@ -261,12 +262,12 @@ impl Store {
         self.databases[db].table.entry(place)
     }
 
-    /// Asks the processor for what is read first where an element of a key's collection is looked up.
-    pub fn prefetch_element(&self, db: usize, key: Key<'_>, element: &[u8]) {
-        if let Some(place) = self.find(db, key)
-            && let ValueRef::Object(object) = self.entry(db, place).value()
-        {
-            object.prefetch(element);
+    /// The lookup of an element of a key's collection that is about to be made, if it is worth fetching ahead.
+    #[inline]
+    pub fn ahead(&self, db: usize, key: Key<'_>, element: &[u8]) -> Option<Ahead<'_>> {
+        match self.entry(db, self.find(db, key)?).value() {
+            ValueRef::Object(object) => object.ahead(element),
+            _ => None,
         }
     }
 

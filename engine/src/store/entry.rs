@@ -25,6 +25,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 
 use crate::value::hash::Hash;
+use crate::value::hashtable::Ahead;
 use crate::value::list::List;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
@@ -114,12 +115,13 @@ impl Object {
         }
     }
 
-    /// Asks the processor for what is read first where an element is looked up.
-    pub fn prefetch(&self, element: &[u8]) {
+    /// The lookup of an element that is about to be made, if it is worth fetching ahead.
+    #[inline]
+    pub fn ahead(&self, element: &[u8]) -> Option<Ahead<'_>> {
         match self {
-            Object::Hash(hash) => hash.prefetch(element),
-            Object::Set(set) => set.prefetch(element),
-            _ => {}
+            Object::Hash(hash) => hash.ahead(element),
+            Object::Set(set) => set.ahead(element),
+            _ => None,
         }
     }
 

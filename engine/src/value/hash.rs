@@ -6,7 +6,7 @@
 
 mod times;
 
-use super::hashtable::{self, HashTable};
+use super::hashtable::{self, Ahead, HashTable};
 use super::listpack::{self, Entry, Listpack, Malformed, Pos};
 use super::sample;
 use alloc::boxed::Box;
@@ -224,10 +224,12 @@ impl Hash {
         }
     }
 
-    /// Has what a lookup of this field reads first fetched into the cache: see [`HashTable::prefetch`].
-    pub fn prefetch(&self, field: &[u8]) {
-        if let Form::Table(table) = self.form() {
-            table.prefetch(field);
+    /// The lookup of a field that is about to be made, if it is worth fetching ahead.
+    #[inline]
+    pub fn ahead(&self, field: &[u8]) -> Option<Ahead<'_>> {
+        match self.form() {
+            Form::Table(table) => table.ahead(field),
+            Form::Listpack(_) => None,
         }
     }
 

@@ -38,6 +38,38 @@ pub struct HashTable {
     order: Order,
 }
 
+/// A lookup that is about to be made, with what it reads not yet in the cache.
+#[derive(Clone, Copy)]
+pub struct Ahead<'a> {
+    /// The place in the node that points to the leaf; the nodes above it are few enough to be near.
+    leaf: &'a Leaf,
+    tag: u8,
+}
+
+/// How many lookups are fetched together: more do not find room in the processor's own queues.
+pub const TOGETHER: usize = 32;
+
+/// Has what some lookups read fetched into the cache, to be called before the first of them is made.
+///
+/// Each step of a lookup needs what the step before it read, so they go in step: while the first one's memory is on
+/// its way, that of all the others is asked for.
+pub fn fetch<'a>(lookups: impl IntoIterator<Item = Ahead<'a>>) {
+    let mut lookups = lookups.into_iter();
+    loop {
+        let some: SmallVec<[Ahead<'a>; TOGETHER]> = lookups
+            .by_ref()
+            .take(TOGETHER)
+            .inspect(|ahead| probe::prefetch_at(ahead.leaf))
+            .collect();
+        some.iter().for_each(|ahead| ahead.leaf.prefetch());
+        some.iter()
+            .for_each(|ahead| ahead.leaf.prefetch_entry(ahead.tag));
+        if some.len() < TOGETHER {
+            return;
+        }
+    }
+}
+
 /// What stands for the hash of a field.
 #[derive(Clone, Copy, Debug)]
 enum Order {
@@ -145,12 +177,15 @@ impl HashTable {
         leaf.find(hash as u8, field).map(|place| leaf.value(&place))
     }
 
-    /// Has what a lookup of this field reads first fetched into the cache, without waiting: to be called
-    /// for a batch of fields before the first of them is looked up.
-    pub fn prefetch(&self, field: &[u8]) {
-        if let Some(root) = &self.root {
-            root.leaf(self.hash(field)).prefetch();
-        }
+    /// The lookup of a field that is about to be made; see [`fetch`].
+    #[inline]
+    pub fn ahead(&self, field: &[u8]) -> Option<Ahead<'_>> {
+        let root = self.root.as_ref()?;
+        let hash = self.hash(field);
+        Some(Ahead {
+            leaf: root.leaf(hash),
+            tag: hash as u8,
+        })
     }
 
     /// Whether a field is there.

@@ -2,7 +2,7 @@
 //! while they are few and short, as a [`HashTable`] with empty values once they are not. It never goes back
 //! by itself.
 
-use super::hashtable::{self, HashTable, Position};
+use super::hashtable::{self, Ahead, HashTable, Position};
 use super::intset::{self, IntSet};
 use super::listpack::{self, Entry, Listpack, Malformed};
 use super::number::{i64_text_len, parse_i64};
@@ -159,10 +159,12 @@ impl Set {
         }
     }
 
-    /// Has what a lookup of this member reads first fetched into the cache: see [`HashTable::prefetch`].
-    pub fn prefetch(&self, member: &[u8]) {
-        if let Form::Table(table) = &self.0 {
-            table.prefetch(member);
+    /// The lookup of a member that is about to be made, if it is worth fetching ahead.
+    #[inline]
+    pub fn ahead(&self, member: &[u8]) -> Option<Ahead<'_>> {
+        match &self.0 {
+            Form::Table(table) => table.ahead(member),
+            Form::IntSet(_) | Form::Listpack(_) => None,
         }
     }
 

@@ -168,6 +168,33 @@ impl Leaf {
         probe::prefetch(&self.0, (RC_HEADER + HEADER + 2 * MAX_ENTRIES).div_ceil(64));
     }
 
+    /// Has the entry fetched into the cache that a lookup by this tag looks at first, if there is one.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, tag: u8) {
+        let (count, slots) = (self.count(), self.slots());
+        let (tags, _) = self.0[HEADER..HEADER + slots].as_chunks::<16>();
+        let (sizes, _) = self.sizes().as_chunks::<16>();
+        let mut start = self.data();
+        for (group, (tags, sizes)) in tags.iter().zip(sizes).enumerate() {
+            let hits = probe::matches(tags, tag);
+            let first = hits.trailing_zeros() as usize;
+            let Some(before) = probe::sum_first(sizes, first.min(16)) else {
+                return;
+            };
+            start += before;
+            if hits != 0 {
+                if group * 16 + first < count && start < self.0.len() {
+                    probe::prefetch(&self.0[start..], 1);
+                    probe::prefetch(
+                        &self.0[(start + sizes[first] as usize).min(self.0.len() - 1)..],
+                        1,
+                    );
+                }
+                return;
+            }
+        }
+    }
+
     /// Looks up a field; `tag` is the low byte of its hash.
     #[inline]
     pub(super) fn find(&self, tag: u8, field: &[u8]) -> Option<Place> {

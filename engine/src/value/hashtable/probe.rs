@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-pub(in crate::value) use vector::{matches, prefetch, prefetch_words, sum_first};
+pub(in crate::value) use vector::{matches, prefetch, prefetch_at, prefetch_words, sum_first};
 #[cfg(not(target_arch = "x86_64"))]
-pub(in crate::value) use word::{matches, prefetch, prefetch_words, sum_first};
+pub(in crate::value) use word::{matches, prefetch, prefetch_at, prefetch_words, sum_first};
 
 /// The low `n` bits, for `n` up to 16.
 #[inline]
@@ -65,6 +65,13 @@ mod vector {
         }
     }
 
+    /// Asks for the cache line in which a value begins, without waiting for it.
+    #[inline]
+    pub(crate) fn prefetch_at<T>(at: &T) {
+        // SAFETY: a prefetch reads nothing; it takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(at).cast()) }
+    }
+
     #[inline]
     #[target_feature(enable = "sse2")]
     fn load(bytes: u128) -> __m128i {
@@ -112,6 +119,10 @@ mod word {
     /// Stable Rust has no prefetch here.
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn prefetch(_bytes: &[u8], _lines: usize) {}
+
+    /// Nor for a value.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn prefetch_at<T>(_at: &T) {}
 
     /// Nor for words.
     #[cfg(not(target_arch = "x86_64"))]
