@@ -24,7 +24,7 @@ pub(super) struct Reading<'d, C> {
 #[inline]
 pub(super) fn of<C: Collection>(value: ValueRef<'_>) -> Result<&C, CommandError> {
     match value {
-        ValueRef::Object(object) => C::of(object).map(|c| &**c),
+        ValueRef::Object(object) => C::of(object),
         _ => None,
     }
     .ok_or(CommandError::WRONG_TYPE)
@@ -90,7 +90,7 @@ pub(super) fn edit<C: Collection, R>(
     };
     let mut change = Some(change);
     let edited = d.store.modify(d.db, key, place, |object| {
-        let collection = alloc::rc::Rc::make_mut(C::of_mut(object)?);
+        let collection = C::of_mut(object)?;
         change.take().map(|change| change(collection))
     });
     match (edited.flatten(), change) {

@@ -92,10 +92,10 @@ struct Large {
 }
 
 enum LargeValue {
-    Hash(Rc<Hash>),
-    Set(Rc<Set>),
+    Hash(Hash),
+    Set(Set),
     /// With the number of members that are still to be written: the last go first, as in Redis.
-    ZSet(Rc<ZSet>, usize),
+    ZSet(ZSet, usize),
     /// With the number of the next element.
     List(Rc<List>, usize),
 }
@@ -269,19 +269,19 @@ impl Writer {
             ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
                 Some(_) if hash.next_time().is_some() => ValueView::HashTimed(hash),
                 Some(list) => ValueView::HashListpack(list.bytes()),
-                None => return large(LargeValue::Hash(Rc::clone(hash))),
+                None => return large(LargeValue::Hash(hash.clone())),
             },
             ValueRef::Object(Object::List(list)) if list.nodes() > 1 => {
                 return large(LargeValue::List(Rc::clone(list), 0));
             }
             ValueRef::Object(Object::List(list)) => ValueView::List(list),
             ValueRef::Object(Object::Set(set)) if set.as_table().is_some() => {
-                return large(LargeValue::Set(Rc::clone(set)));
+                return large(LargeValue::Set(set.clone()));
             }
             ValueRef::Object(Object::Set(set)) => ValueView::Set(set),
             ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
                 Some(list) => ValueView::ZSetListpack(list.bytes()),
-                None => return large(LargeValue::ZSet(Rc::clone(set), set.len())),
+                None => return large(LargeValue::ZSet(set.clone(), set.len())),
             },
         };
         self.select(item.db);
@@ -401,7 +401,7 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
                 // Longer than any small form takes: the large one.
                 hash.make_room(usize::MAX, &limits.hash);
             }
-            OwnedValue::Object(Object::Hash(Rc::new(hash)))
+            OwnedValue::Object(Object::Hash(hash))
         }
         rdb::Value::HashTimed(pairs) => {
             let mut hash = Hash::new();
@@ -420,7 +420,7 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
                     return Err(String::from("Duplicate hash fields detected"));
                 }
             }
-            OwnedValue::Object(Object::Hash(Rc::new(hash)))
+            OwnedValue::Object(Object::Hash(hash))
         }
     })
 }

@@ -677,7 +677,7 @@ pub(crate) fn expire_fields(
         Err(_) => return 0,
     };
     let left = parts.store.modify(db, key, place, |object| {
-        let hash = alloc::rc::Rc::make_mut(<Hash as crate::store::Collection>::of_mut(object)?);
+        let hash = <Hash as crate::store::Collection>::of_mut(object)?;
         for field in &due {
             hash.remove(field);
         }

@@ -4,7 +4,7 @@
 //!  0        3     4      5           6        7          8
 //! +--------+-----+------+-----------+--------+----------+----------+---------+--------+-----+-------+
 //! | access | kind| flags| value len | (high) | key len  | deadline | key len | slot   | key | value |
-//! | 24 bits| u8  | u8   | u16       |        | u8       | u64?     | u32?    | 0/8/16 |     | bytes |
+//! | 24 bits| u8  | u8   | u16       |        | u8       | u64?     | u32?    | 0/8/24 |     | bytes |
 //! +--------+-----+------+-----------+--------+----------+----------+---------+--------+-----+-------+
 //! ```
 //!
@@ -28,22 +28,24 @@ use crate::value::hash::Hash;
 use crate::value::hashtable::Ahead;
 use crate::value::list::List;
 use crate::value::set::Set;
+use crate::value::size_class::size_class;
 use crate::value::stream::Stream;
 use crate::value::zset::ZSet;
 
-/// Values that are not held inside the entry itself.
+/// Values that are not held inside the entry itself, or not wholly: a small hash, set or sorted set has one
+/// allocation beside it. A clone shares all that is large.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A string too long to be inline.
     Str(Rc<Vec<u8>>),
     /// A hash.
-    Hash(Rc<Hash>),
+    Hash(Hash),
     /// A set.
-    Set(Rc<Set>),
+    Set(Set),
     /// A stream.
     Stream(Rc<Stream>),
     /// A sorted set.
-    ZSet(Rc<ZSet>),
+    ZSet(ZSet),
     /// A list.
     List(Rc<List>),
 }
@@ -52,10 +54,10 @@ pub enum Object {
 /// in common.
 pub trait Collection: Clone + Default {
     /// The collection, if the object is one of this type.
-    fn of(object: &Object) -> Option<&Rc<Self>>;
+    fn of(object: &Object) -> Option<&Self>;
 
-    /// The same, to be changed.
-    fn of_mut(object: &mut Object) -> Option<&mut Rc<Self>>;
+    /// The same, to be changed. If others (a snapshot, a copy) hold the collection too, what changes is copied first.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
 
     /// The object that holds it.
     fn into_object(self) -> Object;
@@ -65,10 +67,10 @@ pub trait Collection: Clone + Default {
 }
 
 macro_rules! collections {
-    ($($variant:ident: $ty:ty;)*) => {
+    ($($variant:ident: $ty:ty, $holds:ident;)*) => {
         $(impl Collection for $ty {
             #[inline]
-            fn of(object: &Object) -> Option<&Rc<Self>> {
+            fn of(object: &Object) -> Option<&Self> {
                 match object {
                     Object::$variant(value) => Some(value),
                     _ => None,
@@ -76,15 +78,15 @@ macro_rules! collections {
             }
 
             #[inline]
-            fn of_mut(object: &mut Object) -> Option<&mut Rc<Self>> {
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
                 match object {
-                    Object::$variant(value) => Some(value),
+                    Object::$variant(value) => Some(collections!(@$holds value)),
                     _ => None,
                 }
             }
 
             fn into_object(self) -> Object {
-                Object::$variant(Rc::new(self))
+                Object::$variant(self.into())
             }
 
             fn is_empty(&self) -> bool {
@@ -92,14 +94,16 @@ macro_rules! collections {
             }
         })*
     };
+    (@itself $value:ident) => { $value };
+    (@counted $value:ident) => { Rc::make_mut($value) };
 }
 
 collections! {
-    Hash: Hash;
-    Set: Set;
-    Stream: Stream;
-    ZSet: ZSet;
-    List: List;
+    Hash: Hash, itself;
+    Set: Set, itself;
+    Stream: Stream, counted;
+    ZSet: ZSet, itself;
+    List: List, counted;
 }
 
 impl Object {
@@ -107,10 +111,10 @@ impl Object {
     pub fn memory(&self) -> usize {
         match self {
             Object::Str(s) => size_class(s.capacity()) + size_of::<Vec<u8>>() + 16,
-            Object::Hash(h) => h.memory_bytes() + size_of::<Hash>() + 16,
-            Object::Set(s) => s.memory_bytes() + size_of::<Set>() + 16,
+            Object::Hash(h) => h.memory_bytes(),
+            Object::Set(s) => s.memory_bytes(),
             Object::Stream(s) => s.memory_bytes() + size_of::<Stream>() + 16,
-            Object::ZSet(z) => z.memory_bytes() + size_of::<ZSet>() + 16,
+            Object::ZSet(z) => z.memory_bytes(),
             Object::List(l) => l.memory_bytes() + size_of::<List>() + 16,
         }
     }
@@ -130,10 +134,10 @@ impl Object {
     pub fn free_some(&mut self, budget: usize) -> bool {
         match self {
             Object::Str(_) => true,
-            Object::Hash(h) => Rc::get_mut(h).is_none_or(|h| h.free_step(budget)),
-            Object::Set(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
+            Object::Hash(h) => h.free_step(budget),
+            Object::Set(s) => s.free_step(budget),
             Object::Stream(s) => Rc::get_mut(s).is_none_or(|s| s.free_step(budget)),
-            Object::ZSet(z) => Rc::get_mut(z).is_none_or(|z| z.free_step(budget)),
+            Object::ZSet(z) => z.free_step(budget),
             Object::List(l) => Rc::get_mut(l).is_none_or(|l| l.free_step(budget)),
         }
     }
@@ -191,18 +195,6 @@ struct Header {
 /// initialised. Whoever has the `Entry` owns the allocation and the object in it.
 pub struct Entry(NonNull<Header>);
 
-/// The bytes that an allocation of `n` bytes really takes: the size classes that mimalloc and
-/// jemalloc share.
-#[inline]
-pub fn size_class(n: usize) -> usize {
-    // Small blocks come in steps of 8: that is where most entries are.
-    if n <= 64 {
-        (n + 7) & !7
-    } else {
-        crate::value::size_class::size_class(n)
-    }
-}
-
 #[inline]
 fn slot_size(kind: u8) -> usize {
     match kind {
@@ -213,7 +205,7 @@ fn slot_size(kind: u8) -> usize {
 }
 
 const _: () = assert!(
-    size_of::<Header>() == HEADER && size_of::<Object>() == 16 && align_of::<Object>() == 8
+    size_of::<Header>() == HEADER && size_of::<Object>() == 24 && align_of::<Object>() == 8
 );
 
 impl Entry {

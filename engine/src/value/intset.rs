@@ -7,8 +7,8 @@
 //! `width` is 2, 4 or 8: the bytes of each integer, two's complement, ascending, none twice. An integer that
 //! needs more makes all of them wider; they never become narrower again.
 
+use super::compact_bytes::CompactBytes;
 use super::listpack::Malformed;
-use super::size_class::size_class;
 use alloc::vec::Vec;
 
 const HEADER: usize = 8;
@@ -16,7 +16,7 @@ const HEADER: usize = 8;
 /// A sorted set of integers. Its bytes are always well-formed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IntSet {
-    bytes: Vec<u8>,
+    bytes: CompactBytes,
 }
 
 /// The bytes that an integer needs.
@@ -60,7 +60,7 @@ impl IntSet {
     /// An empty set.
     pub fn new() -> IntSet {
         IntSet {
-            bytes: alloc::vec![2, 0, 0, 0, 0, 0, 0, 0],
+            bytes: alloc::vec![2, 0, 0, 0, 0, 0, 0, 0].into(),
         }
     }
 
@@ -72,7 +72,9 @@ impl IntSet {
         if bytes.len() < HEADER || !matches!(bytes[..4], [2 | 4 | 8, 0, 0, 0]) {
             return Err(Malformed);
         }
-        let set = IntSet { bytes };
+        let set = IntSet {
+            bytes: bytes.into(),
+        };
         let size = set.len().checked_mul(set.width());
         if set.is_empty() || size != Some(set.bytes.len() - HEADER) {
             return Err(Malformed);
@@ -100,7 +102,7 @@ impl IntSet {
 
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.memory_bytes()
     }
 
     #[inline]
@@ -170,11 +172,13 @@ impl IntSet {
             return false;
         };
         let (width, len) = (self.width(), self.bytes.len());
-        self.reserve(len + width);
         let at = HEADER + index * width;
-        self.bytes.resize(len + width, 0);
-        self.bytes.copy_within(at..len, at + width);
-        self.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        self.bytes.edit(|bytes| {
+            bytes.reserve_exact(width);
+            bytes.resize(len + width, 0);
+            bytes.copy_within(at..len, at + width);
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        });
         self.store_len((len - HEADER) / width + 1);
         true
     }
@@ -189,19 +193,11 @@ impl IntSet {
         };
         let (width, len) = (self.width(), self.len());
         let at = HEADER + index * width;
-        self.bytes.drain(at..at + width);
+        self.bytes.edit(|bytes| {
+            bytes.drain(at..at + width);
+        });
         self.store_len(len - 1);
-        if self.bytes.len() <= self.bytes.capacity() / 2 {
-            self.bytes.shrink_to(size_class(self.bytes.len()));
-        }
         true
-    }
-
-    fn reserve(&mut self, total: usize) {
-        if total > self.bytes.capacity() {
-            self.bytes
-                .reserve_exact(size_class(total) - self.bytes.len());
-        }
     }
 
     fn store_len(&mut self, len: usize) {
@@ -212,13 +208,13 @@ impl IntSet {
 
     #[cold]
     fn widen(&mut self, width: usize) {
-        let mut wide = Vec::with_capacity(size_class(HEADER + (self.len() + 1) * width));
+        let mut wide = Vec::with_capacity(HEADER + self.len() * width);
         wide.extend_from_slice(&(width as u32).to_le_bytes());
         wide.extend_from_slice(&self.bytes[4..HEADER]);
         for value in self.iter() {
             wide.extend_from_slice(&value.to_le_bytes()[..width]);
         }
-        self.bytes = wide;
+        self.bytes = wide.into();
     }
 }
 

@@ -20,8 +20,8 @@
 //!
 //! A string that is an integer's one canonical text ([`parse_i64`]) is stored as that integer.
 
+use super::compact_bytes::CompactBytes;
 use super::number::{self, ItoaBuffer, parse_i64};
-use super::size_class::size_class;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
@@ -36,7 +36,7 @@ pub const SAFE_BYTES: usize = 1 << 30;
 /// A list of strings and integers in Redis's listpack format. Its bytes are always well-formed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Listpack {
-    bytes: Vec<u8>,
+    bytes: CompactBytes,
 }
 
 /// The place of an entry, good until the listpack changes before it.
@@ -126,14 +126,10 @@ impl core::fmt::Debug for Listpack {
 impl Listpack {
     /// An empty list.
     pub fn new() -> Listpack {
-        Listpack::with_capacity(0)
-    }
-
-    /// An empty list with room for `bytes` bytes, header included.
-    pub fn with_capacity(bytes: usize) -> Listpack {
-        let mut list = Vec::with_capacity(size_class(bytes.max(HEADER + 1)));
-        list.extend_from_slice(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]);
-        Listpack { bytes: list }
+        let bytes = alloc::vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END];
+        Listpack {
+            bytes: bytes.into(),
+        }
     }
 
     /// Takes bytes of any origin, after checking every one that matters.
@@ -147,7 +143,9 @@ impl Listpack {
             at = check_entry(&bytes[..len - 1], at).ok_or(Malformed)?;
             count += 1;
         }
-        let list = Listpack { bytes };
+        let list = Listpack {
+            bytes: bytes.into(),
+        };
         match list.stored_count() {
             COUNT_UNKNOWN => Ok(list),
             stored if usize::from(stored) == count => Ok(list),
@@ -162,7 +160,7 @@ impl Listpack {
 
     /// The list in Redis's format, by itself.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        self.bytes.into_vec()
     }
 
     /// Number of entries. Linear for lists of 65535 entries and more, else constant.
@@ -180,17 +178,12 @@ impl Listpack {
 
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.memory_bytes()
     }
 
     /// Whether elements of `add` bytes in all may be added (see [`SAFE_BYTES`]).
     pub fn has_room(&self, add: usize) -> bool {
         self.bytes.len().saturating_add(add) <= SAFE_BYTES
-    }
-
-    /// Gives back memory that the entries do not need.
-    pub fn shrink_to_fit(&mut self) {
-        self.bytes.shrink_to_fit();
     }
 
     /// The first entry.
@@ -294,22 +287,15 @@ impl Listpack {
     /// Adds several entries at the end, with one change to the header. They take about `room` bytes:
     /// no more than a hint.
     pub fn append_with(&mut self, room: usize, write: impl FnOnce(&mut Appender<'_>)) {
-        self.bytes.pop();
-        let wanted = self.bytes.len().saturating_add(room).saturating_add(1);
-        if wanted > self.bytes.capacity() {
-            // Whoever appends so will do it again: room for more of the same, up to a page.
-            let ahead = (self.bytes.capacity() * 2).min(4096);
-            let class = size_class(wanted.max(ahead));
-            self.bytes.reserve_exact(class - self.bytes.len());
-        }
-        let mut appender = Appender {
-            bytes: &mut self.bytes,
-            count: 0,
-        };
-        write(&mut appender);
-        let count = appender.count;
-        self.bytes.push(END);
-        assert!(self.bytes.len() <= u32::MAX as usize, "listpack too large");
+        let count = self.bytes.edit(|bytes| {
+            bytes.reserve_exact(room);
+            bytes.pop();
+            let mut appender = Appender { bytes, count: 0 };
+            write(&mut appender);
+            let count = appender.count;
+            bytes.push(END);
+            count
+        });
         self.store_total();
         let stored = self.stored_count();
         if stored != COUNT_UNKNOWN {
@@ -387,9 +373,9 @@ impl Listpack {
     /// Moves the entries from `pos` on into a list of their own.
     pub fn split_off(&mut self, pos: Pos) -> Listpack {
         let count = self.iter_from(pos).count();
-        let mut tail = Listpack::with_capacity(HEADER + self.bytes.len() - pos.0);
-        tail.bytes.truncate(HEADER);
-        tail.bytes.extend_from_slice(&self.bytes[pos.0..]);
+        let mut tail = Listpack {
+            bytes: [&[0; HEADER], &self.bytes[pos.0..]].concat().into(),
+        };
         tail.store_total();
         tail.store_count(count);
         self.cut(pos.0, self.bytes.len() - 1, count);
@@ -448,30 +434,30 @@ impl Listpack {
     fn open(&mut self, at: usize, old: usize, new: usize) {
         let len = self.bytes.len();
         let total = len - old + new;
-        // Callers keep below SAFE_BYTES by `has_room`; the format itself ends here.
-        assert!(total <= u32::MAX as usize, "listpack too large");
-        if total > self.bytes.capacity() {
-            self.bytes.reserve_exact(size_class(total) - len);
+        if total == len {
+            return;
         }
-        if total > len {
-            self.bytes.resize(total, 0);
-        }
-        self.bytes.copy_within(at + old..len, at + new);
-        self.bytes.truncate(total);
+        // Callers keep below SAFE_BYTES by `has_room`; the format itself ends where the bytes do.
+        self.bytes.edit(|bytes| {
+            if total > len {
+                bytes.reserve_exact(total - len);
+                bytes.resize(total, 0);
+            }
+            bytes.copy_within(at + old..len, at + new);
+            bytes.truncate(total);
+        });
         self.store_total();
     }
 
     /// Removes the bytes from `start` to `end`, which are `count` entries.
     fn cut(&mut self, start: usize, end: usize, count: usize) {
-        self.bytes.drain(start..end);
+        self.bytes.edit(|bytes| {
+            bytes.drain(start..end);
+        });
         self.store_total();
         match self.stored_count() {
             COUNT_UNKNOWN => {}
             stored => self.store_count(usize::from(stored) - count),
-        }
-        let class = size_class(self.bytes.len());
-        if class < self.bytes.capacity() / 2 {
-            self.bytes.shrink_to(class);
         }
     }
 }

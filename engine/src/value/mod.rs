@@ -1,6 +1,7 @@
 //! The data structures, each alone: no module here knows of keys, commands or clients.
 
 pub mod bitmap;
+mod compact_bytes;
 pub mod float_text;
 pub mod geohash;
 pub mod glob;

@@ -236,11 +236,12 @@ impl Set {
                     self.convert(limits.hash_key);
                     return self.insert(member, limits);
                 }
+                let mut list = Listpack::new();
                 // An integer takes at most ten bytes there.
-                let mut list = Listpack::with_capacity(16 + integers.len() * 10 + member.len());
-                integers.iter().for_each(|n| list.append_int(n));
-                list.append(member);
-                list.shrink_to_fit();
+                list.append_with(integers.len() * 10 + member.len() + 5, |w| {
+                    integers.iter().for_each(|n| w.int(n));
+                    w.text(member);
+                });
                 self.0 = Form::Listpack(list);
                 true
             }

@@ -6,8 +6,12 @@
 
 /// The smallest size class, in bytes, that holds `n` bytes.
 ///
-/// Multiples of 16 up to 128, then four classes to each doubling: 160, 192, 224, 256, 320, …
+/// Multiples of 8 up to 64, of 16 up to 128, then four classes to each doubling: 160, 192, 224, 256, 320, …
+#[inline]
 pub fn size_class(n: usize) -> usize {
+    if n <= 64 {
+        return (n + 7) & !7;
+    }
     if n <= 128 {
         return (n + 15) & !15;
     }
@@ -24,9 +28,11 @@ mod tests {
     fn classes_hold_what_they_are_asked_for_and_little_more() {
         for (n, class) in [
             (0, 0),
-            (1, 16),
+            (1, 8),
             (16, 16),
-            (17, 32),
+            (17, 24),
+            (64, 64),
+            (65, 80),
             (128, 128),
             (129, 160),
             (160, 160),

@@ -412,7 +412,6 @@ impl ZSet {
         for (member, score) in tree.range(0, usize::MAX, false) {
             small::append(&mut list, member, score);
         }
-        list.shrink_to_fit();
         self.0 = Form::Listpack(list);
     }
 

@@ -10,8 +10,6 @@ pub(super) mod read;
 #[cfg(test)]
 mod tests;
 
-use alloc::rc::Rc;
-
 use super::context::Data;
 use super::effects::Effects;
 use super::error::CommandError;
@@ -163,7 +161,7 @@ fn edit<R: Default>(
         ..
     } = d;
     let result = store.modify(*db, key, place, |object| {
-        let stream = Rc::make_mut(Stream::of_mut(object)?);
+        let stream = Stream::of_mut(object)?;
         Some(change(stream, out, effects))
     });
     result.flatten().unwrap_or_default()

@@ -187,11 +187,6 @@ impl Block {
         self.list.memory_bytes() + size_of::<Block>() + 16
     }
 
-    /// Gives back memory that the entries do not need.
-    pub fn shrink_to_fit(&mut self) {
-        self.list.shrink_to_fit();
-    }
-
     /// Number of entries that are not deleted.
     pub fn live(&self) -> u64 {
         int(self.list.iter().next()).unwrap_or(0) as u64

@@ -119,14 +119,12 @@ impl Entries {
             let before = block.memory_bytes();
             let full = block.bytes().len().saturating_add(bytes) >= max_bytes
                 || (limits.max_entries > 0 && block.total() >= limits.max_entries);
-            let block = Rc::make_mut(block);
-            if full {
-                block.shrink_to_fit();
-            } else {
+            if !full {
+                let block = Rc::make_mut(block);
                 block.append(base, id, pairs);
+                self.block_bytes = self.block_bytes + block.memory_bytes() - before;
                 appended = true;
             }
-            self.block_bytes = self.block_bytes + block.memory_bytes() - before;
         }
         if !appended {
             let mut block = Block::new(pairs);
