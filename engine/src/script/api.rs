@@ -10,7 +10,7 @@ use super::format::{to_i64, write_g};
 use super::raise::{self, Raise, bad_argument, fail, reply, wrong_type};
 use super::random::MOST;
 use super::sandbox::{SOURCE, Sandbox};
-use super::vm::{Declared, Event, Kind, Process};
+use super::vm::{Declared, Event, Kind, Process, limit_memory};
 use super::words::Words;
 use super::{bit, cjson, cmsgpack, convert, flags, packing, sha1hex};
 use crate::face::LogLevel;
@@ -66,7 +66,12 @@ fn redis<'scope, 'env>(
     let redis = constants(lua)?;
     let add = |name: &str, function: Function| redis.raw_set(name, function);
     let call = |raises: bool| {
-        scope.create_function(move |lua, args: MultiValue| command(lua, process, &args, raises))
+        scope.create_function(move |lua, args: MultiValue| {
+            limit_memory(lua, false);
+            let answer = command(lua, process, &args, raises);
+            limit_memory(lua, true);
+            answer
+        })
     };
     add("call", call(true)?)?;
     add("pcall", call(false)?)?;

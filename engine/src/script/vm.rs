@@ -8,7 +8,9 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 
+use bstr::BStr;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
@@ -21,9 +23,6 @@ use crate::face::LogLevel;
 
 /// Bytes of the coroutine's stack: Lua nests C calls 200 deep, each with buffers of 8 KiB at most.
 const STACK: usize = 4 << 20;
-
-/// Runs after which some garbage is collected, and kilobytes of that.
-const COLLECT_EVERY: u32 = 50;
 
 /// What an interpreter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +248,6 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
                     sandbox,
                     functions: lua.create_table()?,
                     numbers: 0,
-                    runs: 0,
                 };
                 loop {
                     let outcome = match next.take() {
@@ -282,7 +280,6 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
 fn state(io: Rc<Io>) -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
-    lua.set_memory_limit(MEMORY_LIMIT)?;
     let triggers = HookTriggers::new().every_nth_instruction(SLICE);
     lua.set_global_hook(triggers, move |lua, _| {
         let slice = lua.named_registry_value::<Function>(api::SLICE_FUNCTION);
@@ -299,6 +296,14 @@ fn state(io: Rc<Io>) -> mlua::Result<Lua> {
     Ok(lua)
 }
 
+/// Has the limit of memory hold, or not. It is for what scripts do: under a limit mlua makes each value in a protected
+/// call of its own, with a closure for it, and that is most of what a short script costs. What the host
+/// makes of the words of a call or of a reply is as large as those.
+pub(super) fn limit_memory(lua: &Lua, limited: bool) {
+    // It fails for states with another allocator only.
+    let _ = lua.set_memory_limit(if limited { MEMORY_LIMIT } else { 0 });
+}
+
 /// The state and what it has compiled.
 struct Interpreter<'a> {
     lua: &'a Lua,
@@ -307,7 +312,6 @@ struct Interpreter<'a> {
     functions: Table,
     /// Numbers given.
     numbers: u32,
-    runs: u32,
 }
 
 impl Interpreter<'_> {
@@ -342,7 +346,10 @@ impl Interpreter<'_> {
 
     fn compile(&self, code: &[u8], name: &str) -> Result<Function, Vec<u8>> {
         let chunk = self.lua.load(code).set_name(name).set_mode(ChunkMode::Text);
-        chunk.into_function().map_err(|error| match error {
+        limit_memory(self.lua, true);
+        let function = chunk.into_function();
+        limit_memory(self.lua, false);
+        function.map_err(|error| match error {
             mlua::Error::SyntaxError { message, .. } => message.into_bytes(),
             other => alloc::format!("{other}").into_bytes(),
         })
@@ -355,7 +362,9 @@ impl Interpreter<'_> {
             .compile(code, "@user_function")
             .map_err(|why| [b"Error compiling function: ", &why[..]].concat())?;
         *io.declared.borrow_mut() = Some(Vec::new());
+        limit_memory(self.lua, true);
         let ended = self.sandbox.load(&body);
+        limit_memory(self.lua, false);
         let declared = io.declared.borrow_mut().take().unwrap_or_default();
         let failed = match ended {
             Ok((true, _)) => None,
@@ -390,10 +399,6 @@ impl Interpreter<'_> {
             }
         };
         drop(reply);
-        self.runs += 1;
-        if self.runs.is_multiple_of(COLLECT_EVERY) {
-            let _ = self.lua.gc_step_kbytes(COLLECT_EVERY as i32);
-        }
         if self.lua.used_memory() > MEMORY_LIMIT / 8 {
             let _ = self.lua.gc_collect();
         }
@@ -405,16 +410,16 @@ impl Interpreter<'_> {
             return Err(raise::reply("no such function"));
         };
         let words = core::mem::take(&mut *io.words.borrow_mut());
-        let list = |skip: usize, take: usize| {
-            let table = self.lua.create_table_with_capacity(take, 0)?;
-            for (i, word) in words.iter().skip(skip).take(take).enumerate() {
-                table.raw_set(i + 1, self.lua.create_string(word)?)?;
-            }
-            Ok::<_, mlua::Error>(table)
+        let list = |part: Range<usize>| {
+            self.lua
+                .create_sequence_from(words.range(part).map(BStr::new))
         };
-        let arguments = list(0, keys).and_then(|k| Ok((k, list(keys, words.len() - keys)?)));
+        let arguments = list(0..keys).and_then(|k| Ok((k, list(keys..words.len())?)));
         *io.words.borrow_mut() = words;
         let (keys, arguments) = arguments?;
-        self.sandbox.run(&function, keys, arguments)
+        limit_memory(self.lua, true);
+        let ended = self.sandbox.run(&function, keys, arguments);
+        limit_memory(self.lua, false);
+        ended
     }
 }

@@ -1,6 +1,7 @@
 //! A list of byte strings in one buffer, which keeps its memory from one use to the next.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Several words, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,11 +45,16 @@ impl Words {
         self.ends.is_empty()
     }
 
+    /// Some of the words, by their numbers.
+    pub fn range(&self, part: Range<usize>) -> impl ExactSizeIterator<Item = &[u8]> {
+        part.map(|i| {
+            let start = i.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.bytes[start..self.ends[i]]
+        })
+    }
+
     /// All words.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = core::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(start, &end)| &self.bytes[start..end])
+        self.range(0..self.len())
     }
 }
