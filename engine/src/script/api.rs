@@ -21,6 +21,9 @@ pub(super) const SLICE_FUNCTION: &str = "slice";
 /// The version in a number, as `REDIS_VERSION_NUM` has it.
 const VERSION_NUMBER: u32 = 0x0007_000F;
 
+/// Bytes of a reply that can be made into Lua values without heed of Lua's limits.
+const SMALL_REPLY: usize = 1 << 20;
+
 /// Makes a fresh state into one for scripts.
 ///
 /// # Errors
@@ -155,6 +158,10 @@ fn command(
         let end = memchr::memchr(b'\r', error).unwrap_or(error.len());
         let err = error[..end].to_vec();
         return Err(Raise::Reply { err, counted: true }.into());
+    }
+    // (A large one could have more elements than a table can: that is an error only where errors are awaited.)
+    if answer.len() > SMALL_REPLY {
+        limit_memory(lua, true);
     }
     convert::to_lua(lua, &answer)
 }

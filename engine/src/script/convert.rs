@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
                 let map = self.lua.create_table()?;
                 for _ in 0..n() {
                     let (key, value) = (self.value()?, self.value()?);
-                    map.raw_set(key, value)?;
+                    // (Nothing can be found under nil; to try it would be an error.)
+                    if !key.is_nil() {
+                        map.raw_set(key, value)?;
+                    }
                 }
                 self.only("map", Value::Table(map))
             }
@@ -97,7 +100,9 @@ impl<'a> Reader<'a> {
                 let set = self.lua.create_table()?;
                 for _ in 0..n() {
                     let member = self.value()?;
-                    set.raw_set(member, true)?;
+                    if !member.is_nil() {
+                        set.raw_set(member, true)?;
+                    }
                 }
                 self.only("set", Value::Table(set))
             }

@@ -289,8 +289,18 @@ if eval then
     return xpcall_(f, handler)
   end
 else
+  -- What is to be called, since `xpcall` hands nothing on.
+  local called, called_keys, called_arguments
+
+  local function call()
+    local f, keys, arguments = called, called_keys, called_arguments
+    called, called_keys, called_arguments = nil, nil, nil
+    return f(keys, arguments)
+  end
+
   function run(f, keys, arguments)
-    return xpcall_(function() return f(keys, arguments) end, handler)
+    called, called_keys, called_arguments = f, keys, arguments
+    return xpcall_(call, handler)
   end
 
   -- While a library is loaded it sees nothing but how to declare functions.

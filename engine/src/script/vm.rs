@@ -248,6 +248,7 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
                     sandbox,
                     functions: lua.create_table()?,
                     numbers: 0,
+                    pace: 0,
                 };
                 loop {
                     let outcome = match next.take() {
@@ -312,6 +313,8 @@ struct Interpreter<'a> {
     functions: Table,
     /// Numbers given.
     numbers: u32,
+    /// See [`Interpreter::pace`].
+    pace: i32,
 }
 
 impl Interpreter<'_> {
@@ -399,10 +402,23 @@ impl Interpreter<'_> {
             }
         };
         drop(reply);
-        if self.lua.used_memory() > MEMORY_LIMIT / 8 {
+        self.pace();
+        finished
+    }
+
+    /// Garbage is collected as it comes, a little with each allocation: a round begins when there is so many times as
+    /// much as the last one left. A state that is small may grow for longer, since each round looks at all of it.
+    fn pace(&mut self) {
+        const SMALL: usize = 1 << 20;
+        let used = self.lua.used_memory();
+        let percent = if used < SMALL { 1000 } else { 200 };
+        if percent != self.pace {
+            self.pace = percent;
+            self.lua.gc_set_pause(percent);
+        }
+        if used > MEMORY_LIMIT / 8 {
             let _ = self.lua.gc_collect();
         }
-        finished
     }
 
     fn call(&mut self, io: &Io, function: u32, keys: usize) -> mlua::Result<(bool, Value)> {
