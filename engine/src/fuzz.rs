@@ -4,8 +4,10 @@
 //! They live here so that a change of the code they use breaks them at once. `fuzz/` calls each in one
 //! line; the tests below run them on random bytes and on mutated seeds wherever `cargo test` runs.
 
+mod text;
 mod value;
 
+pub use text::{config, glob, libraries};
 pub use value::value;
 
 use crate::acl::Acl;
@@ -310,6 +312,7 @@ impl World {
                     Effect::Log { .. }
                     | Effect::Role(_)
                     | Effect::Delay { .. }
+                    | Effect::Purge
                     | Effect::Status(_)
                     | Effect::Crash(_) => {}
                 }
@@ -356,6 +359,21 @@ mod tests {
         ("aof", include_bytes!("../../fuzz/seeds/aof/manifest")),
         ("bus", include_bytes!("../../fuzz/seeds/bus/conf")),
         ("bus", include_bytes!("../../fuzz/seeds/bus/ping")),
+        ("config", include_bytes!("../../fuzz/seeds/config/text")),
+        ("glob", include_bytes!("../../fuzz/seeds/glob/brackets")),
+        ("glob", include_bytes!("../../fuzz/seeds/glob/stars")),
+        (
+            "libraries",
+            include_bytes!("../../fuzz/seeds/libraries/json"),
+        ),
+        (
+            "libraries",
+            include_bytes!("../../fuzz/seeds/libraries/msgpack"),
+        ),
+        (
+            "libraries",
+            include_bytes!("../../fuzz/seeds/libraries/struct"),
+        ),
         ("rdb", include_bytes!("../../fuzz/seeds/rdb/hashes")),
         ("rdb", include_bytes!("../../fuzz/seeds/rdb/strings")),
         ("resp", include_bytes!("../../fuzz/seeds/resp/inline")),
@@ -379,6 +397,9 @@ mod tests {
             "acl" => acl(data),
             "aof" => aof(data),
             "bus" => bus(data),
+            "config" => config(data),
+            "glob" => glob(data),
+            "libraries" => libraries(data),
             "rdb" => rdb(data),
             "resp" => resp(data),
             "value" => value(data),
@@ -421,7 +442,10 @@ mod tests {
 
         #[test]
         fn any_bytes(data in vec(any::<u8>(), 0..600)) {
-            for target in ["acl", "aof", "bus", "rdb", "resp", "session", "value"] {
+            let targets = [
+                "acl", "aof", "bus", "config", "glob", "libraries", "rdb", "resp", "session", "value",
+            ];
+            for target in targets {
                 run(target, &data);
             }
         }

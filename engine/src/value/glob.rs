@@ -43,7 +43,7 @@ pub fn glob_match(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
 }
 
 /// Matches one byte with what stands at `p` (no star); returns where the pattern goes on.
-fn match_one(pattern: &[u8], p: usize, byte: u8, ignore_case: bool) -> Option<usize> {
+pub(crate) fn match_one(pattern: &[u8], p: usize, byte: u8, ignore_case: bool) -> Option<usize> {
     match pattern.get(p)? {
         b'?' => Some(p + 1),
         b'[' => match_class(pattern, p + 1, byte, ignore_case),

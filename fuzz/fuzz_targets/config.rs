@@ -1,0 +1,3 @@
+//! See `reprise_engine::fuzz::config`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| reprise_engine::fuzz::config(data));
