@@ -224,6 +224,8 @@ pub enum Effect {
         /// Which.
         conn: ConnId,
     },
+    /// Memory that the allocator keeps for later is to go back to the system (MEMORY PURGE).
+    Purge,
     /// What a supervisor of the process is to be told.
     Status(Status),
     /// Break, for a test of what happens then (DEBUG).

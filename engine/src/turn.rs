@@ -4,6 +4,7 @@
 //! hashed, and their buckets and entries asked for, before the first is carried out. So the waiting
 //! for memory of all of them overlaps. Nothing is changed by that but the time it takes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -13,6 +14,7 @@ use crate::command::execute::{self, Request};
 use crate::command::scripting;
 use crate::command::table::{Command, flag};
 use crate::command::{address, client_memory, redacted};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
@@ -79,8 +81,10 @@ enum What {
 struct Running {
     number: u16,
     since_us: u64,
-    /// Its place in the batch.
+    /// Its place in the batch; of a command in a transaction, EXEC's.
     at: usize,
+    /// It was queued in the transaction that is under way.
+    queued: bool,
     /// Bytes of its reply.
     reply_bytes: u64,
     /// It, or its reply, is large enough to be remembered for that.
@@ -100,6 +104,8 @@ pub struct Turn<'a> {
     source: usize,
     /// Some reads are of links between servers; they are looked at first.
     link_reads: bool,
+    /// EXEC's place in the batch, while its transaction is under way.
+    exec: Option<usize>,
     /// The command that was carried out last, and when it began: it took until the next step.
     running: Option<Running>,
     /// The server was to stand still in this turn.
@@ -119,6 +125,7 @@ impl<'a> Turn<'a> {
             at: 0,
             source: 0,
             link_reads: false,
+            exec: None,
             running: None,
             stalled: false,
         };
@@ -187,6 +194,10 @@ impl<'a> Turn<'a> {
         if let Some(running) = self.running.take() {
             self.took(now, running);
         }
+        if self.exec.is_some() {
+            self.advance_exec(now);
+            return true;
+        }
         if self.engine.parts.reloading {
             return false;
         }
@@ -247,18 +258,25 @@ impl<'a> Turn<'a> {
             Some(read) => self.reads[read as usize].1,
             None => &source.kept[..],
         };
-        let bytes = &bytes[item.start..item.start + item.len];
+        let queued = (running.queued)
+            .then(|| parts.transaction.as_ref()?.last())
+            .flatten();
+        let bytes = match queued {
+            Some(queued) => &queued.request[..],
+            None => &bytes[item.start..item.start + item.len],
+        };
         let inline;
-        let words: Vec<&[u8]> = match item.what {
-            What::Command { args, .. } => {
+        let words: Vec<&[u8]> = match (queued, item.what) {
+            (Some(queued), _) => queued.args.iter().map(|a| a.of(bytes)).collect(),
+            (None, What::Command { args, .. }) => {
                 let ranges = &self.scratch.args[args.0 as usize..args.1 as usize];
                 ranges.iter().map(|a| a.of(bytes)).collect()
             }
-            What::Inline { line } => {
+            (None, What::Inline { line }) => {
                 inline = split_words(&bytes[..line]).unwrap_or_default();
                 inline.iter().map(Vec::as_slice).collect()
             }
-            What::Broken(_) => return,
+            (None, What::Broken(_)) => return,
         };
         let words = redacted(command, &words);
         let (peer, name) = match parts.clients.get(source.conn) {
@@ -269,9 +287,9 @@ impl<'a> Turn<'a> {
         let logs = [
             (slow, &mut parts.slow_log, micros, config.slowlog_max_len),
             (
-                exceeds(config.commandlog_request_larger_than, item.len as u64),
+                exceeds(config.commandlog_request_larger_than, bytes.len() as u64),
                 &mut parts.large_requests,
-                item.len as u64,
+                bytes.len() as u64,
                 config.commandlog_large_request_max_len,
             ),
             (
@@ -359,10 +377,33 @@ impl<'a> Turn<'a> {
             },
             What::Broken(error) => fail(parts, &mut session, now, error),
         }
+        if parts.transaction.is_some() {
+            source.done = item.start + item.len;
+            self.exec = Some(at);
+            return parts.clients.put(session);
+        }
         // A request that waits for the end of a pause is kept.
         if session.blocked.as_deref() != Some(&Blocked::Paused) {
             source.done = item.start + item.len;
         }
+        let ran = (parts.stats.processed != processed).then_some(session.last_command);
+        let since = (now.mono_us, reply_from);
+        self.carried_out(now, at, session, ran.flatten(), since);
+    }
+
+    /// A request was carried out: it was this command, since then, with the reply from there on.
+    #[inline]
+    fn carried_out(
+        &mut self,
+        now: Now,
+        at: usize,
+        mut session: Box<Session>,
+        ran: Option<u16>,
+        (since_us, reply_from): (u64, u64),
+    ) {
+        let item = &self.scratch.batch[at];
+        let source = &mut self.scratch.sources[item.source as usize];
+        let parts = &mut self.engine.parts;
         source.halted = !session.runs();
         session.request_bytes = session.request_bytes.saturating_sub(item.len);
         let conn = source.conn;
@@ -370,18 +411,19 @@ impl<'a> Turn<'a> {
             parts.clients.doom(conn);
         }
         let overrun = limits::overrun(&mut session, &parts.config, now);
-        if parts.stats.processed != processed {
-            let reply_bytes = session.out.position().saturating_sub(reply_from);
-            let config = &parts.config;
-            let large = exceeds(config.commandlog_request_larger_than, bytes.len() as u64)
-                || exceeds(config.commandlog_reply_larger_than, reply_bytes);
-            self.running = session.last_command.map(|number| Running {
+        if let Some(number) = ran {
+            let len = item.len as u64;
+            let waits = matches!(session.blocked.as_deref(), Some(Blocked::Keys(_)));
+            let queued = false;
+            let replied = session.out.position().saturating_sub(reply_from);
+            self.running = Some(Running {
                 number,
-                since_us: now.mono_us,
+                since_us,
                 at,
-                reply_bytes,
-                large,
-                waits: matches!(session.blocked.as_deref(), Some(Blocked::Keys(_))),
+                queued,
+                reply_bytes: replied,
+                large: large(&parts.config, len, replied),
+                waits,
             });
         }
         parts.clients.put(session);
@@ -390,6 +432,43 @@ impl<'a> Turn<'a> {
             source.halted = true;
         }
         parts.clients.queue_output(conn);
+    }
+
+    /// Carries out the next command of the transaction under way, or ends it.
+    #[cold]
+    fn advance_exec(&mut self, now: Now) {
+        let parts = &mut self.engine.parts;
+        let (Some(at), Some(mut transaction)) = (self.exec, parts.transaction.take()) else {
+            self.exec = None;
+            return;
+        };
+        let Some(mut session) = parts.clients.take(transaction.conn) else {
+            self.exec = None;
+            return;
+        };
+        let reply_from = session.out.position();
+        let processed = parts.stats.processed;
+        if transaction.step(parts, &mut session) {
+            let replied = session.out.position().saturating_sub(reply_from);
+            self.running = (transaction.last())
+                .filter(|_| parts.stats.processed != processed)
+                .map(|queued| Running {
+                    number: queued.number,
+                    since_us: now.mono_us,
+                    at,
+                    queued: true,
+                    reply_bytes: replied,
+                    large: large(&parts.config, queued.request.len() as u64, replied),
+                    waits: false,
+                });
+            parts.transaction = Some(transaction);
+            return parts.clients.put(session);
+        }
+        self.exec = None;
+        let since = (transaction.since.mono_us, transaction.start);
+        let exec = transaction.exec as u16;
+        execute::end_exec(parts, &mut session, transaction);
+        self.carried_out(now, at, session, Some(exec), since);
     }
 
     /// Decodes the next batch and asks for what its keys lead to; false if there is nothing.
@@ -560,6 +639,13 @@ fn exceeds(limit: i64, bytes: u64) -> bool {
     u64::try_from(limit).is_ok_and(|limit| bytes > limit)
 }
 
+/// Whether a request, or its reply, is large enough to be remembered for that.
+#[inline]
+fn large(config: &Config, request_bytes: u64, reply_bytes: u64) -> bool {
+    exceeds(config.commandlog_request_larger_than, request_bytes)
+        || exceeds(config.commandlog_reply_larger_than, reply_bytes)
+}
+
 /// How much room an unfinished request of so many bytes is given: by steps of an eighth, so that growing costs little
 /// time, and what a client holds depends on what it sent, not on how that arrived.
 fn room_for(bytes: usize) -> usize {
@@ -613,6 +699,10 @@ fn fail(parts: &mut Parts, session: &mut Session, now: Now, error: ProtocolError
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        // (A transaction is not to be seen half done.)
+        while self.exec.is_some() {
+            self.advance_exec(self.engine.time());
+        }
         let stalled = self.stall().is_some() || self.stalled;
         let parts = &mut self.engine.parts;
         for source in self.scratch.sources.drain(..) {

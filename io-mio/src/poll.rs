@@ -691,6 +691,7 @@ impl Server {
                     self.signals.called_off();
                 }
             }
+            Effect::Purge => crate::sys::purge(),
             Effect::Crash(how) => crash::break_down(how),
             Effect::Exit { code } => self.exit = Some(code),
         }

@@ -416,7 +416,11 @@ impl Node {
                 }
             }
             Effect::Reconfigured { .. } => self.inbox.push(Input::Reconfigured { refused: None }),
-            Effect::Role(_) | Effect::Delay { .. } | Effect::Status(_) | Effect::Crash(_) => {}
+            Effect::Role(_)
+            | Effect::Delay { .. }
+            | Effect::Purge
+            | Effect::Status(_)
+            | Effect::Crash(_) => {}
             Effect::Exit { code } => return Some(code),
             #[expect(unreachable_patterns, reason = "effects that later floors add")]
             _ => {}

@@ -1,5 +1,6 @@
 //! Sessions: what the engine knows of each connection, and its output.
 
+mod census;
 mod events;
 pub mod limits;
 mod session;
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::face::ConnId;
 
+pub use census::Census;
 pub use events::{KeyEvent, KeyEvents};
 pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 pub use subscriptions::{Channels, Scope, Subscriptions};
@@ -36,6 +38,7 @@ pub struct Clients {
     /// Connections to be closed as soon as the running command is over.
     doomed: Vec<ConnId>,
     weights: Weights,
+    counting: census::Counting,
 }
 
 impl Clients {

@@ -274,6 +274,12 @@ impl Session {
         self.conn == ConnId::outgoing(0)
     }
 
+    /// Whether it is the link to our primary.
+    #[inline]
+    pub fn is_primary(&self) -> bool {
+        self.conn.is_outgoing() && !self.is_script()
+    }
+
     /// Whether commands may be carried out for it.
     #[inline]
     pub fn runs(&self) -> bool {

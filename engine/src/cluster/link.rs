@@ -57,6 +57,12 @@ impl Link {
             waiting: Vec::new(),
         }
     }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let waiting: usize = self.waiting.iter().map(|(_, packet)| packet.len()).sum();
+        size_of::<Link>() + self.received.capacity() + waiting
+    }
 }
 
 impl Cluster {

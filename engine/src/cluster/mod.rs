@@ -65,7 +65,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use bus::Kind;
 use held::Held;
-use link::Links;
+use link::{Link, Links};
 use node::{Flags, Node, NodeId, NodeKey};
 use nodes::Nodes;
 use rand_chacha::ChaCha8Rng;
@@ -528,6 +528,11 @@ impl Cluster {
     /// How many connections the bus has.
     pub fn connections(&self) -> usize {
         self.links.len()
+    }
+
+    /// Bytes that they take.
+    pub fn link_bytes(&self) -> usize {
+        self.links.values().map(Link::bytes).sum()
     }
 
     /// Whether a connection is one of the bus.

@@ -1,9 +1,9 @@
 //! CLIENT: what is known about connections, and what may be done to them.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use super::blocking;
 use super::connection::set_name;
@@ -17,7 +17,7 @@ use crate::client::tracking::Mode;
 use crate::client::{Blocked, ReplyMode, Scope, Session, alert};
 use crate::face::{Address, ConnId, Now};
 use crate::resp::Arg;
-use crate::value::number::parse_i64;
+use crate::value::number::{parse_i64, write_i64};
 
 /// The classes of clients that LIST and KILL tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ impl Class {
     }
 
     fn of(session: &Session) -> Class {
-        if session.is(alert::REPLICA) {
+        if session.is_primary() {
+            Class::Primary
+        } else if session.is(alert::REPLICA) {
             Class::Replica
         } else if session.is(alert::SUBSCRIBED) {
             Class::PubSub
@@ -54,39 +56,52 @@ impl Class {
     }
 }
 
-/// The letters of a session's `flags`.
-fn letters(parts: &Parts, session: &Session) -> String {
+/// Writes the letters of a session's `flags`.
+fn write_letters(out: &mut Vec<u8>, parts: &Parts, session: &Session) {
     let dirty = session
         .watched
         .iter()
         .any(|w| parts.watches.version(w.db, &w.key) != w.version);
     let tracks = |has: fn(&Mode) -> bool| session.tracking.as_deref().is_some_and(has);
     let flags = [
-        (session.is(alert::REPLICA), 'S'),
-        (session.monitors, 'O'),
-        (session.is(alert::SUBSCRIBED), 'P'),
-        (session.is(alert::MULTI), 'x'),
-        (session.blocked.is_some(), 'b'),
-        (session.tracking.is_some(), 't'),
-        (tracks(|mode| mode.broken), 'R'),
-        (tracks(|mode| mode.broadcast), 'B'),
-        (dirty, 'd'),
-        (session.is(alert::CLOSING), 'c'),
-        (matches!(session.peer, Address::Unix(_)), 'U'),
-        (session.is(alert::READONLY), 'r'),
-        (session.no_evict, 'e'),
-        (session.no_touch, 'T'),
+        (session.is(alert::REPLICA), b'S'),
+        (session.is_primary(), b'M'),
+        (session.monitors, b'O'),
+        (session.is(alert::SUBSCRIBED), b'P'),
+        (session.is(alert::MULTI), b'x'),
+        (session.blocked.is_some(), b'b'),
+        (session.tracking.is_some(), b't'),
+        (tracks(|mode| mode.broken), b'R'),
+        (tracks(|mode| mode.broadcast), b'B'),
+        (dirty, b'd'),
+        (session.is(alert::CLOSING), b'c'),
+        (matches!(session.peer, Address::Unix(_)), b'U'),
+        (session.is(alert::READONLY), b'r'),
+        (session.no_evict, b'e'),
+        (session.no_touch, b'T'),
     ];
-    let set: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
-    if set.is_empty() { "N".into() } else { set }
+    let none = out.len();
+    out.extend(flags.iter().filter(|f| f.0).map(|f| f.1));
+    if out.len() == none {
+        out.push(b'N');
+    }
 }
 
 /// A client as CLIENT LIST shows it, without the line's end.
 pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
+    let mut line = Vec::with_capacity(LINE);
+    write_line(&mut line, parts, session, now);
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// A line of CLIENT LIST takes about so many bytes.
+const LINE: usize = 384;
+
+/// Writes a client as CLIENT LIST shows it, without the line's end. (By hand, since there may be ten thousand.)
+fn write_line(out: &mut Vec<u8>, parts: &Parts, session: &Session, now: Now) {
     let multi = session.multi.as_deref();
     let (qbuf, qbuf_free) = session.query_bytes();
     let (tail, tail_capacity) = session.out.tail();
-    let chunks = session.out.chunks();
     let subscribed = |scope| {
         let mine = session.subscriptions.as_ref();
         mine.map_or(0, |mine| mine.names(scope).len())
@@ -94,65 +109,103 @@ pub fn describe(parts: &Parts, session: &Session, now: Now) -> String {
     let command = session
         .last_command
         .and_then(|number| parts.index.all().get(usize::from(number)));
-    let mut line = format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
-         qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} \
-         user={} redir={} resp={}",
-        session.id,
-        address(&session.peer),
-        address(&session.local),
-        session.conn.index(),
-        String::from_utf8_lossy(&session.name),
-        now.mono_ms().saturating_sub(session.since_ms) / 1000,
-        now.mono_ms().saturating_sub(session.active_ms) / 1000,
-        letters(parts, session),
-        session.db,
-        subscribed(Scope::Channel),
-        subscribed(Scope::Pattern),
-        subscribed(Scope::Shard),
-        match multi {
-            Some(multi) => multi.queue.len() as i64,
-            None => -1,
-        },
-        qbuf,
-        qbuf_free,
-        match session.blocked.as_deref() {
-            Some(Blocked::Keys(waiting)) => words_of(&waiting.args),
-            _ => session.word_bytes + words_of(&session.partial_args),
-        },
-        multi.map_or(0, |multi| multi.word_bytes),
-        tail_capacity,
-        tail_capacity,
-        tail,
-        chunks,
-        session.out.queued(),
-        session.memory(),
-        if session.is_slow() { "rw" } else { "r" },
-        command.map_or("NULL", |c| c.name),
-        String::from_utf8_lossy(parts.acl.name(session.user)),
-        tracking::redirection(session),
-        if session.out.resp3 { 3 } else { 2 },
-    );
-    if !session.lib_name.is_empty() || !session.lib_ver.is_empty() {
-        let (name, version) = (&session.lib_name, &session.lib_ver);
-        line += &format!(
-            " lib-name={} lib-ver={}",
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(version)
-        );
+    let argv = match session.blocked.as_deref() {
+        Some(Blocked::Keys(waiting)) => words_of(&waiting.args),
+        _ => session.word_bytes + words_of(&session.partial_args),
+    };
+    let seconds = |since_ms: u64| (now.mono_ms().saturating_sub(since_ms) / 1000) as i64;
+    write_number(out, "id=", session.id as i64);
+    out.extend_from_slice(b" addr=");
+    write_address(out, &session.peer);
+    out.extend_from_slice(b" laddr=");
+    write_address(out, &session.local);
+    write_number(out, " fd=", session.conn.index() as i64);
+    out.extend_from_slice(b" name=");
+    out.extend_from_slice(&session.name);
+    write_number(out, " age=", seconds(session.since_ms));
+    write_number(out, " idle=", seconds(session.active_ms));
+    out.extend_from_slice(b" flags=");
+    write_letters(out, parts, session);
+    for (name, n) in [
+        (" db=", session.db),
+        (" sub=", subscribed(Scope::Channel)),
+        (" psub=", subscribed(Scope::Pattern)),
+        (" ssub=", subscribed(Scope::Shard)),
+    ] {
+        write_number(out, name, n as i64);
     }
-    line
+    let queued = multi.map_or(-1, |multi| multi.queue.len() as i64);
+    write_number(out, " multi=", queued);
+    for (name, n) in [
+        (" qbuf=", qbuf),
+        (" qbuf-free=", qbuf_free),
+        (" argv-mem=", argv),
+        (" multi-mem=", multi.map_or(0, |multi| multi.word_bytes)),
+        (" rbs=", tail_capacity),
+        (" rbp=", tail_capacity),
+        (" obl=", tail),
+        (" oll=", session.out.chunks()),
+        (" omem=", session.out.queued()),
+        (" tot-mem=", session.memory()),
+    ] {
+        write_number(out, name, n as i64);
+    }
+    let events: &[u8] = if session.is_slow() { b"rw" } else { b"r" };
+    let user = match session.is_primary() {
+        true => b"(superuser)",
+        false => parts.acl.name(session.user),
+    };
+    for (name, text) in [
+        (" events=", events),
+        (" cmd=", command.map_or(b"NULL", |c| c.name.as_bytes())),
+        (" user=", user),
+    ] {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(text);
+    }
+    write_number(out, " redir=", tracking::redirection(session));
+    write_number(out, " resp=", if session.out.resp3 { 3 } else { 2 });
+    if !session.lib_name.is_empty() || !session.lib_ver.is_empty() {
+        out.extend_from_slice(b" lib-name=");
+        out.extend_from_slice(&session.lib_name);
+        out.extend_from_slice(b" lib-ver=");
+        out.extend_from_slice(&session.lib_ver);
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, name: &str, n: i64) {
+    out.extend_from_slice(name.as_bytes());
+    write_i64(out, n);
+}
+
+fn write_address(out: &mut Vec<u8>, of: &Address) {
+    let Address::Ip(SocketAddr::V4(socket)) = of else {
+        return out.extend_from_slice(address(of).as_bytes());
+    };
+    for (i, octet) in socket.ip().octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        write_i64(out, octet.into());
+    }
+    out.push(b':');
+    write_i64(out, socket.port().into());
 }
 
 fn words_of(args: &[Arg]) -> usize {
     args.iter().map(|arg| (arg.end - arg.start) as usize).sum()
 }
 
-/// All clients, the one that asks among them, by their numbers.
+/// All clients, the one that asks and the link to our primary among them, by their numbers.
 fn everyone<'a>(s: &'a Server<'_>) -> Vec<&'a Session> {
     let mut all: Vec<&Session> = s.parts.clients.iter().collect();
-    let at = all.partition_point(|other| other.id < s.session.id);
-    all.insert(at, &*s.session);
+    for session in [Some(&*s.session), s.parts.primary.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        let at = all.partition_point(|other| other.id < session.id);
+        all.insert(at, session);
+    }
     all
 }
 
@@ -165,9 +218,11 @@ pub(super) fn id(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
 /// `CLIENT INFO`. <https://redis.io/commands/client-info/>
 pub(super) fn info(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     s.session.word_bytes = args.iter().map(|word| word.len()).sum();
-    let line = describe(s.parts, s.session, s.now) + "\n";
+    let mut line = Vec::with_capacity(LINE);
+    write_line(&mut line, s.parts, s.session, s.now);
+    line.push(b'\n');
     s.session.word_bytes = 0;
-    s.session.out.verbatim(line.as_bytes());
+    s.session.out.verbatim(&line);
     Ok(())
 }
 
@@ -176,11 +231,11 @@ pub(super) fn list(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     s.session.word_bytes = args.iter().map(|word| word.len()).sum();
     let listed = lines(s, args);
     s.session.word_bytes = 0;
-    s.session.out.verbatim(listed?.as_bytes());
+    s.session.out.verbatim(&listed?);
     Ok(())
 }
 
-fn lines(s: &Server<'_>, args: &[&[u8]]) -> Result<String, CommandError> {
+fn lines(s: &Server<'_>, args: &[&[u8]]) -> Result<Vec<u8>, CommandError> {
     let all = everyone(s);
     let chosen: Vec<&Session> = match args {
         [_, _] => all,
@@ -198,10 +253,10 @@ fn lines(s: &Server<'_>, args: &[&[u8]]) -> Result<String, CommandError> {
         }
         _ => return Err(CommandError::SYNTAX),
     };
-    let mut text = String::new();
+    let mut text = Vec::with_capacity(chosen.len() * LINE);
     for client in chosen {
-        text += &describe(s.parts, client, s.now);
-        text.push('\n');
+        write_line(&mut text, s.parts, client, s.now);
+        text.push(b'\n');
     }
     Ok(text)
 }
@@ -314,18 +369,8 @@ impl<'a> Filter<'a> {
             && is(self.laddr, &client.local)
             && self.class.is_none_or(|class| class == Class::of(client))
             && self.id.is_none_or(|id| id == client.id as i64)
-            && self.user.is_none_or(|user| user == client.user)
+            && (self.user).is_none_or(|user| user == client.user && !client.is_primary())
             && self.max_age.is_none_or(|age| age_s >= age)
-    }
-
-    /// Whether the link to our primary is meant, which is no session.
-    fn matches_primary_link(&self) -> bool {
-        self.class == Some(Class::Primary)
-            && self.addr.is_none()
-            && self.laddr.is_none()
-            && self.id.is_none()
-            && self.user.is_none()
-            && self.max_age.is_none()
     }
 }
 
@@ -347,19 +392,13 @@ pub(super) fn kill(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .filter(|c| filter.matches(c, s.now) && !(filter.spare_self && c.id == own))
         .map(|c| (c.id, c.conn))
         .collect();
-    let mut count = condemned.len() as i64;
+    let count = condemned.len() as i64;
     for (id, conn) in condemned {
         if id == own {
             s.session.set(alert::CLOSING, true);
         } else {
             s.parts.clients.doom(conn);
         }
-    }
-    if filter.matches_primary_link()
-        && let Some(conn) = s.parts.replication.primary_link()
-    {
-        s.parts.clients.doom(conn);
-        count += 1;
     }
     match (old_form, count) {
         (true, 0) => return Err(CommandError::fixed("ERR No such client")),

@@ -14,6 +14,7 @@ use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Index;
+use super::transaction::Transaction;
 use crate::acl::{self, Acl};
 use crate::client::{Blocked, Channels, Clients, KeyEvents, Session, Waiting, Watches, alert};
 use crate::cluster::{Cluster, View};
@@ -473,8 +474,12 @@ pub struct Parts {
     pub own_keys: BTreeSet<(usize, Vec<u8>)>,
     /// Where among them the next look at their times begins.
     pub own_keys_from: (usize, Vec<u8>),
+    /// A transaction whose commands are being carried out, one a step of the turn.
+    pub transaction: Option<Box<Transaction>>,
     /// Keys on their way to other servers.
     pub transfers: Transfers,
+    /// What the commands of our primary's stream run in, while there is one.
+    pub primary: Option<Box<Session>>,
     /// Both sides of replication.
     pub replication: Replication,
     /// Files.

@@ -9,6 +9,7 @@ use super::context::{Parts, Server, condition};
 use super::error::CommandError;
 use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
+use super::transaction::{self, Transaction};
 use super::{monitor, own_keys, pubsub, tracking};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::{LogLevel, Now};
@@ -128,12 +129,6 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
             if request.command.is_none() && super::connection::speaks_http(request.args[0]) {
                 return super::connection::close_http(parts, session, now);
             }
-            // An unauthenticated peer learns nothing, not even which commands there are.
-            let error = if session.is(alert::UNAUTHENTICATED) {
-                CommandError::fixed("NOAUTH Authentication required.")
-            } else {
-                error
-            };
             let named = request.command.filter(|(_, c)| c.subcommands.is_empty());
             session.last_command = named.map(|(number, _)| number as u16);
             return reject(parts, session, start, named, error);
@@ -159,9 +154,17 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
     if session.is(alert::MULTI) && !command_in_multi(command.name) {
         let flags = super::scripting::effective_flags(parts, command, request.args);
         queue(session, number, flags, &request);
+    } else if session.is(alert::MULTI) && begins(parts, session, now, &request, start) {
+        return;
     } else {
         call(parts, session, now, number, command, &request);
     }
+    follow(parts, session, now, start);
+}
+
+/// What follows a command that was carried out: its reply leaves, others learn what it did.
+#[inline]
+fn follow(parts: &mut Parts, session: &mut Session, now: Now, start: u64) {
     finish(parts, session, start);
     if parts.watches.tracking.any_due() {
         tracking::deliver(parts, Some(session), now);
@@ -171,6 +174,40 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
     }
     if parts.watches.waits.any_ready() {
         blocking::serve(parts, now);
+    }
+}
+
+/// Whether the command is an EXEC whose transaction begins now, to be carried out in steps: see
+/// [`transaction::Transaction`]. (What comes from a file or by a link nobody times.)
+#[cold]
+fn begins(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    request: &Request<'_>,
+    start: u64,
+) -> bool {
+    let exec = request.command.filter(|(_, c)| c.name == "exec");
+    exec.filter(|_| !session.is(alert::TRUSTED | alert::REPLICA))
+        .is_some_and(|(number, _)| {
+            transaction::begin(parts, session, now, (number, request.args[0]), start)
+        })
+}
+
+/// The last command of a transaction was carried out: it ends, and EXEC is counted.
+#[cold]
+pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Box<Transaction>) {
+    let (now, number, start) = (ended.since, ended.exec, ended.start);
+    let command = parts.index.all()[number];
+    let word = ended.end(parts, session);
+    count(parts, number);
+    if !parts.monitors.is_empty() {
+        monitor::show(parts, session, now, command, &[&word]);
+    }
+    follow(parts, session, now, start);
+    session.set(alert::ASKING, false);
+    if parts.watches.tracking.is_on() {
+        tracking::end_caching(session, Some(command));
     }
 }
 
@@ -285,15 +322,20 @@ pub fn call(
 ) {
     parts.current = Some((session.id, session.conn, command.name));
     carry_out(parts, session, now, number, command, request);
-    // (INFO does not count itself.)
-    parts.stats.commands[number].calls += 1;
-    parts.stats.processed += 1;
+    count(parts, number);
     if parts.waiting.is_some() {
         blocking::begin(parts, session, number, request.args);
     }
     if !parts.monitors.is_empty() && !session.is(alert::TRUSTED) {
         monitor::show(parts, session, now, command, request.args);
     }
+}
+
+/// Counts a command that was carried out. (Afterwards: INFO does not count itself.)
+#[inline]
+fn count(parts: &mut Parts, number: usize) {
+    parts.stats.commands[number].calls += 1;
+    parts.stats.processed += 1;
 }
 
 /// As [`call`], without counting the call, and without what follows if it has to wait.

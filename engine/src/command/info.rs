@@ -11,7 +11,7 @@ use core::fmt::{Result, Write};
 use super::context::{Parts, Server, condition};
 use super::memory;
 use super::table::Outcome;
-use crate::client::{Scope, Session, alert};
+use crate::client::{Census, Scope, Session};
 use crate::config::{Config, Supervised};
 use crate::face::Now;
 
@@ -180,14 +180,16 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
     }
 }
 
-/// All sessions but the asking one's, and that.
-fn sessions<'a>(s: &'a Report<'_>) -> impl Iterator<Item = &'a Session> {
-    s.parts.clients.iter().chain(s.asking)
+/// The sums over all sessions: of those that are not taken out, the one that asks, and the link to our primary.
+pub(super) fn census(parts: &Parts, asking: Option<&Session>) -> Census {
+    let mut census = parts.clients.census();
+    let others = [asking, parts.primary.as_deref()];
+    others.into_iter().flatten().for_each(|s| census.add(s));
+    census
 }
 
 fn clients(s: &Report<'_>, out: &mut String) -> Result {
-    let ours = || sessions(s).filter(|c| !c.is(alert::REPLICA));
-    let blocked = || ours().filter(|c| c.blocked.is_some());
+    let census = census(s.parts, s.asking);
     write!(
         out,
         "connected_clients:{}\r\n\
@@ -198,14 +200,14 @@ fn clients(s: &Report<'_>, out: &mut String) -> Result {
          blocked_clients:{}\r\n\
          tracking_clients:{}\r\n\
          clients_in_timeout_table:{}\r\n",
-        ours().count(),
+        s.parts.clients.len() + usize::from(s.parts.primary.is_some()) - census.replicas,
         s.parts.cluster.as_ref().map_or(0, |c| c.connections()),
         s.parts.config.maxclients,
-        ours().map(|c| c.query.capacity()).max().unwrap_or(0),
-        ours().map(|c| c.out.memory()).max().unwrap_or(0),
-        blocked().count(),
+        census.largest_query,
+        census.largest_output,
+        census.blocked,
         s.parts.watches.tracking.clients(),
-        blocked().filter(|c| c.blocked_until_us().is_some()).count(),
+        census.timed,
     )
 }
 

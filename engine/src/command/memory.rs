@@ -14,7 +14,8 @@ use super::evict;
 use super::help;
 use super::string::integer;
 use super::table::Outcome;
-use crate::client::{Session, alert};
+use crate::client::Session;
+use crate::face::Effect;
 use crate::resp::Output;
 use crate::script::Kind;
 use crate::store::Table;
@@ -41,6 +42,8 @@ pub(super) struct Overview {
     pub scripts: u64,
     /// Functions.
     pub functions: u64,
+    /// Links of the cluster bus.
+    pub links: u64,
     /// What clients have cached.
     pub tracking: u64,
     /// What is no data.
@@ -61,15 +64,8 @@ pub(crate) fn fixed_bytes(parts: &Parts) -> u64 {
 impl Overview {
     /// The figures now. `asking` is the session that asks, which is not among the clients.
     pub fn new(parts: &Parts, asking: Option<&Session>) -> Overview {
-        let (mut clients, mut replicas) = (0, 0);
-        for session in parts.clients.iter().chain(asking) {
-            let class = if session.is(alert::REPLICA) {
-                &mut replicas
-            } else {
-                &mut clients
-            };
-            *class += session.memory() as u64;
-        }
+        let census = super::info::census(parts, asking);
+        let (clients, replicas) = (census.bytes, census.replica_bytes);
         let counted = evict::used(parts);
         let journal = parts.journal.bytes_held() as u64;
         let scripts = &parts.scripts;
@@ -77,7 +73,8 @@ impl Overview {
         let functions =
             (scripts.libraries.code_bytes() + scripts.libraries.functions() * 96) as u64;
         let tracking = parts.watches.tracking.memory() as u64;
-        let others = clients + replicas + journal + cached + functions + tracking;
+        let links = (parts.cluster.as_ref()).map_or(0, |cluster| cluster.link_bytes()) as u64;
+        let others = clients + replicas + journal + cached + functions + tracking + links;
         let used = fixed_bytes(parts) + parts.store.bytes() as u64 + others;
         let databases = parts.store.databases();
         let tables = databases
@@ -100,6 +97,7 @@ impl Overview {
             },
             scripts: cached,
             functions,
+            links,
             tracking,
             overhead: (fixed_bytes(parts) + others + tables).min(used),
             resident: match report.rss_bytes {
@@ -201,7 +199,7 @@ pub(super) fn stats(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         ("replication.backlog", Bytes(o.journal)),
         ("clients.slaves", Bytes(o.replicas)),
         ("clients.normal", Bytes(o.clients)),
-        ("cluster.links", Bytes(0)),
+        ("cluster.links", Bytes(o.links)),
         ("aof.buffer", Bytes(o.aof_buffer)),
         ("lua.caches", Bytes(o.scripts)),
         ("functions.caches", Bytes(o.functions)),
@@ -332,9 +330,10 @@ pub(super) fn doctor(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// `MEMORY PURGE`. The allocator gives back by itself what it need not keep.
+/// `MEMORY PURGE`: the runtime has the allocator give back what it keeps.
 /// <https://redis.io/commands/memory-purge/>
 pub(super) fn purge(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    s.parts.outbox.push_back(Effect::Purge);
     s.session.out.ok();
     Ok(())
 }
@@ -445,7 +444,7 @@ pub(super) fn info(parts: &Parts, asking: Option<&Session>, out: &mut String) ->
          mem_total_replication_buffers:{journal}\r\n\
          mem_clients_slaves:{}\r\n\
          mem_clients_normal:{}\r\n\
-         mem_cluster_links:0\r\n\
+         mem_cluster_links:{}\r\n\
          mem_aof_buffer:{}\r\n\
          mem_allocator:{}\r\n\
          active_defrag_running:0\r\n\
@@ -454,6 +453,7 @@ pub(super) fn info(parts: &Parts, asking: Option<&Session>, out: &mut String) ->
         o.used - o.counted,
         o.replicas,
         o.clients,
+        o.links,
         o.aof_buffer,
         if report.allocator.is_empty() {
             "libc"

@@ -87,7 +87,7 @@ pub mod testing;
 pub(crate) mod tracking;
 #[cfg(test)]
 mod tracking_tests;
-mod transaction;
+pub mod transaction;
 mod zset;
 #[cfg(test)]
 mod zset_tests;

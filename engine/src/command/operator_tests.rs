@@ -209,3 +209,115 @@ fn doomed_clients_are_closed() {
         assert!(!matches!(effect, Effect::Close { .. }));
     }
 }
+
+/// Has the engine carry out a request in steps, each at so many microseconds after [`NOW`]; then drops the turn.
+fn steps(engine: &mut Engine, conn: ConnId, request: &str, times_us: &[u64]) -> String {
+    let words = crate::resp::split_words(request.as_bytes()).unwrap();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let mut bytes = Vec::new();
+    super::effects::encode(&mut bytes, &words);
+    let reads = [(conn, &bytes[..])];
+    let mut turn = engine.receive(&reads);
+    for us in times_us {
+        let mut now = NOW;
+        now.mono_us += us;
+        now.unix_us += us;
+        turn.step(now);
+    }
+    drop(turn);
+    collect(engine, conn)
+}
+
+#[test]
+fn a_slow_command_in_a_transaction_is_told_from_its_neighbours() {
+    let mut engine = engine_with(Config {
+        slowlog_log_slower_than: 10_000,
+        latency_monitor_threshold: 10,
+        ..Config::default()
+    });
+    let a = join(&mut engine, 1);
+    for command in ["MULTI", "SET k value", "GET k", "TTL k"] {
+        send(&mut engine, a, NOW, command);
+    }
+    // EXEC, SET until 20 ms, GET until 21 ms, TTL until 36 ms, the end.
+    let times = [0, 0, 20_000, 21_000, 36_000, 36_000];
+    let reply = steps(&mut engine, a, "EXEC", &times);
+    assert_eq!(reply, "*3 +OK $5 value :-1");
+    let log = run(&mut engine, "SLOWLOG GET");
+    assert!(
+        log.starts_with("*2 *6 :1 :1700000000 :15000 *2 $3 TTL $1 k "),
+        "{log}"
+    );
+    assert!(
+        log.contains("*6 :0 :1700000000 :20000 *3 $3 SET $1 k $5 value "),
+        "{log}"
+    );
+    let stats = run(&mut engine, "INFO commandstats");
+    for line in [
+        "cmdstat_exec:calls=1,usec=36000,",
+        "cmdstat_set:calls=1,usec=20000,",
+        "cmdstat_get:calls=1,usec=1000,",
+        "cmdstat_ttl:calls=1,usec=15000,",
+    ] {
+        assert!(stats.contains(line), "{line} {stats}");
+    }
+    let latency = run(&mut engine, "LATENCY LATEST");
+    assert!(latency.contains("$7 command *4"), "{latency}");
+    assert!(
+        latency.contains("$12 fast-command :1700000000 :15 :15"),
+        "{latency}"
+    );
+    assert!(latency.contains(":36 :36"), "{latency}");
+}
+
+#[test]
+fn a_transaction_is_whole_though_its_turn_is_dropped_in_the_middle() {
+    let mut engine = engine();
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    for command in ["MULTI", "INCR n", "INCR n", "INCR n"] {
+        send(&mut engine, a, NOW, command);
+    }
+    assert_eq!(steps(&mut engine, a, "EXEC", &[0, 0]), "*3 :1 :2 :3");
+    assert_eq!(send(&mut engine, b, NOW, "GET n"), "$1 3");
+    // It is over: what follows is no part of it.
+    assert_eq!(send(&mut engine, a, NOW, "INCR n"), ":4");
+    assert_eq!(send(&mut engine, a, NOW, "EXEC"), "-ERR EXEC without MULTI");
+}
+
+#[test]
+fn large_commands_of_a_transaction_are_in_the_command_log() {
+    let mut engine = engine_with(Config {
+        commandlog_request_larger_than: 100,
+        commandlog_reply_larger_than: 100,
+        ..Config::default()
+    });
+    let value = "v".repeat(150);
+    for command in ["MULTI", "SET small 1", &format!("SET k {value}"), "GET k"] {
+        run(&mut engine, command);
+    }
+    run(&mut engine, "COMMANDLOG RESET LARGE-REQUEST");
+    run(&mut engine, "EXEC");
+    let requests = run(&mut engine, "COMMANDLOG GET -1 LARGE-REQUEST");
+    assert!(
+        requests.starts_with("*1 ") && requests.contains("$3 SET $1 k "),
+        "{requests}"
+    );
+    let replies = run(&mut engine, "COMMANDLOG GET -1 LARGE-REPLY");
+    assert!(replies.contains("$3 GET $1 k "), "{replies}");
+}
+
+#[test]
+fn memory_purge_is_for_the_runtime() {
+    let mut engine = engine();
+    let a = join(&mut engine, 1);
+    let reads = [(a, &b"MEMORY PURGE\r\n"[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    let effects: Vec<Effect> = core::iter::from_fn(|| engine.poll_effect()).collect();
+    assert!(
+        effects.iter().any(|e| matches!(e, Effect::Purge)),
+        "{effects:?}"
+    );
+    assert_eq!(collect(&mut engine, a), "+OK");
+}

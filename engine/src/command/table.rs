@@ -340,7 +340,7 @@ impl Command {
         Ok(())
     }
 
-    /// The index of the first key, where it is the same in every call.
+    /// The index of the first key, where it is the same in every call (that has keys).
     #[inline]
     pub fn first_key(&self) -> Option<usize> {
         match self.keys.first()?.begin {
@@ -349,6 +349,8 @@ impl Command {
             Begin::Index(index) if !matches!(self.keys[0].find, Find::Numbered { .. }) => {
                 Some(index)
             }
+            // A script's keys follow their number: what it does begins with the first of them, mostly.
+            Begin::Index(index) if matches!(self.handler, Handler::Server(_)) => Some(index + 1),
             _ => None,
         }
     }

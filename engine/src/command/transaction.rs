@@ -1,13 +1,15 @@
 //! Transactions: MULTI, EXEC, DISCARD, and the optimistic locks of WATCH.
 
+use alloc::boxed::Box;
+
 use super::context::{Parts, Server};
 use super::error::CommandError;
 use super::execute::{self, Request};
 use super::permission;
 use super::table::Outcome;
 use crate::acl::Context;
-use crate::client::{Session, Watched, alert};
-use crate::face::Now;
+use crate::client::{Multi, Queued, Session, Watched, alert};
+use crate::face::{ConnId, Now};
 use crate::planted::{self, Bug};
 
 /// `MULTI`. <https://redis.io/commands/multi/>
@@ -31,13 +33,89 @@ pub(super) fn discard(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// `EXEC`. <https://redis.io/commands/exec/>
+/// A transaction under way: its commands are carried out one a step, so that each one's time is known.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Whose it is.
+    pub conn: ConnId,
+    /// When EXEC came; its commands see that time.
+    pub since: Now,
+    /// EXEC's number in the table's index.
+    pub exec: usize,
+    /// Position in the output at which its reply begins.
+    pub start: u64,
+    word: Box<[u8]>,
+    multi: Box<Multi>,
+    next: usize,
+}
+
+impl Transaction {
+    /// The command that was carried out last.
+    pub fn last(&self) -> Option<&Queued> {
+        self.multi.queue.get(self.next.checked_sub(1)?)
+    }
+
+    /// Carries the next command out; false if there is none left.
+    pub fn step(&mut self, parts: &mut Parts, session: &mut Session) -> bool {
+        let Some(queued) = self.multi.queue.get(self.next) else {
+            return false;
+        };
+        self.next += 1;
+        carry_out(parts, session, self.since, queued);
+        true
+    }
+
+    /// What follows the last command (EXEC itself is counted by [`execute::end_exec`]); EXEC as it was written, if
+    /// somebody looks on (MONITOR).
+    pub fn end(self, parts: &mut Parts, session: &mut Session) -> Box<[u8]> {
+        commit(parts, session);
+        self.word
+    }
+}
+
+/// Begins to carry a transaction out in steps, if it is to be: EXEC that is refused, or answered with null, is not.
+pub(super) fn begin(
+    parts: &mut Parts,
+    session: &mut Session,
+    now: Now,
+    (exec, word): (usize, &[u8]),
+    start: u64,
+) -> bool {
+    let aborted = (session.multi.as_ref()).is_none_or(|multi| multi.aborted);
+    if aborted || conflicts(parts, session, now) {
+        return false;
+    }
+    let multi = session.multi.take().unwrap_or_default();
+    execute::unwatch(parts, session);
+    session.out.array(multi.queue.len());
+    parts.effects.open();
+    parts.transaction = Some(Box::new(Transaction {
+        conn: session.conn,
+        since: now,
+        exec,
+        start,
+        word: match parts.monitors.is_empty() {
+            true => Box::default(),
+            false => word.into(),
+        },
+        multi,
+        next: 0,
+    }));
+    true
+}
+
+/// Whether what the session watches speaks against its transaction.
+fn conflicts(parts: &Parts, session: &Session, now: Now) -> bool {
+    watched_changed(parts, session, now) && !planted::is(Bug::WatchesNothing)
+}
+
+/// `EXEC`, of those whose commands need not be timed. <https://redis.io/commands/exec/>
 pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     if !s.session.is(alert::MULTI) {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
     let multi = s.session.multi.take().unwrap_or_default();
-    let changed = watched_changed(s.parts, s.session, s.now) && !planted::is(Bug::WatchesNothing);
+    let changed = conflicts(s.parts, s.session, s.now);
     // Watching ends here: what the transaction itself changes is nobody's concern.
     execute::unwatch(s.parts, s.session);
     if multi.aborted || changed {
@@ -52,39 +130,47 @@ pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     }
     s.session.out.array(multi.queue.len());
     s.parts.effects.open();
-    // The session counts as being in MULTI while the queue runs: so nothing in it blocks.
     for queued in &multi.queue {
-        let args: smallvec::SmallVec<[&[u8]; 8]> =
-            queued.args.iter().map(|a| a.of(&queued.request)).collect();
-        let number = usize::from(queued.number);
-        let command = s.parts.index.all()[number];
-        let request = Request {
-            args: &args,
-            raw: Some(&queued.request),
-            command: Some((number, command)),
-            first_hash: None,
-        };
-        if s.session.is(alert::LIMITED) {
-            let (named, multi) = ((number, command), Context::Multi);
-            let verdict = permission::check(s.parts, s.session, s.now, named, &args, multi, None);
-            if let Err(denied) = verdict {
-                let error = permission::late_refusal(denied);
-                s.parts.stats.error(&error.0);
-                s.session.out.error(&error.0);
-                continue;
-            }
-        }
-        execute::call(s.parts, s.session, s.now, number, command, &request);
+        carry_out(s.parts, s.session, s.now, queued);
     }
-    let before = s.parts.journal.end();
-    s.parts.effects.close(&mut s.parts.journal);
-    if s.parts.journal.end() > before {
-        s.session.write_offset = s.parts.journal.end();
+    commit(s.parts, s.session);
+    Ok(())
+}
+
+/// Carries a queued command out. The session counts as being in MULTI meanwhile: so nothing in it blocks.
+fn carry_out(parts: &mut Parts, session: &mut Session, now: Now, queued: &Queued) {
+    let args: smallvec::SmallVec<[&[u8]; 8]> =
+        queued.args.iter().map(|a| a.of(&queued.request)).collect();
+    let number = usize::from(queued.number);
+    let command = parts.index.all()[number];
+    let request = Request {
+        args: &args,
+        raw: Some(&queued.request),
+        command: Some((number, command)),
+        first_hash: None,
+    };
+    if session.is(alert::LIMITED) {
+        let (named, multi) = ((number, command), Context::Multi);
+        let verdict = permission::check(parts, session, now, named, &args, multi, None);
+        if let Err(denied) = verdict {
+            let error = permission::late_refusal(denied);
+            parts.stats.error(&error.0);
+            return session.out.error(&error.0);
+        }
+    }
+    execute::call(parts, session, now, number, command, &request);
+}
+
+/// Journals what a transaction did, and ends it.
+fn commit(parts: &mut Parts, session: &mut Session) {
+    let before = parts.journal.end();
+    parts.effects.close(&mut parts.journal);
+    if parts.journal.end() > before {
+        session.write_offset = parts.journal.end();
     }
     // EXEC itself has changed nothing.
-    s.parts.effects.begin();
-    execute::discard(s.parts, s.session);
-    Ok(())
+    parts.effects.begin();
+    execute::discard(parts, session);
 }
 
 /// `WATCH key [key …]`. <https://redis.io/commands/watch/>

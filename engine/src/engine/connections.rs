@@ -46,6 +46,7 @@ impl Engine {
         match self.links.kind(conn) {
             None => {}
             Some(LinkKind::Primary) => {
+                self.links.opened(conn, peer, local);
                 self.parts
                     .replication
                     .connected(now, &mut self.parts.journal, conn);
@@ -64,7 +65,7 @@ impl Engine {
             self.parts.transfers.closed(conn);
         } else {
             if kind == Some(LinkKind::Primary) {
-                self.link = None;
+                self.end_stream();
             }
             self.parts
                 .replication

@@ -16,7 +16,6 @@ const HELD_BYTES: usize = 16 << 20;
 /// The link to our primary while its stream is up.
 #[derive(Debug)]
 pub(crate) struct PrimaryLink {
-    session: Box<Session>,
     /// Bytes of the stream that were not carried out yet.
     bytes: Vec<u8>,
     partial: Partial,
@@ -28,14 +27,8 @@ pub(crate) struct PrimaryLink {
 }
 
 impl PrimaryLink {
-    /// A stream that begins, in the given database.
-    pub fn new(conn: ConnId, db: u32, now: Now) -> PrimaryLink {
-        let nowhere = || Address::Unix(alloc::string::String::new());
-        let mut session = Session::new(0, conn, Listener::Tcp, nowhere(), nowhere(), now);
-        session.set(alert::TRUSTED, true);
-        session.db = db as usize;
+    fn new() -> PrimaryLink {
         PrimaryLink {
-            session: Box::new(session),
             bytes: Vec::new(),
             partial: Partial::default(),
             args: Vec::new(),
@@ -46,6 +39,27 @@ impl PrimaryLink {
 }
 
 impl Engine {
+    /// Our primary's stream begins, in the given database.
+    pub(super) fn begin_stream(&mut self, conn: ConnId, db: u32, now: Now) {
+        let nowhere = || Address::Unix(alloc::string::String::new());
+        let (peer, local) = self
+            .links
+            .ends(conn)
+            .unwrap_or_else(|| (nowhere(), nowhere()));
+        let id = self.parts.clients.take_id();
+        let mut session = Session::new(id, conn, Listener::Tcp, peer, local, now);
+        session.set(alert::TRUSTED, true);
+        session.db = db as usize;
+        self.parts.primary = Some(Box::new(session));
+        self.link = Some(PrimaryLink::new());
+    }
+
+    /// Our primary's stream is over.
+    pub(super) fn end_stream(&mut self) {
+        self.parts.primary = None;
+        self.link = None;
+    }
+
     /// Whether commands wait for the end of a pause that is over.
     pub(super) fn stream_may_go_on(&self) -> bool {
         !self.holds_stream() && self.link.as_ref().is_some_and(|link| link.held)
@@ -68,6 +82,9 @@ impl Engine {
             self.link = Some(link);
             return;
         }
+        let Some(mut session) = self.parts.primary.take() else {
+            return;
+        };
         let mut done = 0;
         let limits = Limits {
             bulk: u64::from(u32::MAX),
@@ -87,7 +104,7 @@ impl Engine {
                         command,
                         first_hash: None,
                     };
-                    execute::process(&mut self.parts, &mut link.session, now, request);
+                    execute::process(&mut self.parts, &mut session, now, request);
                     len
                 }
                 // Empty lines keep the link alive; a primary sends no other.
@@ -100,10 +117,10 @@ impl Engine {
             done += len;
             link.unreported += len as u64;
             // Nobody reads the replies.
-            let pending = link.session.out.pending() as usize;
-            link.session.out.advance(pending);
-            if link.session.multi.is_none() {
-                let db = link.session.db as u32;
+            let pending = session.out.pending() as usize;
+            session.out.advance(pending);
+            if session.multi.is_none() {
+                let db = session.db as u32;
                 self.parts
                     .replication
                     .applied(now, &mut self.parts.journal, link.unreported, db);
@@ -116,6 +133,7 @@ impl Engine {
                 .replication
                 .stream_corrupt(now, &mut self.parts.journal);
         } else {
+            self.parts.primary = Some(session);
             self.link = Some(link);
         }
     }

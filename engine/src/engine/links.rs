@@ -4,7 +4,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
-use crate::face::ConnId;
+use crate::face::{Address, ConnId};
 use crate::resp::Output;
 
 /// Whom a link belongs to.
@@ -21,6 +21,8 @@ pub(crate) enum LinkKind {
 #[derive(Debug)]
 struct Link {
     kind: LinkKind,
+    /// The peer's end and ours, as far as anybody asks.
+    ends: Option<(Address, Address)>,
     out: Output,
     queued: bool,
 }
@@ -48,10 +50,23 @@ impl Links {
             conn,
             Link {
                 kind,
+                ends: None,
                 out: Output::default(),
                 queued: false,
             },
         );
+    }
+
+    /// A connection that we opened is there.
+    pub fn opened(&mut self, conn: ConnId, peer: &Address, local: &Address) {
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.ends = Some((peer.clone(), local.clone()));
+        }
+    }
+
+    /// The peer's end and ours of a connection that is [opened](Links::opened).
+    pub fn ends(&self, conn: ConnId) -> Option<(Address, Address)> {
+        self.links.get(&conn)?.ends.clone()
     }
 
     /// Whose a connection is; `None` if it is a client's.

@@ -187,6 +187,8 @@ impl Engine {
             scripts: Default::default(),
             own_keys: Default::default(),
             own_keys_from: Default::default(),
+            transaction: None,
+            primary: None,
             transfers: Default::default(),
             replication: Replication::new(
                 replicate::settings(&config),
@@ -621,6 +623,7 @@ impl Engine {
             self.next_round_us = now.mono_us + 1000;
         }
         self.enforce_limits(now);
+        self.parts.clients.count_some();
         crate::command::blocking::redirect_moved(&mut self.parts, now);
         let used = self.parts.startup_bytes
             + (self.parts.store.bytes() + self.parts.journal.bytes_held()) as u64;

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::link::PrimaryLink;
 use super::snapshot::Reader;
 use super::{Engine, LinkKind};
 use crate::client::{Blocked, alert};
@@ -101,7 +100,7 @@ impl Engine {
             Action::Demoted => self.demoted(),
             Action::FailoverOver => self.update_pause(),
             Action::Promoted => {
-                self.link = None;
+                self.end_stream();
                 self.parts.set(condition::REPLICA, false);
                 self.parts.outbox.push_back(Effect::Role('M'));
             }
@@ -129,7 +128,7 @@ impl Engine {
             Action::PayloadEnd { .. } => self.payload_end(now),
             Action::Send { conn, bytes } => self.send(now, conn, bytes),
             Action::Stream(bytes) => self.stream(now, &bytes),
-            Action::StreamBegin { conn, db } => self.link = Some(PrimaryLink::new(conn, db, now)),
+            Action::StreamBegin { conn, db } => self.begin_stream(conn, db, now),
             Action::WantSnapshot { filter, .. } => self.snapshot_for_replicas(now, filter),
         }
     }

@@ -683,11 +683,6 @@ impl Replication {
         self.following.as_ref()?.down_since()
     }
 
-    /// The link to our primary, if there is one.
-    pub fn primary_link(&self) -> Option<ConnId> {
-        self.following.as_ref()?.link()
-    }
-
     /// Whether a connection is the link to our primary.
     pub fn is_primary_link(&self, conn: ConnId) -> bool {
         self.following.as_ref().is_some_and(|f| f.is_link(conn))

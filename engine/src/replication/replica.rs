@@ -141,10 +141,6 @@ impl Following {
         (&self.host, self.port)
     }
 
-    pub fn link(&self) -> Option<ConnId> {
-        self.link
-    }
-
     pub fn is_link(&self, conn: ConnId) -> bool {
         self.link == Some(conn)
     }
