@@ -334,3 +334,63 @@ fn what_has_no_effect_is_told_and_the_pidfile_goes() {
     server.terminate();
     assert!(!server.path("it.pid").exists() && server.log().contains("Removing the pid file."));
 }
+
+#[test]
+fn a_replica_shows_the_link_to_its_primary_and_may_cut_it() {
+    let primary = subject().start();
+    let replica = subject().start();
+    replica.ok(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    let link = || {
+        let list = replica.run("CLIENT LIST TYPE master").text();
+        list.lines().next().map(str::to_owned)
+    };
+    until(SOON, "the link is up", || link().is_some());
+    let line = link().expect("the link");
+    for part in [
+        format!(" addr=127.0.0.1:{} ", primary.port()),
+        " flags=M ".into(),
+        " user=(superuser) ".into(),
+    ] {
+        assert!(line.contains(&part), "{part}: {line}");
+    }
+    until(SOON, "it counts as a client", || {
+        replica.conn().info("clients", "connected_clients") == "2"
+    });
+    assert_eq!(replica.run("CLIENT KILL TYPE master"), Value::Int(1));
+    until(SOON, "it is up again", || {
+        link().is_some_and(|again| again.split(' ').nth(2) != line.split(' ').nth(2))
+    });
+    replica.ok("REPLICAOF NO ONE");
+    assert_eq!(link(), None);
+}
+
+#[test]
+fn a_script_says_who_learns_of_its_writes() {
+    let mut primary = subject()
+        .set("appendonly", "yes")
+        .set("appendfsync", "always")
+        .start();
+    let replica = subject().start();
+    replica.ok(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    until(SOON, "the link is up", || {
+        replica.conn().info("replication", "master_link_status") == "up"
+    });
+    let script = "for i, to in ipairs({'REPL_NONE', 'REPL_AOF', 'REPL_REPLICA', 'REPL_ALL'}) do \
+                  redis.set_repl(redis[to]) redis.call('set', KEYS[i], to) end";
+    let names = ["none", "aof", "replica", "all"];
+    let mut eval = vec!["EVAL", script, "4"];
+    eval.extend(names);
+    assert!(!primary.conn().cmd(&eval).is_error());
+    primary.ok("SET last 1");
+    until(SOON, "all has arrived", || {
+        replica.run("EXISTS last") == Value::Int(1)
+    });
+    let known = |server: &Server| -> Vec<&str> {
+        let there = |name: &&str| server.run(&format!("EXISTS {name}")) == Value::Int(1);
+        names.into_iter().filter(there).collect()
+    };
+    assert_eq!(known(&primary), names);
+    assert_eq!(known(&replica), ["replica", "all"]);
+    primary.restart();
+    assert_eq!(known(&primary), ["aof", "all"]);
+}

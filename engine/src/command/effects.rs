@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::journal::Journal;
+use crate::journal::{Audience, Journal};
 use crate::planted::{self, Bug};
 
 /// The effects of the running command.
@@ -16,8 +16,10 @@ pub struct Effects {
     pub dirty: u64,
     /// Whether anybody reads the journal: if not, nothing is encoded.
     pub wanted: bool,
+    /// Who is to see what the commands of a script leave.
+    pub audience: Audience,
     /// Commands in RESP with their databases.
-    list: Vec<(usize, Vec<u8>)>,
+    list: Vec<(usize, Vec<u8>, Audience)>,
     replaced: bool,
     /// What the command leaves has nothing to do with each other: it is no transaction.
     apart: bool,
@@ -39,7 +41,7 @@ impl Effects {
         if self.wanted {
             let mut bytes = Vec::new();
             encode(&mut bytes, args);
-            self.list.push((db, bytes));
+            self.list.push((db, bytes, self.audience));
         }
     }
 
@@ -81,14 +83,14 @@ impl Effects {
 
     fn write_list(&mut self, journal: &mut Journal, wrap: bool) {
         if wrap {
-            if let Some((db, _)) = self.list.first() {
+            if let Some((db, ..)) = self.list.first() {
                 journal.select(*db as u32);
             }
             journal.append_command(&[b"MULTI"]);
         }
-        for (db, bytes) in self.list.drain(..) {
+        for (db, bytes, audience) in self.list.drain(..) {
             journal.select(db as u32);
-            journal.append_raw(&bytes);
+            journal.append_for(audience, &bytes);
         }
     }
 
@@ -118,7 +120,7 @@ impl Effects {
                     Some(raw) => bytes.extend_from_slice(raw),
                     None => encode(&mut bytes, args),
                 }
-                self.list.push((db, bytes));
+                self.list.push((db, bytes, self.audience));
             }
             return;
         }

@@ -25,6 +25,7 @@ use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
 use crate::config;
 use crate::face::{Address, ConnId, Listener, LogLevel, Now};
+use crate::journal::Audience;
 use crate::script::{self, Event, Finished, Job, Kind, Outcome, Sha, Vm};
 
 /// BUSY, while a script of EVAL runs.
@@ -40,8 +41,15 @@ pub const BUSY_FUNCTION: CommandError = CommandError::fixed(
 /// Slices after which a script that cannot be parked (in EXEC) is ended.
 const MOST_SLICES: u64 = 20_000;
 
-/// The bit of `redis.set_repl` for replicas.
-const REPLICAS: u8 = 2;
+/// Who is to see a script's writes, by the number of `redis.set_repl`; `None` for nobody.
+fn audience(number: u8) -> Option<Audience> {
+    match number {
+        0 => None,
+        1 => Some(Audience::File),
+        2 => Some(Audience::Replicas),
+        _ => Some(Audience::Everyone),
+    }
+}
 
 /// Slices that count as a millisecond, if the clock does not say more.
 const SLICES_A_MS: u64 = 10;
@@ -243,7 +251,7 @@ pub fn run(
         kind: call.kind,
         name: call.name.to_vec(),
         session: session_for(parts, caller, now, call),
-        number: parts.index.find(call.all[0]).map(|(number, _)| number),
+        number: number_of(parts, caller, call.all[0]),
         caller: caller.conn,
         client: if caller.is(alert::LIMITED) {
             super::describe(parts, caller, now)
@@ -286,6 +294,17 @@ pub fn run(
             Ok(())
         }
     }
+}
+
+/// The number of the command that runs a script: mostly that which the session sent last.
+fn number_of(parts: &Parts, caller: &Session, name: &[u8]) -> Option<usize> {
+    let last = caller.last_command.map(usize::from);
+    let is = |number: &usize| {
+        let command = parts.index.all().get(*number);
+        command.is_some_and(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+    };
+    last.filter(is)
+        .or_else(|| parts.index.find(name).map(|(number, _)| number))
 }
 
 fn verbosity(level: config::LogLevel) -> LogLevel {
@@ -435,10 +454,12 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
             let session = &mut running.session;
             session.out.resp3 = vm.io.resp3.get();
             let wanted = parts.effects.wanted;
-            // There is one journal: what replicas are not to have is not in the file either.
-            parts.effects.wanted &= vm.io.replicate.get() & REPLICAS != 0;
+            let audience = audience(vm.io.replicate.get());
+            parts.effects.wanted &= audience.is_some();
+            parts.effects.audience = audience.unwrap_or_default();
             execute::call(parts, session, running.start, number, command, &request);
             parts.effects.wanted = wanted;
+            parts.effects.audience = Audience::Everyone;
             session
                 .out
                 .slices()

@@ -18,6 +18,10 @@
 //! and only then do readers see it. The caller seals at command boundaries alone (and never inside
 //! MULTI…EXEC), so [`Journal::sealed`] is always a place where a reader may stop for good.
 
+mod audience;
+
+pub use audience::{Audience, FileChunks};
+
 use alloc::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use core::mem::size_of;
@@ -48,6 +52,10 @@ pub struct Journal {
     sealed: u64,
     /// How many chunks at the end are small (see [`SMALL_CHUNK_BYTES`]).
     small_run: usize,
+    /// Where the append-only file reads something else.
+    differences: audience::Differences,
+    /// Bytes of those.
+    difference_bytes: usize,
     /// The database that a reader of the whole log is in at its end, if known.
     db: Option<u32>,
 }
@@ -73,6 +81,8 @@ impl Journal {
             tail_at: start_offset,
             sealed: start_offset,
             small_run: 0,
+            differences: VecDeque::new(),
+            difference_bytes: 0,
             db: None,
         }
     }
@@ -188,6 +198,9 @@ impl Journal {
             self.chunks.pop_front();
         }
         self.small_run = self.small_run.min(self.chunks.len());
+        if !self.differences.is_empty() {
+            self.forget_differences();
+        }
     }
 
     /// Starts over, empty, at the offset of another history (a primary's, after a full sync).
@@ -200,6 +213,7 @@ impl Journal {
         (self.tail_at - self.start()) as usize
             + self.tail.capacity()
             + self.chunks.len() * size_of::<Chunk>()
+            + self.difference_bytes
     }
 
     #[inline]
@@ -268,19 +282,29 @@ pub struct Chunks<'a> {
     end: u64,
 }
 
-impl Iterator for Chunks<'_> {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.at >= self.end {
+impl Chunks<'_> {
+    /// The next slice, which ends before an offset.
+    fn next_until(&mut self, limit: u64) -> Option<Bytes> {
+        let limit = limit.min(self.end);
+        if self.at >= limit {
             return None;
         }
         let chunk = self.chunks.get(self.index)?;
         let from = (self.at - chunk.at) as usize;
-        let to = (self.end.min(chunk.end()) - chunk.at) as usize;
+        let to = (limit.min(chunk.end()) - chunk.at) as usize;
         self.at = chunk.at + to as u64;
-        self.index += 1;
+        if self.at == chunk.end() {
+            self.index += 1;
+        }
         Some(chunk.bytes.slice(from..to))
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.next_until(self.end)
     }
 }
 

@@ -418,7 +418,7 @@ impl Appender {
         let to = end.min(self.written + MAX_BATCH);
         let mut data = Vec::new();
         data.extend((!self.prefix.is_empty()).then(|| self.prefix.clone()));
-        data.extend(journal.read(self.written, to - self.written));
+        data.extend(journal.read_for_file(self.written, to - self.written));
         self.note = Bytes::new();
         let mut sum = match &self.sum {
             Some(sum) => Some(sum.clone()),
