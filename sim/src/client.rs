@@ -296,6 +296,7 @@ impl Client {
                 seen: None,
             },
             Act::Audit | Act::Many(..) => Shape::Transaction,
+            Act::Scripted(..) => Shape::Script,
             Act::Garbage | Act::Hangup(_) | Act::One(_) => Shape::Single,
         };
         let op = env.history.ops.len();
@@ -352,6 +353,8 @@ impl Client {
         let mut want = 1;
         if entry.shape == Shape::Single {
             resp::encode_request(&mut bytes, &entry.cmds[0]);
+        } else if entry.shape == Shape::Script {
+            resp::encode_request(&mut bytes, &workload::script(&entry.cmds));
         } else {
             want = entry.cmds.len() + 2;
             resp::encode_request(&mut bytes, &[b"MULTI"]);
@@ -520,6 +523,7 @@ impl Client {
             .find(|reply| refuses(reply))
             .cloned();
         let single = got.is_empty();
+        let script = env.history.ops[op].shape == Shape::Script;
         let outcome = match (refusal, last) {
             (Some(error), _) => {
                 let asking = error.error_code() == Some(b"ASK");
@@ -532,7 +536,7 @@ impl Client {
                 Outcome::Refused(error_text(&error))
             }
             (None, Reply::Nil) if guarded => Outcome::Refused(b"aborted by WATCH".to_vec()),
-            (None, last) if single => {
+            (None, last) if single && !script => {
                 if last
                     .error_code()
                     .is_some_and(|code| code != b"WRONGTYPE" && code != b"ERR")
@@ -656,7 +660,7 @@ impl Link {
 
 /// Errors that say that nothing was executed.
 fn refuses(reply: &Reply) -> bool {
-    let codes: [&[u8]; 13] = [
+    let codes: [&[u8]; 14] = [
         b"ASK",
         b"BUSY",
         b"CLUSTERDOWN",
@@ -670,6 +674,7 @@ fn refuses(reply: &Reply) -> bool {
         b"OOM",
         b"READONLY",
         b"TRYAGAIN",
+        b"UNBLOCKED",
     ];
     reply.error_code().is_some_and(|code| codes.contains(&code))
 }

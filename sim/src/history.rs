@@ -55,6 +55,8 @@ pub enum Shape {
     Single,
     /// In MULTI … EXEC.
     Transaction,
+    /// In a script.
+    Script,
     /// In MULTI … EXEC under WATCH of a key, whose value was read after the WATCH.
     Guarded {
         /// The watched key.
@@ -198,6 +200,7 @@ impl Op {
         let cmds = self.cmds.iter().map(line).collect::<Vec<_>>().join("; ");
         let shape = match &self.shape {
             Shape::Single => String::new(),
+            Shape::Script => "EVAL ".into(),
             Shape::Transaction => "MULTI ".into(),
             Shape::Guarded { key, seen } => {
                 let seen = seen.as_deref().map_or("nil".into(), text);

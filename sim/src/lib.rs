@@ -42,5 +42,6 @@ pub mod scenario;
 pub mod shrink;
 pub mod time;
 pub mod toy;
+pub mod visitor;
 pub mod workload;
 pub mod world;

@@ -223,7 +223,13 @@ impl Keyspace {
             b"RPOP" => self
                 .list(key)
                 .map(|list| list.pop_back().map_or(Reply::Nil, Reply::Bulk)),
-            b"LMOVE" => self.list_move(key, &argv[2]),
+            b"BLPOP" => self.list(key).map(|list| {
+                let first = list.pop_front();
+                first.map_or(Reply::Nil, |first| {
+                    Reply::Array(vec![Reply::bulk(key), Reply::Bulk(first)])
+                })
+            }),
+            b"LMOVE" | b"BLMOVE" => self.list_move(key, &argv[2]),
             b"LTRIM" => self.list(key).map(|list| {
                 list.truncate(integer(&arg(3)) as usize + 1);
                 Reply::ok()
@@ -524,7 +530,9 @@ pub fn keys_of(argv: &[Vec<u8>]) -> Vec<&[u8]> {
     match argv[0].to_ascii_uppercase().as_slice() {
         b"MSET" => argv[1..].chunks(2).map(|pair| pair[0].as_slice()).collect(),
         b"DEL" | b"UNLINK" | b"SUNIONSTORE" => argv[1..].iter().map(Vec::as_slice).collect(),
-        b"LMOVE" | b"RENAME" | b"SMOVE" => argv[1..3].iter().map(Vec::as_slice).collect(),
+        b"BLMOVE" | b"LMOVE" | b"RENAME" | b"SMOVE" => {
+            argv[1..3].iter().map(Vec::as_slice).collect()
+        }
         _ => argv.get(1).map(Vec::as_slice).into_iter().collect(),
     }
 }

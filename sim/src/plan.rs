@@ -100,6 +100,8 @@ pub struct Plan {
     pub disk: DiskSettings,
     /// The clients.
     pub clients: Vec<ClientPlan>,
+    /// Whether somebody comes to try permissions and channels: see [`crate::visitor`].
+    pub visited: bool,
     /// Groups of keys.
     pub groups: u16,
     /// What goes wrong, and when.

@@ -31,6 +31,12 @@ pub enum Concern {
     Cpu,
     /// Who follows whom in a cluster.
     Layout,
+    /// Which of a client's operations are sent as scripts, or wait for what they want.
+    Manner(u16),
+    /// Whether there is a visitor.
+    Visits,
+    /// What the visitor tries.
+    Visitor,
 }
 
 impl Concern {
@@ -45,6 +51,9 @@ impl Concern {
             Concern::Settings => (7, 0),
             Concern::Cpu => (8, 0),
             Concern::Layout => (9, 0),
+            Concern::Manner(n) => (10, n),
+            Concern::Visits => (11, 0),
+            Concern::Visitor => (12, 0),
         };
         kind << 32 | u64::from(index)
     }

@@ -49,6 +49,13 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         },
         rude: if rng.chance(500) { 0 } else { rng.range(1, 40) },
         expiry: rng.chance(700),
+        // In a cluster a slot may leave between two commands of a script.
+        scripts: if matches!(kind, Kind::Cluster | Kind::Toy) {
+            0
+        } else {
+            400
+        },
+        waits: if kind == Kind::Toy { 0 } else { 400 },
         large: if large_values {
             rng.log_range(500, 60_000) as u32
         } else {
@@ -113,10 +120,9 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         let resp3 = settings.resp3 && kind != Kind::Toy;
         let settings = ClientSettings { resp3, ..settings };
         let mut workload = Rng::new(seed, Concern::Workload(id));
-        ClientPlan {
-            settings,
-            ops: mix.plan(&mut workload, id, count as usize),
-        }
+        let mut ops = mix.plan(&mut workload, id, count as usize);
+        mix.vary(&mut Rng::new(seed, Concern::Manner(id)), &mut ops);
+        ClientPlan { settings, ops }
     });
     let client_plans = client_plans.collect();
     let mut faults = Rng::new(seed, Concern::Faults);
@@ -136,6 +142,7 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         net,
         disk,
         clients: client_plans,
+        visited: kind != Kind::Toy && Rng::new(seed, Concern::Visits).chance(400),
         groups,
         faults: menu.schedule(&mut faults, warm_until, chaos_until),
         chaos_until,

@@ -180,6 +180,7 @@ pub fn as_test(plan: &Plan, invariant: &str) -> String {
         "clients",
         format!("vec![{}]", clients.collect::<Vec<_>>().join(", ")),
     );
+    field("visited", plan.visited.to_string());
     field("groups", plan.groups.to_string());
     let faults = plan
         .faults

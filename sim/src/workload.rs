@@ -1,6 +1,6 @@
 //! What the clients do: operations drawn per seed, as plain data, so that a failing run can be cut down.
 
-use crate::model::Argv;
+use crate::model::{Argv, keys_of};
 use crate::rng::Rng;
 use crate::time::{MS, SEC};
 
@@ -32,6 +32,8 @@ pub enum Act {
     Many(Verb, Verb, Verb),
     /// One command.
     One(Verb),
+    /// Several commands in a script.
+    Scripted(Verb, Verb, Verb),
 }
 
 /// The commands of the workload.
@@ -39,6 +41,8 @@ pub enum Act {
 #[expect(missing_docs, reason = "each is the command of its name; see `argv`")]
 pub enum Verb {
     Append,
+    BLMove,
+    BLPop,
     DecrBy,
     Del,
     Exists,
@@ -151,6 +155,10 @@ pub struct Mix {
     pub transactions: u64,
     /// Of a thousand operations so many hang up or send garbage.
     pub rude: u64,
+    /// Of a thousand transactions so many are scripts.
+    pub scripts: u64,
+    /// Of a thousand operations that take from a list so many wait for what they take.
+    pub waits: u64,
     /// Whether deadlines are set.
     pub expiry: bool,
     /// Length of the occasional large value, in bytes.
@@ -179,6 +187,24 @@ impl Mix {
                 }
             })
             .collect()
+    }
+
+    /// Has some of the operations sent in another manner: in a script, or as the command that waits.
+    pub fn vary(&self, rng: &mut Rng, plan: &mut [Planned]) {
+        let waiting = |verb: &mut Verb, rng: &mut Rng| match *verb {
+            LPop if rng.chance(self.waits) => *verb = BLPop,
+            LMove if rng.chance(self.waits) => *verb = BLMove,
+            _ => {}
+        };
+        for planned in plan {
+            match &mut planned.act {
+                Act::Many(a, b, c) if rng.chance(self.scripts) => {
+                    planned.act = Act::Scripted(*a, *b, *c);
+                }
+                Act::One(verb) | Act::Hangup(verb) => waiting(verb, rng),
+                _ => {}
+            }
+        }
     }
 
     fn act(&self, rng: &mut Rng) -> Act {
@@ -247,7 +273,7 @@ pub fn commands(planned: &Planned, client: u16, large: u32) -> Vec<Argv> {
         Act::Garbage => return Vec::new(),
         Act::Guarded(a, b) => &[*a, *b],
         Act::Hangup(a) | Act::One(a) => &[*a],
-        Act::Many(a, b, c) => &[*a, *b, *c],
+        Act::Many(a, b, c) | Act::Scripted(a, b, c) => &[*a, *b, *c],
     };
     (0..)
         .zip(verbs)
@@ -277,6 +303,39 @@ pub fn audit(group: u16) -> Vec<Argv> {
     AUDIT.iter().filter(known).map(line).collect()
 }
 
+/// Carries out the commands in its arguments (each after the number of its words), and returns their replies. What says
+/// that nothing was executed is its reply alone.
+const SCRIPT: &str = "local replies, i = {}, 1 \
+    while i <= #ARGV do \
+      local command = {} \
+      for j = 1, tonumber(ARGV[i]) do command[j] = ARGV[i + j] end \
+      i = i + #command + 1 \
+      local reply = redis.pcall(unpack(command)) \
+      if type(reply) == 'table' and reply.err and not string.find(reply.err, '^WRONGTYPE') \
+        and not string.find(reply.err, '^ERR no such key') and not string.find(reply.err, '^ERR The ID') then \
+        return reply \
+      end \
+      replies[#replies + 1] = reply \
+    end \
+    return replies";
+
+/// Commands as one EVAL.
+pub fn script(commands: &[Argv]) -> Argv {
+    let mut keys: Vec<&[u8]> = Vec::new();
+    for key in commands.iter().flat_map(|argv| keys_of(argv)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let mut eval = words(&["EVAL", SCRIPT, &keys.len().to_string()]);
+    eval.extend(keys.into_iter().map(<[u8]>::to_vec));
+    for argv in commands {
+        eval.push(argv.len().to_string().into_bytes());
+        eval.extend(argv.iter().cloned());
+    }
+    eval
+}
+
 /// The key that [`Act::Guarded`] watches and writes.
 pub fn guarded_key(planned: &Planned) -> Vec<u8> {
     format!("{}s{}", tag(planned.group), planned.value * 4 % 2).into_bytes()
@@ -294,8 +353,13 @@ fn argv(verb: Verb, group: u16, client: u16, value: u32, large: u32) -> Argv {
     let small = (value / 4 % 9 + 1).to_string();
     let lifetime = (u64::from(value / 4 % 11) * 400 * MS / MS + 50).to_string();
     let long = (u64::from(value / 4 % 40) * SEC / MS + 100).to_string();
+    let patience = format!("0.{:02}", value / 4 % 40 + 1);
     let words: Vec<&str> = match verb {
         Append => vec!["APPEND", &string, &unique],
+        BLMove => {
+            return words(&["BLMOVE", &key("l"), &key("m"), "LEFT", "RIGHT", &patience]);
+        }
+        BLPop => return words(&["BLPOP", &key("l"), &patience]),
         DecrBy => return words(&["DECRBY", &key("n"), &small]),
         Del => vec!["DEL", &any],
         Exists => vec!["EXISTS", &any],
@@ -375,6 +439,8 @@ mod tests {
             reads: 300,
             transactions: 200,
             rude: 20,
+            scripts: 500,
+            waits: 500,
             expiry: true,
             large: 0,
             think_us: 1000,
@@ -386,7 +452,9 @@ mod tests {
     fn the_model_knows_every_command_of_every_plan_and_no_type_clashes() {
         let mut space = Keyspace::default();
         for seed in 0..40 {
-            for planned in mix().plan(&mut Rng::from_state(seed), seed as u16, 200) {
+            let mut plan = mix().plan(&mut Rng::from_state(seed), seed as u16, 200);
+            mix().vary(&mut Rng::from_state(seed), &mut plan);
+            for planned in plan {
                 for argv in commands(&planned, 0, 0) {
                     let reply = space.execute(&argv, Window::at(0), None);
                     let code = reply.error_code().map(<[u8]>::to_vec);

@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::probe::DumpedKey;
 use crate::rng::{Concern, Rng};
 use crate::time::{Micros, NodeClock, Queue};
+use crate::visitor::{self, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod faults;
@@ -72,6 +73,7 @@ enum Event {
     Disk { node: u16, boot: u32 },
     Client { client: u16 },
     Operator,
+    Visitor,
     Boot { node: u16 },
     Fault { index: u32 },
     Undo { index: u32 },
@@ -108,6 +110,7 @@ struct World<'p> {
     nodes: Vec<Node>,
     clients: Vec<Client>,
     operator: Operator,
+    visitor: Option<Visitor>,
     cpu: Rng,
     history: History,
     reigns: Reigns,
@@ -153,7 +156,8 @@ pub fn run(plan: &Plan, options: Options) -> Outcome {
 impl<'p> World<'p> {
     fn new(plan: &'p Plan, options: Options) -> World<'p> {
         let count = plan.programs.len();
-        let hosts = count + plan.clients.len() + 1;
+        // The operator and the visitor come last.
+        let hosts = count + plan.clients.len() + 2;
         let seed = plan.seed;
         let mut nodes = Vec::new();
         for (index, program) in plan.programs.iter().enumerate() {
@@ -201,6 +205,13 @@ impl<'p> World<'p> {
         for client in 0..plan.clients.len() as u16 {
             queue.push(0, Event::Client { client });
         }
+        let visitor = plan.visited.then(|| {
+            let rng = Rng::new(seed, Concern::Visitor);
+            Visitor::new(hosts as u16 - 1, count as u16, rng, plan.chaos_until)
+        });
+        if let Some(at) = visitor.as_ref().and_then(|visitor| visitor.wake_at) {
+            queue.push(at, Event::Visitor);
+        }
         queue.push(plan.chaos_until, Event::Heal);
         World {
             plan,
@@ -210,7 +221,8 @@ impl<'p> World<'p> {
             net: Network::new(hosts, plan.net, Rng::new(seed, Concern::Network)),
             nodes,
             clients: clients.collect(),
-            operator: Operator::new(hosts as u16 - 1),
+            operator: Operator::new(hosts as u16 - 2),
+            visitor,
             cpu: Rng::new(seed, Concern::Cpu),
             history: History::default(),
             reigns: Reigns::new(count),
@@ -292,9 +304,11 @@ impl<'p> World<'p> {
                         },
                     );
                 }
-            } else {
+            } else if host == self.nodes.len() + self.clients.len() {
                 self.operator
                     .on_notice(self.now, &mut self.net, end, &notice);
+            } else {
+                self.visit(|visitor, env| visitor.on_notice(env, end, &notice));
             }
         }
     }
@@ -341,11 +355,34 @@ impl<'p> World<'p> {
                     self.queue.push(at, Event::Operator);
                 }
             }
+            Event::Visitor => self.visit(|visitor, env| {
+                if visitor.wake_at.is_some_and(|at| at <= env.now) {
+                    visitor.tick(env);
+                }
+            }),
             Event::Boot { node } => self.boot(node),
             Event::Fault { index } => self.strike(index),
             Event::Undo { index } => self.undo(self.plan.faults[index as usize].1),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
+        }
+    }
+
+    /// Has the visitor do something.
+    fn visit(&mut self, act: impl FnOnce(&mut Visitor, &mut visitor::Surroundings<'_>)) {
+        let Some(visitor) = &mut self.visitor else {
+            return;
+        };
+        let before = visitor.wake_at;
+        let mut env = visitor::Surroundings {
+            now: self.now,
+            net: &mut self.net,
+            marks: &mut self.marks,
+            violations: &mut self.violations,
+        };
+        act(visitor, &mut env);
+        if let Some(at) = visitor.wake_at.filter(|_| visitor.wake_at != before) {
+            self.queue.push(at, Event::Visitor);
         }
     }
 
