@@ -467,7 +467,7 @@ impl<'a> Turn<'a> {
         self.exec = None;
         let since = (transaction.since.mono_us, transaction.start);
         let exec = transaction.exec as u16;
-        execute::end_exec(parts, &mut session, transaction);
+        execute::end_exec(parts, &mut session, *transaction);
         self.carried_out(now, at, session, Some(exec), since);
     }
 

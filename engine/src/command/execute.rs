@@ -196,7 +196,7 @@ fn begins(
 
 /// The last command of a transaction was carried out: it ends, and EXEC is counted.
 #[cold]
-pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Box<Transaction>) {
+pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Transaction) {
     let (now, number, start) = (ended.since, ended.exec, ended.start);
     let command = parts.index.all()[number];
     let word = ended.end(parts, session);
@@ -387,7 +387,11 @@ pub(super) fn carry_out(
         .end(&mut parts.journal, db, write, request.args, request.raw);
     if write {
         session.write_offset = parts.journal.end();
-        if parts.is(condition::REPLICA) {
+        // (Not what names keys and writes none: a script's own commands come here themselves.)
+        if parts.is(condition::REPLICA)
+            && command.flags & flag::WRITE != 0
+            && parts.effects.dirty > 0
+        {
             own_keys::note(parts, session, command, request);
         }
     }

@@ -99,6 +99,28 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_nothing_makes_no_key_the_replicas_own() {
+        let mut e = engine();
+        run(&mut e, "PFADD theirs v");
+        run(&mut e, "PEXPIRE theirs 5");
+        run(&mut e, "REPLICAOF 10.0.0.1 7000");
+        run(&mut e, "PFCOUNT theirs");
+        let script = "\"return redis.pcall('set', KEYS[1], 'v')\"";
+        let reply = run(&mut e, &alloc::format!("EVAL {script} 1 theirs"));
+        assert!(reply.starts_with("-READONLY"), "{reply}");
+        run(&mut e, "CONFIG SET replica-read-only no");
+        run(&mut e, "SET theirs v NX");
+        assert!(e.parts.own_keys.is_empty());
+        e.handle(after_ms(200), Input::Tick);
+        assert_eq!(e.parts.stats.expired, 0);
+        // A script's writes are its own.
+        run(&mut e, &alloc::format!("EVAL {script} 1 ours"));
+        let expire = "\"redis.call('pexpire', KEYS[1], 5)\"";
+        run(&mut e, &alloc::format!("EVAL {expire} 1 ours"));
+        assert_eq!(e.parts.own_keys.len(), 1);
+    }
+
+    #[test]
     fn a_lower_maxmemory_evicts_at_once() {
         let mut e = engine();
         run(&mut e, "SET k v");
