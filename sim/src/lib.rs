@@ -12,6 +12,7 @@
 //! | [`disk`] | a page cache and a platter, and what a crash leaves of their difference |
 //! | [`node`], [`probe`] | a server: the engine run as the runtime runs it, and what checkers may see of it |
 //! | [`workload`], [`client`], [`operator`] | what clients and operators do, over the simulated network |
+//! | [`visitor`] | an administrator and a guest: rules of access and channels, tried while nodes crash |
 //! | [`history`], [`model`], [`checkers`] | what was seen, what it should mean, and the promises, each with an observer |
 //! | [`faults`], [`plan`], [`scenario`] | a whole world as plain data, drawn from a seed |
 //! | [`world`] | runs a plan: chaos, then healing, then an audit |

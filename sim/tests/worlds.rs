@@ -60,6 +60,9 @@ fn with_snapshots_alone_what_is_left_is_something_that_was() {
 #[test]
 fn replicas_are_copies_and_a_failover_loses_only_what_had_not_arrived() {
     let marks = [
+        "acl.expelled",
+        "acl.refused",
+        "acl.refused-in-exec",
         "core.served",
         "disk.wiped",
         "link.cached-primary",
@@ -67,6 +70,7 @@ fn replicas_are_copies_and_a_failover_loses_only_what_had_not_arrived() {
         "psync.no-backlog",
         "psync.other-history",
         "psync.too-far",
+        "pubsub.heard",
         "stream.compared",
     ];
     keeps_its_promises(Kind::Replicated, 250, &marks);

@@ -1,4 +1,4 @@
-//! The clients that people use: redis-cli, redis-benchmark, the `redis` crate, redis-py.
+//! The clients that people use: redis-cli, redis-benchmark, the `redis` crate, redis-py; and applications on them.
 
 use redis::{Commands, Connection, RedisResult};
 use reprise_tests::{Server, oracle, subject};
@@ -214,4 +214,41 @@ fn redis_py_talks_to_it() {
         output.status.success() && text.contains("all is well"),
         "{text}"
     );
+}
+
+/// Runs a program of `clients/` against a server of its own; it says itself what it found installed.
+fn application(program: &mut Command, script: &str) {
+    let server = subject().start();
+    let script = format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR"));
+    let output = program.args([&script, &server.port().to_string()]).output();
+    let output = output.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("all is well"),
+        "{text}"
+    );
+    println!("{text}");
+}
+
+/// Celery, RQ, Flask-Session, Django's cache, redis-py's locks: those that are there.
+#[test]
+fn python_applications_run_on_it() {
+    let python = std::env::var("REPRISE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let there = Command::new(&python).arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no {python}");
+        return;
+    }
+    application(&mut Command::new(python), "applications.py");
+}
+
+/// ioredis, redlock, BullMQ, node-redis with its cache, connect-redis: those that are there (`NODE_PATH` names them).
+#[test]
+fn node_applications_run_on_it() {
+    let there = Command::new("node").arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no node");
+        return;
+    }
+    application(&mut Command::new("node"), "applications.js");
 }

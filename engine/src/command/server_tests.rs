@@ -129,7 +129,8 @@ fn passwords_are_asked_for() {
     let no_auth = "-NOAUTH Authentication required.";
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.";
     assert_eq!(ask("GET k"), no_auth);
-    assert_eq!(ask("NOSUCH"), no_auth);
+    // Redis 7.0 looks for the command first.
+    assert!(ask("NOSUCH").starts_with("-ERR unknown command"));
     assert!(ask("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
     assert_eq!(ask("AUTH secre"), wrong);
     assert_eq!(ask("AUTH secrett"), wrong);
