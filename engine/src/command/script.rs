@@ -32,9 +32,17 @@ pub(super) fn evalsha_ro(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 
 fn by_body(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
-    let sha = script::sha1hex(args[1]);
-    if !s.parts.scripts.cache.contains_key(&sha) {
-        define(s, &sha, args[1])?;
+    let scripts = &mut s.parts.scripts;
+    let last = scripts.last.filter(|sha| {
+        let script = scripts.cache.get(sha);
+        script.is_some_and(|script| *script.body == *args[1])
+    });
+    let sha = last.unwrap_or_else(|| script::sha1hex(args[1]));
+    if last.is_none() {
+        scripts.last = Some(sha);
+        if !scripts.cache.contains_key(&sha) {
+            define(s, &sha, args[1])?;
+        }
     }
     run(s, args, &sha, keys, read_only)
 }

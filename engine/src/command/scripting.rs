@@ -74,6 +74,8 @@ pub struct Scripts {
     pub unrestricted: bool,
     /// Scripts by name.
     pub cache: BTreeMap<Sha, Script>,
+    /// The name of the one that EVAL ran last: if it comes again, comparing its text is cheaper than hashing it.
+    pub last: Option<Sha>,
     /// Bytes of their texts.
     pub cache_bytes: usize,
     /// Functions.
