@@ -391,6 +391,7 @@ fn a_script_says_who_learns_of_its_writes() {
     };
     assert_eq!(known(&primary), names);
     assert_eq!(known(&replica), ["replica", "all"]);
+    primary.kill();
     primary.restart();
     assert_eq!(known(&primary), ["aof", "all"]);
 }
