@@ -17,6 +17,27 @@ pub(super) struct Reading<'d, C> {
     pub random: &'d mut Random,
 }
 
+/// Draws with repetition in one reply, if nothing else sets them an end.
+const MOST_DRAWS: u64 = 1 << 24;
+
+/// How many draws with repetition are made of those that a client wants. It gets fewer only if it will be cut off:
+/// what is more than its output may hold need not be drawn.
+///
+/// # Errors
+/// It is too many.
+pub(super) fn draws(d: &Data<'_>, wanted: u64) -> Result<usize, CommandError> {
+    /// Bytes of the shortest element.
+    const SHORTEST: u64 = 6;
+    let limits = &d.config.client_output_buffer_limit;
+    let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
+    let draws = match normal.max(pubsub) / SHORTEST + 1 {
+        _ if wanted <= MOST_DRAWS => wanted,
+        fatal if normal.min(pubsub) > 0 && !d.scripted && fatal <= MOST_DRAWS => fatal.min(wanted),
+        _ => return Err(CommandError::fixed("ERR value is out of range")),
+    };
+    Ok(draws as usize)
+}
+
 /// The collection that a value is.
 ///
 /// # Errors

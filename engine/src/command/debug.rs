@@ -1,6 +1,8 @@
 //! DEBUG: looking inside, and making unusual things happen. For tests; off unless `enable-debug-command`
 //! allows it. <https://redis.io/commands/debug/>
 
+mod inside;
+
 use alloc::format;
 use alloc::string::String;
 
@@ -16,7 +18,10 @@ use crate::client::{Blocked, alert};
 use crate::config::parse_memory;
 use crate::face::{Crash, Effect, LogLevel};
 use crate::resp::Output;
-use crate::store::{Deadline, EntryRef, Value};
+use crate::store::{Deadline, EntryRef, Object, Value, ValueRef};
+
+/// The largest QUICKLIST-PACKED-THRESHOLD.
+const MOST_PACKED: u64 = (1 << 32) - (1 << 20);
 
 /// `DEBUG subcommand [arg …]`.
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -53,7 +58,9 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             help::help(&mut s.session.out, "DEBUG", help::DEBUG);
             return Ok(());
         }
-        (b"htstats", [db, ..]) => return table_stats(s, db),
+        (b"htstats", [db]) => return inside::database(s, db),
+        (b"htstats-key", [key]) => return inside::value(s, key),
+        (b"listpack", [key]) => return inside::listpack(s, key),
         (b"loadaof", []) => return read_back(s, ReloadSource::AppendOnly),
         (b"log", [text]) => {
             let text = format!("DEBUG LOG: {}", String::from_utf8_lossy(text));
@@ -70,13 +77,13 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
         (b"protocol", [kind]) => return protocol(&mut s.session.out, kind),
         (b"quicklist-packed-threshold", [size]) => {
-            // Only what no listpack can take is a node by itself, whatever is said here.
-            if parse_memory(size).is_none_or(|n| n > 1 << 32) {
-                return Err(CommandError::fixed(
-                    "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
-                ));
-            }
+            let bytes = parse_memory(size).filter(|n| *n <= MOST_PACKED);
+            let bytes = bytes.ok_or(CommandError::fixed(
+                "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+            ))?;
+            s.parts.config.quicklist_packed_threshold = bytes;
         }
+        (b"quicklist", [key] | [key, _]) => return inside::quicklist(s, key),
         (b"reload", options) => return reload(s, options),
         (b"replybuffer", [what, _])
             if [&b"peak-reset-time"[..], b"resizing"]
@@ -100,6 +107,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         (b"set-active-expire", [on]) => {
             s.parts.active_expire = integer(on).is_ok_and(|on| on != 0);
         }
+        (b"sdslen", [key]) => return inside::lengths(s, key),
         (b"sleep", [seconds]) => sleep(s, seconds),
         _ => {
             return Err(CommandError::subcommand("DEBUG", args[1]));
@@ -150,33 +158,17 @@ fn describe_object(s: &mut Server<'_>, key: &[u8]) -> Outcome {
     let entry = parts.store.entry(s.session.db, place);
     let idle_s = s.now.access_clock().wrapping_sub(entry.access()) & 0xFF_FFFF;
     // Addresses differ from run to run, and a replay must not: there is none here.
+    let list = match entry.value() {
+        ValueRef::Object(Object::List(list)) => inside::of_list(list, &parts.config),
+        _ => String::new(),
+    };
     let text = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}{list}",
         object::encoding_name(entry),
         serialized_len(entry, parts.config.rdbcompression),
         entry.access(),
     );
     s.session.out.simple(&text);
-    Ok(())
-}
-
-fn table_stats(s: &mut Server<'_>, db: &[u8]) -> Outcome {
-    let database = usize::try_from(integer(db)?)
-        .ok()
-        .and_then(|db| s.parts.store.databases().get(db))
-        .ok_or(CommandError::fixed("ERR Out of range database"))?;
-    let mut text = String::new();
-    for (title, elements) in [
-        ("Dictionary", database.len()),
-        ("Expires", database.expires()),
-    ] {
-        text += &format!("[{title} HT]\nHash table 0 stats (main hash table):\n");
-        text += &match elements {
-            0 => String::from("No stats available for empty dictionaries\n"),
-            n => format!(" number of elements: {n}\n"),
-        };
-    }
-    s.session.out.verbatim(text.as_bytes());
     Ok(())
 }
 

@@ -19,10 +19,6 @@ use crate::value::listpack::Entry;
 use crate::value::longdouble::LongDouble;
 use crate::value::sample;
 
-/// Fields that HRANDFIELD replies at most when they may repeat: the reply is made at once, and nobody
-/// has use for more.
-const MOST_REPEATS: u64 = 1 << 24;
-
 /// Looks the command's first key up to read the hash in it, with what it is read for.
 pub(super) fn live<'d>(
     d: &'d mut Data<'_>,
@@ -333,16 +329,19 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     };
     let repeats = count < 0;
     let too_many = with_values && count.unsigned_abs() > i64::MAX as u64 / 2;
-    if too_many || (repeats && count.unsigned_abs() > MOST_REPEATS) {
+    if too_many {
         return Err(CommandError::fixed("ERR value is out of range"));
     }
+    let count = match repeats {
+        true => collection::draws(d, count.unsigned_abs())?,
+        false => usize::try_from(count).unwrap_or(usize::MAX),
+    };
     drop_drawn(d, args[1]);
     let (hash, out, random) = live(d, args[1])?;
     let Some(hash) = hash.filter(|hash| !hash.is_empty()) else {
         out.array(0);
         return Ok(());
     };
-    let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let replied = if repeats {
         count
     } else {

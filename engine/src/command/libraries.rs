@@ -254,6 +254,28 @@ pub fn refresh(parts: &mut Parts) {
     }
 }
 
+/// Keeps a library that is in a file, to be compiled when all are there. One of the same name that is there already
+/// is replaced, or in the way.
+///
+/// # Errors
+/// It is in the way.
+pub fn keep(parts: &mut Parts, code: Vec<u8>, replace: bool) -> Result<(), Vec<u8>> {
+    let libraries = &parts.scripts.libraries.libraries;
+    let old = metadata(&code)
+        .ok()
+        .and_then(|(name, _)| Some((libraries.get(&name)?, name)));
+    // (Those of the data that goes are in `libraries` still, but not in the store.)
+    if let Some((old, name)) = old.filter(|(old, _)| parts.store.holds_function(&old.code)) {
+        if !replace {
+            return Err([b"Library '", &name[..], b"' already exists"].concat());
+        }
+        let old = old.code.clone();
+        parts.store.drop_function(&old);
+    }
+    parts.store.keep_function(code);
+    Ok(())
+}
+
 /// The libraries, to be changed, and the interpreter for them.
 fn edit<R>(
     parts: &mut Parts,

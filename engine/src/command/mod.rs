@@ -137,7 +137,10 @@ pub fn list_limits(config: &Config) -> list_value::Limits {
     list_value::Limits {
         fill: config.list_max_listpack_size,
         compress_depth: config.list_compress_depth as usize,
-        plain_at: list_value::PLAIN_AT,
+        plain_at: match config.quicklist_packed_threshold {
+            0 => list_value::PLAIN_AT,
+            bytes => bytes as usize,
+        },
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) fn redirect(
     if keys.cross_slot && cluster.is_served(slot) {
         return Some(CROSS_SLOT);
     }
+    // Who waits for keys already was let in, and waits on while its slot is on its way.
+    let waits = session.blocked.is_some();
     let route = RouteRequest {
         slot,
         write: flags & flag::WRITE != 0,
@@ -60,9 +62,9 @@ pub(super) fn redirect(
         migrate: command.name == "migrate",
         pubsub_shard: matches!(command.name, "ssubscribe" | "sunsubscribe" | "spublish"),
         readonly_session: session.is(alert::READONLY),
-        asking: session.is(alert::ASKING) || flags & flag::ASKING != 0,
+        asking: waits || session.is(alert::ASKING) || flags & flag::ASKING != 0,
         keys_here: keys.here,
-        keys_missing: keys.missing,
+        keys_missing: if waits { 0 } else { keys.missing },
         plain_client: super::cluster::is_plain(session),
     };
     cluster.route(now, &route).error().map(CommandError::text)

@@ -16,10 +16,6 @@ use crate::value::listpack::Entry;
 use crate::value::number::parse_i64;
 use crate::value::set::{Limits, Set};
 
-/// Members that SRANDMEMBER replies at most when they may repeat: the reply is made at once, and nobody has use
-/// for more.
-const MOST_REPEATS: u64 = 1 << 24;
-
 /// Members looked up at a time: their cache lines come together.
 pub(super) const BATCH: usize = 16;
 
@@ -346,16 +342,15 @@ pub(super) fn srandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         ));
     }
     let repeats = count < 0;
-    let count = count.unsigned_abs();
-    if repeats && count > MOST_REPEATS {
-        return Err(CommandError::fixed("ERR value is out of range"));
-    }
+    let count = match repeats {
+        true => collection::draws(d, count.unsigned_abs())?,
+        false => usize::try_from(count).unwrap_or(usize::MAX),
+    };
     let Reading { value, out, random } = read::<Set>(d, args[1])?;
     let Some(set) = value else {
         out.array(0);
         return Ok(());
     };
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if !repeats {
         out.array(count.min(set.len()));
         set.sample(count, &mut || random.word(), |member| reply(out, member));

@@ -7,16 +7,19 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::ops::Range;
 
+use super::collection::{edit, of};
 use super::context::{Data, Text};
 use super::error::CommandError;
 use super::list::store;
 use super::list_limits;
 use super::string::integer;
 use super::table::Outcome;
+use super::zset_limits;
 use crate::config::NotifyEvents;
 use crate::store::{Object, ValueRef};
 use crate::value::list::{End, List};
 use crate::value::number::parse_f64;
+use crate::value::zset::ZSet;
 
 /// What of a pattern counts where C reads strings: up to the first NUL byte.
 fn c_str(bytes: &[u8]) -> &[u8] {
@@ -243,6 +246,7 @@ fn look_up<R>(
     };
     let value: Option<smallvec::SmallVec<[u8; 128]>> = match (d.value(place), field) {
         (ValueRef::Object(Object::Hash(hash)), Some(field)) => hash
+            .at(d.due_before())
             .get(field)
             .map(|value| value.text().iter().copied().collect()),
         (_, Some(_)) => None,
@@ -267,6 +271,13 @@ fn gather(
     let Some(place) = d.look(key) else {
         return Ok((items, sorted));
     };
+    if of::<ZSet>(d.value(place)).is_ok_and(|set| set.as_listpack().is_some()) {
+        // As in Redis, which gives small ones their large form first.
+        let limits = zset_limits(d.config, d.store);
+        edit(d, key, Some(place), |set: &mut ZSet| {
+            set.make_room(0, usize::MAX, &limits);
+        });
+    }
     match d.value(place) {
         ValueRef::Object(Object::List(list)) => {
             let range = if sorted {

@@ -111,10 +111,11 @@ fn options<'a>(args: &[&'a [u8]], getex: bool) -> Result<SetOptions<'a>, Command
     let mut i = 0;
     while let Some(&word) = args.get(i) {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let no_time = o.time.is_none() && !o.keep && !o.persist;
         let unit = [("ex", EX), ("px", PX), ("exat", EXAT), ("pxat", PXAT)]
             .into_iter()
             .find(|u| is(u.0));
+        // The same option may be given again.
+        let no_other = |unit| o.time.is_none_or(|(_, t)| t == unit) && !o.keep && !o.persist;
         let free = |same| o.condition == Condition::Always || o.condition == same;
         if is("nx") && free(Condition::IfAbsent) && !getex {
             o.condition = Condition::IfAbsent;
@@ -131,7 +132,9 @@ fn options<'a>(args: &[&'a [u8]], getex: bool) -> Result<SetOptions<'a>, Command
             o.keep = true;
         } else if is("persist") && o.time.is_none() && getex {
             o.persist = true;
-        } else if let (Some((_, unit)), true, Some(&arg)) = (unit, no_time, args.get(i + 1)) {
+        } else if let (Some((_, unit)), Some(&arg)) =
+            (unit.filter(|u| no_other(u.1)), args.get(i + 1))
+        {
             o.time = Some((arg, unit));
             i += 1;
         } else {

@@ -73,6 +73,9 @@ macro_rules! directives {
             pub config_file: String,
             /// RESTORE takes payloads with wrong checksums (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
             pub skip_checksums: bool,
+            /// Elements of lists that are nodes by themselves have this many bytes or more; 0: as many as no listpack
+            /// can take (DEBUG QUICKLIST-PACKED-THRESHOLD).
+            pub quicklist_packed_threshold: u64,
             /// The absolute path of the program, for INFO.
             pub executable: String,
             /// Name, release and machine of the operating system, for INFO.
@@ -91,6 +94,7 @@ macro_rules! directives {
                     $( $field: $default, )*
                     config_file: String::new(),
                     skip_checksums: false,
+                    quicklist_packed_threshold: 0,
                     executable: String::new(),
                     os: String::new(),
                     users: Vec::new(),

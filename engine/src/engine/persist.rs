@@ -11,7 +11,7 @@ use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
 use crate::command::context::{Wish, condition};
 use crate::command::execute::{self, Request};
-use crate::command::{access, dataset};
+use crate::command::{access, dataset, libraries};
 use crate::config::{AppendFsync, Config};
 use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now, Status};
 use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
@@ -237,7 +237,15 @@ impl Engine {
                     }
                 }
             }
-            Event::Function(library) => parts.store.keep_function(library),
+            Event::Function(library) => {
+                // What was there before stays only in a reload that says so.
+                let merges = self.reload.as_ref().is_some_and(Reload::merges);
+                if let Err(why) = libraries::keep(parts, library, merges) {
+                    let why = String::from_utf8_lossy(&why);
+                    let why = format!("Failed loading library, {why}");
+                    parts.persistence.reject_load(why);
+                }
+            }
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use core::mem;
 
 use super::{Engine, persist};
 use crate::command::context::{ReloadSource, condition};
+use crate::command::libraries;
 use crate::face::{ConnId, LogLevel, Now};
 use crate::persistence::{FlushState, Source};
 use crate::store::Store;
@@ -154,6 +155,7 @@ impl Engine {
             let partial = mem::replace(&mut self.parts.store, old);
             self.parts.store.discard_all(partial);
         }
+        libraries::refresh(&mut self.parts);
         self.end_reload(Some(why));
     }
 

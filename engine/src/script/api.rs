@@ -47,6 +47,12 @@ pub(super) fn install<'scope, 'env>(
     host.raw_set("where", lua.create_function(|lua, ()| Ok(location(lua)))?)?;
     let io = process.io;
     host.raw_set("ended", scope.create_function(|_, ()| Ok(io.ended.get()))?)?;
+    for (name, raises) in [("call", true), ("pcall", false)] {
+        let wide = move |lua: &Lua, (args, n): (Table, usize)| {
+            wide_command(lua, process, &args, n, raises)
+        };
+        host.raw_set(name, scope.create_function(wide)?)?;
+    }
     host.raw_set("strings", strings(lua)?)?;
     host.raw_set("math", math(lua, scope, process)?)?;
     if kind == Kind::Functions {
@@ -140,13 +146,41 @@ fn command(
     args: &MultiValue,
     raises: bool,
 ) -> mlua::Result<Value> {
+    let given = words(&mut process.io.words.borrow_mut(), args);
+    carry_out(lua, process, given, raises)
+}
+
+/// The same with `n` arguments that are too many for a function of the host, and come as a list.
+fn wide_command(
+    lua: &Lua,
+    process: &Process<'_>,
+    args: &Table,
+    n: usize,
+    raises: bool,
+) -> mlua::Result<Value> {
+    let mut given = Ok(());
+    process.io.words.borrow_mut().clear();
+    for i in 1..=n {
+        let arg = args.raw_get(i)?;
+        given = given.and_then(|()| word(&mut process.io.words.borrow_mut(), &arg));
+    }
+    carry_out(lua, process, given, raises)
+}
+
+/// Has the command carried out whose words are there, if they could be `given`.
+fn carry_out(
+    lua: &Lua,
+    process: &Process<'_>,
+    given: Result<(), &'static str>,
+    raises: bool,
+) -> mlua::Result<Value> {
     let io = process.io;
     if !io.running.get() {
         return Err(reply(
             "redis.call/pcall can only be called inside a script invocation",
         ));
     }
-    if let Err(text) = words(&mut io.words.borrow_mut(), args) {
+    if let Err(text) = given {
         if raises {
             return Err(reply(text));
         }
@@ -166,26 +200,29 @@ fn command(
     convert::to_lua(lua, &answer)
 }
 
-/// The words of a command, numbers in full precision.
+/// The words of a command.
 fn words(words: &mut Words, args: &MultiValue) -> Result<(), &'static str> {
     words.clear();
     if args.is_empty() {
         return Err("Please specify at least one argument for this redis lib call");
     }
-    for arg in args {
-        match arg {
-            Value::String(text) => words.push(&text.as_bytes()),
-            Value::Integer(n) => words.push_with(|out| {
-                // Beyond that, `%.17g` has an exponent.
-                if n.unsigned_abs() < 100_000_000_000_000_000 {
-                    crate::value::number::write_i64(out, *n);
-                } else {
-                    write_g(out, *n as f64, 17);
-                }
-            }),
-            Value::Number(n) => words.push_with(|out| write_g(out, *n, 17)),
-            _ => return Err("Lua redis lib command arguments must be strings or integers"),
-        }
+    args.iter().try_for_each(|arg| word(words, arg))
+}
+
+/// The next word of a command; numbers in full precision.
+fn word(words: &mut Words, arg: &Value) -> Result<(), &'static str> {
+    match arg {
+        Value::String(text) => words.push(&text.as_bytes()),
+        Value::Integer(n) => words.push_with(|out| {
+            // Beyond that, `%.17g` has an exponent.
+            if n.unsigned_abs() < 100_000_000_000_000_000 {
+                crate::value::number::write_i64(out, *n);
+            } else {
+                write_g(out, *n as f64, 17);
+            }
+        }),
+        Value::Number(n) => words.push_with(|out| write_g(out, *n, 17)),
+        _ => return Err("Lua redis lib command arguments must be strings or integers"),
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use core::fmt;
 
 use mlua::{Error, Lua, Value};
 
+use super::sandbox::SOURCE;
+
 /// What is raised.
 #[derive(Clone, Debug)]
 pub(super) enum Raise {
@@ -90,15 +92,23 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// `source:line: ` of a caller, or nothing if that is not known.
+/// `source:line: ` of the script's function that called, or nothing if it was none of the script's. (Between
+/// the two may be one of the sandbox's.)
 fn position(lua: &Lua, level: usize) -> Vec<u8> {
-    let found = lua.inspect_stack(level, |caller| {
-        let line = caller.current_line();
-        let source = caller.source().short_src.map(|s| s.to_string());
-        let line = line.filter(|&line| line > 0)?;
-        source.map(|s| alloc::format!("{s}:{line}: "))
-    });
-    found.flatten().unwrap_or_default().into_bytes()
+    for level in level..level + 2 {
+        let found = lua.inspect_stack(level, |caller| {
+            let source = caller.source();
+            let sandbox = source.source.as_deref() == Some(SOURCE);
+            let line = caller.current_line().filter(|&line| line > 0);
+            (sandbox, source.short_src.map(|s| s.to_string()).zip(line))
+        });
+        match found {
+            Some((true, _)) => {}
+            Some((false, Some((s, line)))) => return alloc::format!("{s}:{line}: ").into_bytes(),
+            _ => break,
+        }
+    }
+    Vec::new()
 }
 
 /// What a script sees of an error that it caught.

@@ -136,24 +136,28 @@ function G.setmetatable(t, metatable)
   return setmetatable_(t, metatable)
 end
 
--- Functions of the host take only so many arguments that are no numbers.
-local most = 7700
+-- As in C: so many values can be on its stack, the arguments among them.
+local stack = 8000
 
-function G.unpack(t, i, j)
-  if type(t) == 'table' then
-    local first, last = tonumber(i) or 1, tonumber(j) or #t
-    if last - first >= 7999 then error('too many results to unpack', 2) end
-    if last - first >= most then
-      for k = first, last do
-        local kind = type(t[k])
-        if kind ~= 'number' and kind ~= 'boolean' and kind ~= 'nil' then
-          error('too many results to unpack', 2)
-        end
-      end
-    end
+-- As C reads an argument that is to be an int, and may be left out.
+local function int(name, n, value, default)
+  if value == nil then return default end
+  local number = tonumber(value)
+  if not number then
+    error("bad argument #" .. n .. " to '" .. name .. "' (number expected, got " .. type(value) .. ")", 3)
   end
-  if j ~= nil then return unpack_(t, i, j) end
-  return unpack_(t, i)
+  return number - number % 1
+end
+
+function G.unpack(...)
+  expect_table('unpack', ...)
+  local t, i, j = ...
+  local first = int('unpack', 2, i, 1)
+  local last = int('unpack', 3, j, #t)
+  if first <= last and last - first + 1 + select('#', ...) > stack then
+    error('too many results to unpack', 2)
+  end
+  return unpack_(...)
 end
 
 -- Code: text only, since compiled code could do anything.
@@ -233,11 +237,9 @@ end
 
 local strings = {}
 for k, v in pairs_(globals.string) do strings[k] = v end
-for k, v in pairs_(host.strings) do strings[k] = v end
 
 local maths = {}
 for k, v in pairs_(globals.math) do maths[k] = v end
-for k, v in pairs_(host.math) do maths[k] = v end
 
 local coroutines = {}
 for k, v in pairs_(coroutine) do coroutines[k] = v end
@@ -246,6 +248,44 @@ function coroutines.resume(...)
   return caught_raw(resume_(...))
 end
 
+-- Functions of the host keep arguments that are no numbers where there is only so much room, and no way out at its end.
+local most = 4000
+
+local function narrow(name, f)
+  return function(...)
+    if select('#', ...) > most then
+      if name == 'pack' then error("bad argument #0 to 'pack' (Too many arguments for MessagePack pack.)", 2) end
+      error("too many arguments to '" .. name .. "'", 2)
+    end
+    return f(...)
+  end
+end
+
+-- Commands may have as many words as a call can have arguments.
+local function wide(f, listed)
+  return function(...)
+    local n = select('#', ...)
+    if n > most then return listed({ ... }, n) end
+    return f(...)
+  end
+end
+
+local function narrowed(library)
+  for name, f in pairs_(library) do
+    if type(f) == 'function' then library[name] = narrow(name, f) end
+  end
+  return library
+end
+
+local call, pcall_command = libraries.redis.call, libraries.redis.pcall
+for _, library in pairs_(libraries) do narrowed(library) end
+libraries.redis.call = wide(call, host.call)
+libraries.redis.pcall = wide(pcall_command, host.pcall)
+local new = libraries.cjson.new
+function libraries.cjson.new(...) return narrowed(new(...)) end
+if host.loading then narrowed(host.loading) end
+for name, f in pairs_(narrowed(host.strings)) do strings[name] = f end
+for name, f in pairs_(narrowed(host.math)) do maths[name] = f end
 G.table, G.string, G.math, G.coroutine = seal(tables), seal(strings), seal(maths), seal(coroutines)
 for name, library in pairs_(libraries) do G[name] = seal(library) end
 G._G = globals

@@ -239,6 +239,11 @@ impl Store {
         self.functions_version += 1;
     }
 
+    /// Whether a function library is kept.
+    pub fn holds_function(&self, library: &[u8]) -> bool {
+        self.functions.contains(library)
+    }
+
     /// Forgets a function library.
     pub fn drop_function(&mut self, library: &[u8]) {
         self.functions.remove(library);

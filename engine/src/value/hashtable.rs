@@ -169,6 +169,16 @@ impl HashTable {
         .flat_map(|leaf| leaf.iter().map(|place| leaf.pair(&place)))
     }
 
+    /// The number of entries of each leaf.
+    pub fn leaf_sizes(&self) -> impl Iterator<Item = usize> {
+        let mut from = Some(0);
+        core::iter::from_fn(move || {
+            let found = self.root.as_ref()?.locate(from?);
+            from = found.range.end();
+            Some(found.leaf.count())
+        })
+    }
+
     /// The value of a field.
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<&[u8]> {

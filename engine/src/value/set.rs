@@ -123,6 +123,14 @@ impl Set {
         }
     }
 
+    /// The small form of texts, if that is what it has.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        match &self.0 {
+            Form::Listpack(list) => Some(list),
+            _ => None,
+        }
+    }
+
     /// The large form, if that is what it has.
     pub fn as_table(&self) -> Option<&HashTable> {
         match &self.0 {

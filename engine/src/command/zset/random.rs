@@ -1,7 +1,7 @@
 //! ZRANDMEMBER and ZSCAN.
 
 use super::{reply, reply_members};
-use crate::command::collection::{Reading, read};
+use crate::command::collection::{Reading, draws, read};
 use crate::command::context::Data;
 use crate::command::error::CommandError;
 use crate::command::scan::{Options, cursor};
@@ -11,10 +11,6 @@ use crate::resp::Output;
 use crate::value::number::{write_f64, write_score};
 use crate::value::zset::ZSet;
 use alloc::vec::Vec;
-
-/// Members that ZRANDMEMBER replies at most when they may repeat: the reply is made at once, and nobody
-/// has use for more.
-const MOST_REPEATS: u64 = 1 << 24;
 
 /// `ZRANDMEMBER key [count [WITHSCORES]]`. <https://redis.io/commands/zrandmember/>
 pub fn zrandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
@@ -39,15 +35,18 @@ pub fn zrandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     };
     let repeats = count < 0;
     let too_many = scores && count.unsigned_abs() > i64::MAX as u64 / 2;
-    if too_many || (repeats && count.unsigned_abs() > MOST_REPEATS) {
+    if too_many {
         return Err(CommandError::fixed("ERR value is out of range"));
     }
+    let count = match repeats {
+        true => draws(d, count.unsigned_abs())?,
+        false => usize::try_from(count).unwrap_or(usize::MAX),
+    };
     let Reading { value, out, random } = read::<ZSet>(d, args[1])?;
     let Some(set) = value else {
         out.array(0);
         return Ok(());
     };
-    let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let mut chosen = Vec::new();
     if !repeats && count >= set.len() {
         // As Redis: from the end.

@@ -179,6 +179,13 @@ impl Table {
         slot
     }
 
+    /// The number of entries of each bucket.
+    pub fn bucket_sizes(&self) -> impl Iterator<Item = usize> {
+        let filled =
+            |bucket: &segment::Bucket| bucket.slots.iter().filter(|s| !s.is_null()).count();
+        (self.segments.iter()).flat_map(move |segment| segment.buckets.iter().map(filled))
+    }
+
     /// The entry at a place.
     #[inline]
     pub fn entry(&self, place: Place) -> EntryRef<'_> {
