@@ -693,7 +693,11 @@ impl Server {
             }
             Effect::Purge => crate::sys::purge(),
             Effect::Crash(how) => crash::break_down(how),
-            Effect::Exit { code } => self.exit = Some(code),
+            Effect::Exit { code } => {
+                self.exit = Some(code);
+                // Before connections are closed: who comes back at once is to find nobody here.
+                self.listeners.clear();
+            }
         }
     }
 

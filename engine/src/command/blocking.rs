@@ -116,16 +116,16 @@ pub(crate) fn serve(parts: &mut Parts, now: Now) {
         // Who begins to wait from here on has seen the key as it is.
         let mut tickets = 0..parts.watches.waits.next_ticket();
         parts.ready = Some(key.1.as_slice().into());
-        for kind in [
-            WaitKind::List,
-            WaitKind::ZSet,
-            WaitKind::Stream,
-            WaitKind::Group,
+        for kinds in [
+            &[WaitKind::List][..],
+            &[WaitKind::ZSet],
+            &[WaitKind::Stream, WaitKind::Group],
         ] {
             tickets.start = 0;
-            while can_serve(parts, &key, kind)
-                && let Some((ticket, conn)) =
-                    (parts.watches.waits).next_in_line(&key, kind, tickets.clone())
+            while let Some((ticket, conn)) = (kinds.iter())
+                .filter(|kind| can_serve(parts, &key, **kind))
+                .filter_map(|&kind| (parts.watches.waits).next_in_line(&key, kind, tickets.clone()))
+                .min()
             {
                 tickets.start = ticket + 1;
                 try_again(parts, now, conn);

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::effects::encode;
-use super::testing::{NOW, conn, shown};
+use super::testing::{NOW, conn, join, send, shown};
 use crate::config::Config;
 use crate::face::{
     Address, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener, Now, OpId,
@@ -337,6 +337,37 @@ fn asking_holds_for_one_command() {
         server.run(command);
         assert_eq!(asking(&server), holds, "after {command}");
     }
+}
+
+/// The nodes.conf of a primary whose only neighbour has the last slot.
+const NEIGHBOURS: &str = "\
+    1111111111111111111111111111111111111111 127.0.0.1:1@10001 master - 0 0 1 connected 16383\n\
+    2222222222222222222222222222222222222222 127.0.0.1:21790@31790 myself,master - 0 0 2 connected 0-16382\n\
+    vars currentEpoch 2 lastVoteEpoch 0\n";
+
+#[test]
+fn who_waits_for_a_key_is_sent_away_when_its_slot_has_gone_and_not_before() {
+    let config = Config {
+        cluster_enabled: true,
+        port: 21790,
+        ..Config::default()
+    };
+    let mut server = Server::with_conf(config, NEIGHBOURS);
+    server.advance(3000);
+    assert_eq!(server.run("BLPOP a 0"), "");
+    let other = join(&mut server.engine, 1);
+    let goes =
+        |to: &str| format!("CLUSTER SETSLOT 15495 {to} 1111111111111111111111111111111111111111");
+    send(&mut server.engine, other, server.now, &goes("MIGRATING"));
+    assert_eq!(
+        send(&mut server.engine, other, server.now, "BLPOP a 0"),
+        "-ASK 15495 127.0.0.1:1"
+    );
+    server.advance(1000);
+    assert_eq!(server.replies(), "");
+    send(&mut server.engine, other, server.now, &goes("NODE"));
+    server.advance(1000);
+    assert_eq!(server.replies(), "-MOVED 15495 127.0.0.1:1");
 }
 
 #[test]

@@ -29,10 +29,13 @@ pub(super) fn draws(d: &Data<'_>, wanted: u64) -> Result<usize, CommandError> {
     /// Bytes of the shortest element.
     const SHORTEST: u64 = 6;
     let limits = &d.config.client_output_buffer_limit;
-    let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
-    let draws = match normal.max(pubsub) / SHORTEST + 1 {
+    let limit = match d.subscribed {
+        true => limits.pubsub.hard_bytes,
+        false => limits.normal.hard_bytes,
+    };
+    let draws = match limit / SHORTEST + 1 {
         _ if wanted <= MOST_DRAWS => wanted,
-        fatal if normal.min(pubsub) > 0 && !d.scripted && fatal <= MOST_DRAWS => fatal.min(wanted),
+        fatal if limit > 0 && !d.scripted && fatal <= MOST_DRAWS => fatal.min(wanted),
         _ => return Err(CommandError::fixed("ERR value is out of range")),
     };
     Ok(draws as usize)

@@ -71,6 +71,8 @@ pub struct Data<'a> {
     pub ready: Option<&'a [u8]>,
     /// Whether the command may block: not in a transaction or script, and not from our primary.
     pub may_block: bool,
+    /// Its client is subscribed to something: what it is sent has the limits of messages.
+    pub subscribed: bool,
     /// Whether a script calls the command.
     pub scripted: bool,
     /// Whether it may read keys that its words do not tell.
@@ -713,6 +715,7 @@ impl Parts {
             ready: self.ready.as_deref(),
             scripted,
             may_block: session.alerts & (alert::MULTI | alert::TRUSTED) == 0,
+            subscribed: session.alerts & alert::SUBSCRIBED != 0,
             touches: !session.no_touch,
             overdue,
             reads_all_keys,

@@ -439,3 +439,109 @@ fn cluster_mode_has_one_database() {
         assert_eq!(run_at(&mut e, later(10), command), error, "{command}");
     }
 }
+
+#[test]
+fn sorting_gives_a_sorted_set_its_large_form() {
+    let mut e = engine();
+    run(&mut e, "ZADD z 1 a 2 b");
+    assert_eq!(run(&mut e, "SORT_RO z ALPHA DESC"), "*2 $1 b $1 a");
+    assert_eq!(run(&mut e, "OBJECT ENCODING z"), "$8 skiplist");
+    e.invariants();
+}
+
+#[test]
+fn an_option_of_set_may_be_said_again_but_not_another() {
+    let mut e = engine();
+    assert_eq!(run(&mut e, "SET k v EX 10 EX 100"), "+OK");
+    assert_eq!(run(&mut e, "TTL k"), ":100");
+    let invalid = "-ERR invalid expire time in \\'set\\' command";
+    assert_eq!(run(&mut e, "SET k v EX 10 EX -1"), invalid);
+    for options in ["EX 10 PX 10", "KEEPTTL EX 10", "IFEQ v IFEQ w", "IFEQ v NX"] {
+        assert_eq!(
+            run(&mut e, &format!("SET k v {options}")),
+            "-ERR syntax error"
+        );
+    }
+}
+
+#[test]
+fn what_would_be_cut_off_is_not_drawn() {
+    let mut e = engine();
+    run(&mut e, "HSET h a b");
+    run(&mut e, "SADD s a");
+    run(&mut e, "ZADD z 1 a");
+    let out_of_range = "-ERR value is out of range";
+    assert_eq!(run(&mut e, "HRANDFIELD h -999999999"), out_of_range);
+    for command in ["HRANDFIELD h", "SRANDMEMBER s", "ZRANDMEMBER z"] {
+        let mut client = join(&mut e, 1);
+        e.parts.config.client_output_buffer_limit.normal.hard_bytes = 1000;
+        let script = format!(
+            "EVAL \"return redis.call('{}', -999999999)\" 0",
+            command.replace(' ', "', '")
+        );
+        assert!(send(&mut e, client, NOW, &script).starts_with(out_of_range));
+        assert_eq!(
+            bulks(&send(&mut e, client, NOW, &format!("{command} -100"))).len(),
+            100
+        );
+        client = join(&mut e, 2);
+        assert_eq!(
+            send(&mut e, client, NOW, &format!("{command} -999999999")),
+            ""
+        );
+        assert!(
+            e.parts
+                .clients
+                .get(client)
+                .is_none_or(|c| c.is(alert::CLOSING))
+        );
+        e.handle(
+            NOW,
+            Input::Closed {
+                conn: client,
+                reason: "".into(),
+            },
+        );
+    }
+}
+
+#[test]
+fn debug_shows_the_inside_of_tables_and_lists() {
+    let mut e = engine_with(Config {
+        enable_debug_command: crate::config::ProtectedAction::Yes,
+        ..Config::default()
+    });
+    for i in 0..1000 {
+        run(&mut e, &format!("HSET h f{i} {i}"));
+    }
+    run(&mut e, "SADD s 1");
+    let stats = run(&mut e, "DEBUG HTSTATS-KEY h");
+    assert!(stats.contains("number of elements: 1000\\n"), "{stats}");
+    let stats = run(&mut e, "DEBUG HTSTATS 0");
+    assert!(stats.contains("number of elements: 2\\n"), "{stats}");
+    assert_eq!(run(&mut e, "DEBUG HTSTATS-KEY nokey"), "-ERR no such key");
+    let no_table =
+        "-ERR The value stored at the specified key is not represented using an hash table";
+    assert_eq!(run(&mut e, "DEBUG HTSTATS-KEY s"), no_table);
+    assert_eq!(
+        run(&mut e, "DEBUG LISTPACK h"),
+        "-ERR Not a listpack encoded object."
+    );
+    run(&mut e, "RPUSH l a b c");
+    let object = run(&mut e, "DEBUG OBJECT l");
+    let fields =
+        "ql_nodes:1 ql_avg_node:3.00 ql_listpack_max:-2 ql_compressed:0 ql_uncompressed_size:16";
+    assert!(object.ends_with(fields), "{object}");
+    // From here on each element of two bytes or more is a node.
+    assert_eq!(run(&mut e, "DEBUG QUICKLIST-PACKED-THRESHOLD 2b"), "+OK");
+    run(&mut e, "RPUSH l dd e ff");
+    assert!(run(&mut e, "DEBUG OBJECT l").contains("ql_nodes:4 "));
+    assert_eq!(run(&mut e, "DEBUG QUICKLIST-PACKED-THRESHOLD 0"), "+OK");
+    run(&mut e, "RPUSH l gg hh");
+    assert!(run(&mut e, "DEBUG OBJECT l").contains("ql_nodes:5 "));
+    assert_eq!(
+        bulks(&run(&mut e, "LRANGE l 0 -1")).concat(),
+        "abcddeffgghh"
+    );
+    e.invariants();
+}

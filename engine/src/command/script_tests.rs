@@ -130,6 +130,124 @@ fn a_script_in_a_transaction_runs_through() {
     assert_eq!(send(&mut engine, a, NOW, "EXEC"), "*2 +OK :2");
 }
 
+/// Functions of the host keep their arguments in a place of its own, whose end is a panic: no call may come to it.
+#[test]
+fn calls_may_be_as_wide_as_lua_allows() {
+    let list =
+        |n: usize, what: &str| format!("local t = {{}} for i = 1, {n} do t[i] = {what} end ");
+    let (strings, more) = (list(7600, "'v'"), "'x',".repeat(200));
+    let wide = |call: &str| {
+        format!(
+            "{strings} local function f(...) return {call}({more} ...) end return f({more} unpack(t))"
+        )
+    };
+    let mut engine = engine();
+    for (script, expected) in [
+        (
+            list(7999, "1") + "return redis.call('rpush', 'l', unpack(t))",
+            ":7999",
+        ),
+        (
+            list(7999, "'v'") + "return redis.call('rpush', 'l', unpack(t))",
+            ":15998",
+        ),
+        (
+            wide("redis.call('sadd', 's', unpack(t)) and redis.pcall"),
+            "-ERR Unknown Redis command",
+        ),
+        (
+            list(3, "'v'") + "return redis.call('rpush', 'l', unpack(t, 2, 3))",
+            ":16000",
+        ),
+        (
+            list(8000, "1") + "return redis.call('rpush', 'l', unpack(t))",
+            "-ERR user_script:1: too many results to unpack",
+        ),
+        (
+            list(7999, "1") + "return #{unpack(t, 1)}",
+            "-ERR user_script:1: too many results to unpack",
+        ),
+        (
+            "return unpack({}, -2147483648, 2147483647)".into(),
+            "-ERR user_script:1: too many results to unpack",
+        ),
+        (
+            "return unpack({}, 0, 2147483647)".into(),
+            "-ERR user_script:1: too many results to unpack",
+        ),
+        ("return {unpack({1, 2, 3}, '2')}".into(), "*2 :2 :3"),
+        (
+            "return unpack(1)".into(),
+            "-ERR user_script:1: bad argument #1 to \\'unpack\\' (table expected, got number)",
+        ),
+        (
+            wide("cmsgpack.pack"),
+            "-ERR user_script:1: bad argument #0 to \\'pack\\' (Too many arguments for MessagePack pack.)",
+        ),
+        (
+            wide("cjson.new().encode"),
+            "-ERR user_script:1: too many arguments",
+        ),
+        (wide("bit.band"), "-ERR user_script:1: too many arguments"),
+        (wide("string.rep"), "-ERR user_script:1: too many arguments"),
+        (
+            wide("math.random"),
+            "-ERR user_script:1: too many arguments",
+        ),
+        (
+            wide("redis.sha1hex"),
+            "-ERR user_script:1: too many arguments",
+        ),
+        (wide("string.format"), "$1 x"),
+    ] {
+        let reply = run(&mut engine, &format!("EVAL \"{script}\" 0"));
+        let shown = script.replace(&more, "…");
+        assert!(reply.starts_with(expected), "{shown}: {reply}");
+    }
+    // The line of a call that ends its function is known still.
+    let reply = run(&mut engine, "EVAL \"return redis.call('nosuch')\" 0");
+    assert!(reply.ends_with("on @user_script:1."), "{reply}");
+}
+
+#[test]
+fn code_is_named_as_c_reads_it() {
+    let mut engine = engine();
+    let reply = run(
+        &mut engine,
+        "EVAL \"return {loadstring('x', '=a\\\\0b')}\" 0",
+    );
+    assert_eq!(reply, "*0");
+    let reply = run(
+        &mut engine,
+        "EVAL \"local f, why = loadstring('x', '=a\\\\0b') return why\" 0",
+    );
+    assert_eq!(reply, "$27 a:1: \\'=\\' expected near \\'<eof>\\'");
+}
+
+#[test]
+fn a_library_in_the_way_of_a_reload_is_an_error_or_replaced() {
+    let mut engine = engine_with(Config {
+        enable_debug_command: crate::config::ProtectedAction::Yes,
+        ..Config::default()
+    });
+    let load = |answer: u8| {
+        format!(
+            "FUNCTION LOAD REPLACE \"#!lua name=lib\\nredis.register_function('f', function() return {answer} end)\""
+        )
+    };
+    run(&mut engine, &load(1));
+    assert_eq!(
+        run(&mut engine, "DEBUG RELOAD NOFLUSH"),
+        "-ERR Error trying to load the RDB dump"
+    );
+    assert_eq!(run(&mut engine, "FCALL f 0"), ":1");
+    assert_eq!(run(&mut engine, "DEBUG RELOAD NOFLUSH MERGE"), "+OK");
+    assert_eq!(run(&mut engine, "FCALL f 0"), ":1");
+    assert_eq!(run(&mut engine, "DEBUG RELOAD"), "+OK");
+    assert_eq!(run(&mut engine, "FCALL f 0"), ":1");
+    assert!(run(&mut engine, "FUNCTION STATS").contains("$15 libraries_count :1"));
+}
+
 #[test]
 fn scripts_that_mean_harm_come_to_an_end() {
     let mut engine = engine();

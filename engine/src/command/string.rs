@@ -121,9 +121,12 @@ fn options<'a>(args: &[&'a [u8]], getex: bool) -> Result<SetOptions<'a>, Command
             o.condition = Condition::IfAbsent;
         } else if is("xx") && free(Condition::IfPresent) && !getex {
             o.condition = Condition::IfPresent;
-        } else if let (true, true, false, Some(&equal)) =
-            (is("ifeq"), free(Condition::IfEqual), getex, args.get(i + 1))
-        {
+        } else if let (true, true, false, Some(&equal)) = (
+            is("ifeq"),
+            o.condition == Condition::Always,
+            getex,
+            args.get(i + 1),
+        ) {
             (o.condition, o.equal) = (Condition::IfEqual, equal);
             i += 1;
         } else if is("get") && !getex {

@@ -29,7 +29,7 @@ use crate::command::scripting;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
 use crate::command::{expire_fields, own_keys};
-use crate::config::{AppendFsync, Config, NotifyEvents};
+use crate::config::{AppendFsync, Config, NotifyEvents, OutputLimit};
 use crate::face::{
     ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
 };
@@ -644,8 +644,10 @@ impl Engine {
     /// Closes clients that were idle for too long, or leave too much unread.
     fn enforce_limits(&mut self, now: Now) {
         let config = &self.parts.config;
-        let normal = config.client_output_buffer_limit.normal;
-        if config.timeout == 0 && normal.hard_bytes == 0 && normal.soft_bytes == 0 {
+        let limits = &config.client_output_buffer_limit;
+        let limited = |limit: OutputLimit| limit.hard_bytes > 0 || limit.soft_bytes > 0;
+        let listens = limited(limits.pubsub) && !self.parts.channels.nobody_listens();
+        if config.timeout == 0 && !limited(limits.normal) && !listens {
             return;
         }
         for conn in self.parts.clients.conns() {

@@ -17,6 +17,9 @@ pub const BY_REFERENCE: usize = 16 * 1024;
 /// A tail of this size is queued, and a new one begun: appending never moves more than this.
 const TAIL_MAX: usize = 64 * 1024;
 
+/// Bytes of a reply that count as a client's buffer, not as its queue: as many as Redis's clients have.
+const SMALL: usize = 16 * 1024;
+
 /// A tail buffer above this size is given back when it has been sent.
 const TAIL_KEEP: usize = 16 * 1024;
 
@@ -187,11 +190,11 @@ impl Output {
 
     /// Memory that the output holds, in bytes, shared bytes among it.
     pub fn memory(&self) -> usize {
-        self.queued() + self.tail.capacity()
+        self.chunk_bytes() + self.tail.capacity()
     }
 
-    /// Memory of the queued chunks, in bytes (`omem` in CLIENT LIST).
-    pub fn queued(&self) -> usize {
+    /// Memory of the chunks, in bytes.
+    fn chunk_bytes(&self) -> usize {
         if self.chunks.is_empty() {
             return 0;
         }
@@ -199,19 +202,29 @@ impl Output {
         unsent + self.offset + self.chunks.len() * size_of::<Chunk>()
     }
 
-    /// Bytes in the tail, and its capacity (`obl` and `rbs` in CLIENT LIST).
-    pub fn tail(&self) -> (usize, usize) {
-        let sent = if self.chunks.is_empty() {
-            self.offset
-        } else {
-            0
-        };
-        (self.tail.len() - sent, self.tail.capacity())
+    /// Bytes for what does not fit into a small buffer (`omem` in CLIENT LIST).
+    pub fn queued(&self) -> usize {
+        match self.chunks.len() {
+            0 => (self.pending() as usize).saturating_sub(SMALL),
+            _ => self.chunk_bytes() + self.tail.len(),
+        }
     }
 
-    /// Number of queued chunks besides the tail (`oll` in CLIENT LIST).
+    /// Bytes in the small buffer, and the capacity of what is being filled (`obl` and `rbs` in CLIENT LIST).
+    pub fn tail(&self) -> (usize, usize) {
+        let small = match self.chunks.len() {
+            0 => (self.pending() as usize).min(SMALL),
+            _ => 0,
+        };
+        (small, self.tail.capacity())
+    }
+
+    /// Number of pieces besides the small buffer (`oll` in CLIENT LIST).
     pub fn chunks(&self) -> usize {
-        self.chunks.len()
+        match self.chunks.len() {
+            0 => usize::from(self.queued() > 0),
+            n => n + usize::from(!self.tail.is_empty()),
+        }
     }
 
     /// Appends bytes that are RESP already.
@@ -468,7 +481,7 @@ mod tests {
                 }
                 prop_assert_eq!(out.pending() as usize, model.len() - got.len());
                 let queued = |c: &Chunk| c.bytes().len() + size_of::<Chunk>();
-                prop_assert_eq!(out.queued(), out.chunks.iter().map(queued).sum::<usize>());
+                prop_assert_eq!(out.chunk_bytes(), out.chunks.iter().map(queued).sum::<usize>());
             }
             got.extend(sendable(&out));
             prop_assert_eq!(got, model);

@@ -12,7 +12,7 @@ use super::random::MOST;
 use super::sandbox::{SOURCE, Sandbox};
 use super::vm::{Declared, Event, Kind, Process, limit_memory};
 use super::words::Words;
-use super::{bit, cjson, cmsgpack, convert, flags, packing, sha1hex};
+use super::{bit, cjson, cmsgpack, convert, flags, packing, sha1hex, shim};
 use crate::face::LogLevel;
 
 /// Where the hook finds the function that suspends.
@@ -44,6 +44,8 @@ pub(super) fn install<'scope, 'env>(
     libraries.raw_set("redis", redis(kind, lua, scope, process)?)?;
     let host = lua.create_table()?;
     host.raw_set("plain", lua.create_function(plain)?)?;
+    host.raw_set("guard", lua.create_function(shim::guard)?)?;
+    host.raw_set("unpack", shim::unpack(lua)?)?;
     host.raw_set("where", lua.create_function(|lua, ()| Ok(location(lua)))?)?;
     let io = process.io;
     host.raw_set("ended", scope.create_function(|_, ()| Ok(io.ended.get()))?)?;
@@ -388,7 +390,7 @@ fn plain(lua: &Lua, error: Value) -> mlua::Result<Value> {
 /// Source and line of the script, seen from the sandbox's error handler: of the function that failed, or of
 /// the one that called it, if it is none of the script's.
 fn location(lua: &Lua) -> (Option<alloc::string::String>, Option<usize>) {
-    for level in 2..6 {
+    for level in 2..7 {
         let found = lua.inspect_stack(level, |f| {
             let source = f.source();
             let name = source.source.map(|s| s.into_owned());
@@ -400,7 +402,7 @@ fn location(lua: &Lua) -> (Option<alloc::string::String>, Option<usize>) {
         if what == "tail" {
             return (None, None);
         }
-        let skipped = (what == "C" && level < 5) || source.as_deref() == Some(SOURCE);
+        let skipped = (what == "C" && level < 6) || source.as_deref() == Some(SOURCE);
         if !skipped {
             return (source, Some(line.unwrap_or(0)));
         }

@@ -20,6 +20,7 @@ mod packing;
 mod raise;
 mod random;
 mod sandbox;
+mod shim;
 mod vm;
 mod words;
 

@@ -10,8 +10,6 @@ use core::fmt;
 
 use mlua::{Error, Lua, Value};
 
-use super::sandbox::SOURCE;
-
 /// What is raised.
 #[derive(Clone, Debug)]
 pub(super) enum Raise {
@@ -48,7 +46,8 @@ pub(super) fn reply(text: &str) -> Error {
 
 /// The error of a library function: the text after the line of the script that called it.
 pub(super) fn fail(lua: &Lua, text: impl AsRef<[u8]>) -> Error {
-    let mut message = position(lua, 1);
+    // (Between the two is [`super::shim`].)
+    let mut message = position(lua, 2);
     message.extend_from_slice(text.as_ref());
     Raise::Text(message).into()
 }
@@ -92,23 +91,15 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// `source:line: ` of the script's function that called, or nothing if it was none of the script's. (Between
-/// the two may be one of the sandbox's.)
+/// `source:line: ` of a caller, or nothing if that is not known.
 fn position(lua: &Lua, level: usize) -> Vec<u8> {
-    for level in level..level + 2 {
-        let found = lua.inspect_stack(level, |caller| {
-            let source = caller.source();
-            let sandbox = source.source.as_deref() == Some(SOURCE);
-            let line = caller.current_line().filter(|&line| line > 0);
-            (sandbox, source.short_src.map(|s| s.to_string()).zip(line))
-        });
-        match found {
-            Some((true, _)) => {}
-            Some((false, Some((s, line)))) => return alloc::format!("{s}:{line}: ").into_bytes(),
-            _ => break,
-        }
-    }
-    Vec::new()
+    let found = lua.inspect_stack(level, |caller| {
+        let line = caller.current_line();
+        let source = caller.source().short_src.map(|s| s.to_string());
+        let line = line.filter(|&line| line > 0)?;
+        source.map(|s| alloc::format!("{s}:{line}: "))
+    });
+    found.flatten().unwrap_or_default().into_bytes()
 }
 
 /// What a script sees of an error that it caught.

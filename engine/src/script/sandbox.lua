@@ -14,11 +14,11 @@ local getmetatable_, setmetatable_ = getmetatable, setmetatable
 local pcall_, xpcall_ = pcall, xpcall
 local load_, loadstring_ = load, loadstring
 local collectgarbage_ = collectgarbage
-local tonumber, unpack_ = tonumber, unpack
+local tonumber = tonumber
 local insert_, remove_, sort_ = table.insert, table.remove, table.sort
 local resume_ = coroutine.resume
-local byte = string.byte
-local plain, ended, where = host.plain, host.ended, host.where
+local byte, match = string.byte, string.match
+local plain, ended, where, guard = host.plain, host.ended, host.where, host.guard
 
 -- From a table that scripts see to what is in it, and to the metatable that they see.
 local contents, metatables = {}, {}
@@ -136,40 +136,24 @@ function G.setmetatable(t, metatable)
   return setmetatable_(t, metatable)
 end
 
--- As in C: so many values can be on its stack, the arguments among them.
-local stack = 8000
+-- Code: text only, since compiled code could do anything. While it is compiled its name must be somebody's, as C reads
+-- it: Lua itself holds on to it too late (CVE-2025-49844).
 
--- As C reads an argument that is to be an int, and may be left out.
-local function int(name, n, value, default)
-  if value == nil then return default end
-  local number = tonumber(value)
-  if not number then
-    error("bad argument #" .. n .. " to '" .. name .. "' (number expected, got " .. type(value) .. ")", 3)
-  end
-  return number - number % 1
+local function named(name)
+  if type(name) == 'string' then return (match(name, '^%Z*')) end
+  return name
 end
-
-function G.unpack(...)
-  expect_table('unpack', ...)
-  local t, i, j = ...
-  local first = int('unpack', 2, i, 1)
-  local last = int('unpack', 3, j, #t)
-  if first <= last and last - first + 1 + select('#', ...) > stack then
-    error('too many results to unpack', 2)
-  end
-  return unpack_(...)
-end
-
--- Code: text only, since compiled code could do anything.
 
 function G.loadstring(code, name)
   if type(code) == 'string' and byte(code) == 27 then
     return nil, "bad binary format (truncated precompiled chunk)"
   end
+  name = named(name)
   return loadstring_(code, name)
 end
 
 function G.load(pieces, name)
+  name = named(name)
   if type(pieces) ~= 'function' then return load_(pieces, name) end
   local first = true
   return load_(function()
@@ -198,6 +182,7 @@ for _, name in pairs_({ '_VERSION', 'assert', 'error', 'gcinfo', 'ipairs', 'rawe
   'tostring', 'type' }) do
   G[name] = globals[name]
 end
+G.unpack = host.unpack
 
 local tables = {}
 for k, v in pairs_(globals.table) do tables[k] = v end
@@ -248,44 +233,25 @@ function coroutines.resume(...)
   return caught_raw(resume_(...))
 end
 
--- Functions of the host keep arguments that are no numbers where there is only so much room, and no way out at its end.
-local most = 4000
+-- Functions of the host cannot take any number of arguments.
+local too_many = { pack = "bad argument #0 to 'pack' (Too many arguments for MessagePack pack.)" }
 
-local function narrow(name, f)
-  return function(...)
-    if select('#', ...) > most then
-      if name == 'pack' then error("bad argument #0 to 'pack' (Too many arguments for MessagePack pack.)", 2) end
-      error("too many arguments to '" .. name .. "'", 2)
-    end
-    return f(...)
-  end
-end
-
--- Commands may have as many words as a call can have arguments.
-local function wide(f, listed)
-  return function(...)
-    local n = select('#', ...)
-    if n > most then return listed({ ... }, n) end
-    return f(...)
-  end
-end
-
-local function narrowed(library)
+local function guarded(library)
   for name, f in pairs_(library) do
-    if type(f) == 'function' then library[name] = narrow(name, f) end
+    if type(f) == 'function' then library[name] = guard(f, too_many[name]) end
   end
   return library
 end
 
 local call, pcall_command = libraries.redis.call, libraries.redis.pcall
-for _, library in pairs_(libraries) do narrowed(library) end
-libraries.redis.call = wide(call, host.call)
-libraries.redis.pcall = wide(pcall_command, host.pcall)
+for _, library in pairs_(libraries) do guarded(library) end
+libraries.redis.call = guard(call, host.call)
+libraries.redis.pcall = guard(pcall_command, host.pcall)
 local new = libraries.cjson.new
-function libraries.cjson.new(...) return narrowed(new(...)) end
-if host.loading then narrowed(host.loading) end
-for name, f in pairs_(narrowed(host.strings)) do strings[name] = f end
-for name, f in pairs_(narrowed(host.math)) do maths[name] = f end
+libraries.cjson.new = guard(function() return guarded(new()) end)
+if host.loading then guarded(host.loading) end
+for name, f in pairs_(guarded(host.strings)) do strings[name] = f end
+for name, f in pairs_(guarded(host.math)) do maths[name] = f end
 G.table, G.string, G.math, G.coroutine = seal(tables), seal(strings), seal(maths), seal(coroutines)
 for name, library in pairs_(libraries) do G[name] = seal(library) end
 G._G = globals

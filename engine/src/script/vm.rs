@@ -348,6 +348,8 @@ impl Interpreter<'_> {
     }
 
     fn compile(&self, code: &[u8], name: &str) -> Result<Function, Vec<u8>> {
+        // While Lua compiles it holds on to the name too late (CVE-2025-49844): so the name is kept here.
+        let _kept = self.lua.create_string(name).ok();
         let chunk = self.lua.load(code).set_name(name).set_mode(ChunkMode::Text);
         limit_memory(self.lua, true);
         let function = chunk.into_function();

@@ -11,6 +11,9 @@
 //! open; bytes of a range compare as signed; an escaped byte in brackets ignores no case; a `\` at the end
 //! is itself; and the empty string matches the empty pattern only, not even `*`.
 
+/// Stars that have something behind them: a pattern with more matches nothing, as in Redis, which nests as deep.
+const MOST_STARS: usize = 1000;
+
 /// Whether `text` as a whole matches `pattern`; ASCII letters of either case alike if `ignore_case`.
 ///
 /// Work is bounded by the product of the lengths, and nothing recurses: after a mismatch only the last
@@ -21,12 +24,16 @@ pub fn glob_match(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     }
     let (mut p, mut t) = (0, 0);
     // After the last `*`: where the pattern goes on, and where the text that follows the star began.
-    let mut star = None;
+    let (mut star, mut stars) = (None, 0);
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
             p += pattern[p..].iter().take_while(|b| **b == b'*').count();
             if p == pattern.len() {
                 return true;
+            }
+            stars += 1;
+            if stars > MOST_STARS {
+                return false;
             }
             star = Some((p, t));
         }
@@ -177,6 +184,19 @@ mod tests {
         let text = alloc::vec![b'a'; 3000];
         assert!(glob_match(&pattern, &text, false));
         assert!(!glob_match(&[&pattern[..], b"b"].concat(), &text, false));
+    }
+
+    /// What Redis 7.0.15 answered.
+    #[test]
+    fn more_than_a_thousand_stars_match_nothing() {
+        let text = alloc::vec![b'a'; 3000];
+        let matches = |piece: &[u8], n: usize, end: &[u8]| {
+            glob_match(&[&piece.repeat(n), end].concat(), &text, false)
+        };
+        assert!(matches(b"*a", 1000, b"") && !matches(b"*a", 1001, b""));
+        assert!(matches(b"*?", 1000, b"*") && !matches(b"*?", 1001, b"*"));
+        // The last one has nothing behind it.
+        assert!(matches(b"a*", 1001, b"") && !matches(b"a*", 1002, b""));
     }
 
     /// The plain recursive definition, for patterns of stars, question marks and letters.

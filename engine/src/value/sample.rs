@@ -40,6 +40,19 @@ pub fn distinct(len: usize, count: usize, random: &mut dyn FnMut() -> u64) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the words: as many as asked for, in bounds, ascending.
+        #[test]
+        fn any_words_make_a_choice(len in 0usize..400, count in 0usize..500, words in prop::collection::vec(any::<u64>(), 1..9)) {
+            let mut words = words.into_iter().cycle();
+            let chosen = distinct(len, count, &mut || words.next().unwrap_or(0));
+            prop_assert_eq!(chosen.len(), count.min(len));
+            prop_assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(chosen.last().is_none_or(|last| *last < len));
+        }
+    }
 
     #[test]
     fn choices_are_distinct_and_even() {

@@ -52,6 +52,7 @@ impl Pair {
         let mut sides = self.ports.map(|port| Side::begin(port, script.protocol));
         // The policies of the commands queued by MULTI, for EXEC's replies.
         let mut queued: [Vec<Queued>; 2] = [Vec::new(), Vec::new()];
+        let mut in_multi = [false; 2];
         for (at, step) in script.steps.iter().enumerate() {
             let (conn, args) = match step {
                 Step::Command { conn, args, .. } => (conn, args),
@@ -76,6 +77,7 @@ impl Pair {
                 || shows_everything(&name, args)
                 || stores_ties(&name, args)
                 || limits_ourselves(&name, args)
+                || (name == "spop" && in_multi[*conn])
             {
                 continue; // spoiling or shrinking made another command of it
             }
@@ -145,6 +147,18 @@ impl Pair {
                     subject: a,
                     oracle: b,
                 });
+            }
+            match name.as_str() {
+                "multi" => in_multi[*conn] |= !a.is_error(),
+                "exec" | "discard" | "reset" | "quit" => in_multi[*conn] = false,
+                // What was taken was left to chance, and so is what is left.
+                "spop" if args.len() > 1 && !a.is_error() => {
+                    for side in [&mut *subject, &mut *oracle] {
+                        side.send(*conn, &[b"DEL".to_vec(), args[1].clone()], b"");
+                        side.reply(*conn);
+                    }
+                }
+                _ => {}
             }
             if name == "dump" {
                 subject.dumped = a.bytes().to_vec();

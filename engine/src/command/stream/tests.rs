@@ -236,3 +236,30 @@ fn effects_carried_out_elsewhere_give_the_same_stream() {
     here.invariants();
     there.invariants();
 }
+
+#[test]
+fn whoever_waits_longest_is_served_first() {
+    let mut e = engine();
+    run(&mut e, "XGROUP CREATE s g $ MKSTREAM");
+    e.parts.config.slowlog_log_slower_than = 0;
+    let waits = [
+        "XREADGROUP GROUP g a BLOCK 0 STREAMS s >",
+        "XREAD BLOCK 0 STREAMS s $",
+        "XREADGROUP GROUP g b BLOCK 0 STREAMS s >",
+        "XREAD BLOCK 0 STREAMS s $",
+    ];
+    for (n, wait) in (1..).zip(waits) {
+        let client = join(&mut e, n);
+        send(&mut e, client, NOW, &format!("CLIENT SETNAME w{n}"));
+        send(&mut e, client, NOW, wait);
+    }
+    run(&mut e, "SLOWLOG RESET");
+    run(&mut e, "XADD s 1-1 a b");
+    // The log begins with what came last.
+    let log = run(&mut e, "SLOWLOG GET -1");
+    let served: alloc::vec::Vec<&str> = (log
+        .split(' ')
+        .filter(|word| word.len() == 2 && word.starts_with('w')))
+    .collect();
+    assert_eq!(served, ["w4", "w2", "w1"], "{log}");
+}

@@ -272,3 +272,108 @@ impl Groups {
         assert_eq!(bytes, self.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// An entry's owner, time and deliveries.
+    type Given = (u8, i64, u64);
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Add(u8),
+        Delete(u8),
+        Assign(u64, u8),
+        Again(u64),
+        Acknowledge(u64),
+        Snapshot,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let id = || 0u64..200;
+        prop_oneof![
+            2 => (0u8..6).prop_map(Op::Add),
+            1 => (0u8..6).prop_map(Op::Delete),
+            9 => (id(), 0u8..6).prop_map(|(id, owner)| Op::Assign(id, owner)),
+            2 => id().prop_map(Op::Again),
+            4 => id().prop_map(Op::Acknowledge),
+            1 => Just(Op::Snapshot),
+        ]
+    }
+
+    fn id(n: u64) -> StreamId {
+        StreamId {
+            ms: n / 7,
+            seq: n % 7,
+        }
+    }
+
+    fn contents(group: &Group) -> BTreeMap<StreamId, Given> {
+        (group.pending().iter())
+            .map(|(id, p)| (*id, (p.owner[0], p.delivered_ms, p.deliveries)))
+            .collect()
+    }
+
+    proptest! {
+        /// Each entry has one owner, each consumer just what is its, and a copy does not change.
+        #[test]
+        fn like_a_map(ops in prop::collection::vec(op(), 1..300)) {
+            let mut groups = Groups::default();
+            prop_assert!(groups.add(b"g", Group::new(id(0), 0)) && !groups.add(b"g", Group::new(id(1), 1)));
+            let (mut model, mut consumers) = (BTreeMap::<StreamId, Given>::new(), BTreeMap::<u8, i64>::new());
+            let mut copy = None;
+            for (now, op) in (0i64..).zip(ops) {
+                groups.edit(b"g", |group| match op {
+                    Op::Add(c) => {
+                        let fresh = !consumers.contains_key(&c);
+                        assert_eq!(group.add_consumer(&[c], now).is_some(), fresh);
+                        consumers.entry(c).or_insert(now);
+                    }
+                    Op::Delete(c) => {
+                        let had = model.values().filter(|given| given.0 == c).count();
+                        let had = consumers.remove(&c).map(|_| had);
+                        assert_eq!(group.delete_consumer(&[c]), had);
+                        model.retain(|_, given| given.0 != c);
+                    }
+                    Op::Assign(n, c) => {
+                        let Some(owner) = group.see_consumer(&[c], now) else {
+                            assert!(!consumers.contains_key(&c));
+                            return;
+                        };
+                        consumers.insert(c, now);
+                        group.assign(id(n), Pending { delivered_ms: now, deliveries: 1, owner });
+                        model.insert(id(n), (c, now, 1));
+                    }
+                    Op::Again(n) => {
+                        group.delivered_again(id(n), now);
+                        model.entry(id(n)).and_modify(|given| *given = (given.0, now, given.2 + 1));
+                    }
+                    Op::Acknowledge(n) => {
+                        let was = group.acknowledge(id(n)).map(|p| (p.owner[0], p.delivered_ms, p.deliveries));
+                        assert_eq!(was, model.remove(&id(n)));
+                    }
+                    Op::Snapshot => copy = Some((group.clone(), model.clone())),
+                });
+                groups.invariants();
+            }
+            let group = groups.get(b"g").unwrap();
+            prop_assert_eq!(contents(group), model.clone());
+            for (name, consumer) in group.consumers().iter() {
+                let mine: Vec<StreamId> = consumer.pending().iter().map(|(id, ())| *id).collect();
+                let his: Vec<StreamId> = (model.iter().filter(|(_, given)| given.0 == name[0])).map(|(id, _)| *id).collect();
+                prop_assert_eq!(mine, his);
+                prop_assert_eq!(consumers.remove(&name[0]), Some(consumer.seen_ms));
+            }
+            prop_assert!(consumers.is_empty());
+            if let Some((copy, model)) = copy {
+                prop_assert_eq!(contents(&copy), model);
+            }
+            while !groups.free_step(1) {}
+            prop_assert!(groups.is_empty());
+        }
+    }
+}
