@@ -142,9 +142,14 @@ impl Data<'_> {
     pub fn notify_if_new(&mut self, db: usize, key: Key<'_>) {
         let chosen = self.config.notify_keyspace_events;
         if !chosen.is_empty() && self.store.find(db, key).is_none() {
-            self.events
-                .note(chosen, NotifyEvents::NEW, db, "new", key.bytes);
+            self.notify_new(db, key);
         }
+    }
+
+    /// A key comes into being, also if it takes the place of another.
+    #[inline]
+    pub fn notify_new(&mut self, db: usize, key: Key<'_>) {
+        self.notify_in(db, NotifyEvents::NEW, "new", key.bytes);
     }
 
     /// Looks a key up to change its value: notes that it was used, but counts nothing.

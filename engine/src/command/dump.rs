@@ -148,7 +148,7 @@ pub(super) fn restore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         d.out.ok();
         return Ok(());
     }
-    d.notify_if_new(d.db, key);
+    d.notify_new(d.db, key);
     let access = access::loaded(d.config, d.now, o.idle_s, o.frequency);
     let value = match &value {
         OwnedValue::Bytes(bytes) => Value::Bytes(bytes),

@@ -116,7 +116,7 @@ fn put(d: &mut Data<'_>, db: usize, key: Key<'_>, parts: &Parts) {
         Some(at) => Deadline::At(at),
         None => Deadline::Clear,
     };
-    d.notify_if_new(db, key);
+    d.notify_new(db, key);
     let access = d.access();
     let place = d
         .store

@@ -86,6 +86,20 @@ fn what_happens_to_keys_is_published() {
          __keyevent@0__:rename_to l"
     );
     assert_eq!(events("SETNX l 1"), "");
+    // What takes another's place is new as well.
+    run(&mut engine, "CONFIG SET notify-keyspace-events En");
+    let mut events = |command: &str| {
+        run(&mut engine, command);
+        let text = collect(&mut engine, a);
+        alloc::string::String::from(text.split(' ').next_back().unwrap_or_default())
+    };
+    events("SET m 1");
+    assert_eq!(events("SET m 2"), "");
+    assert_eq!(events("COPY l m REPLACE"), "m");
+    assert_eq!(events("RENAME m l"), "l");
+    run(&mut engine, "CONFIG SET notify-keyspace-events KEA");
+    run(&mut engine, "SET l 1 PX 10");
+    collect(&mut engine, a);
     let gone = wait(&mut engine, a, after_ms(200));
     assert!(gone.ends_with("$22 __keyevent@0__:expired $1 l"), "{gone}");
 }
