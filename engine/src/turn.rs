@@ -106,6 +106,8 @@ pub struct Turn<'a> {
     link_reads: bool,
     /// EXEC's place in the batch, while its transaction is under way.
     exec: Option<usize>,
+    /// A transaction is under way whose EXEC came in an earlier turn: a script in it took long.
+    adopts: bool,
     /// The command that was carried out last, and when it began: it took until the next step.
     running: Option<Running>,
     /// The server was to stand still in this turn.
@@ -126,6 +128,7 @@ impl<'a> Turn<'a> {
             source: 0,
             link_reads: false,
             exec: None,
+            adopts: false,
             running: None,
             stalled: false,
         };
@@ -194,19 +197,20 @@ impl<'a> Turn<'a> {
         if let Some(running) = self.running.take() {
             self.took(now, running);
         }
-        if self.exec.is_some() {
+        // A script that runs on keeps everybody waiting, until it has run for too long.
+        if self.engine.parts.is(condition::SCRIPT) {
+            if !scripting::advance(&mut self.engine.parts, now) {
+                self.engine.begin(now);
+                return true;
+            }
+            self.adopts = self.exec.is_none() && self.engine.parts.transaction.is_some();
+        }
+        if self.exec_goes_on() {
             self.advance_exec(now);
             return true;
         }
         if self.engine.parts.reloading {
             return false;
-        }
-        // A script that runs on keeps everybody waiting, until it has run for too long.
-        if self.engine.parts.is(condition::SCRIPT)
-            && !scripting::advance(&mut self.engine.parts, now)
-        {
-            self.engine.begin(now);
-            return true;
         }
         loop {
             if self.at == self.scratch.batch.len() && !self.fill(now) {
@@ -434,41 +438,77 @@ impl<'a> Turn<'a> {
         parts.clients.queue_output(conn);
     }
 
+    /// Whether the next step is one of a transaction.
+    #[inline]
+    fn exec_goes_on(&self) -> bool {
+        (self.exec.is_some() || self.adopts) && !self.engine.parts.scripts.is_parked()
+    }
+
     /// Carries out the next command of the transaction under way, or ends it.
     #[cold]
     fn advance_exec(&mut self, now: Now) {
         let parts = &mut self.engine.parts;
-        let (Some(at), Some(mut transaction)) = (self.exec, parts.transaction.take()) else {
-            self.exec = None;
-            return;
-        };
-        let Some(mut session) = parts.clients.take(transaction.conn) else {
-            self.exec = None;
+        let taken = (parts.transaction.take()).and_then(|mut transaction| {
+            let gone = transaction.gone.take();
+            let is_gone = gone.is_some();
+            let session = gone.or_else(|| parts.clients.take(transaction.conn))?;
+            Some((transaction, session, is_gone))
+        });
+        let Some((mut transaction, mut session, is_gone)) = taken else {
+            (self.exec, self.adopts) = (None, false);
             return;
         };
         let reply_from = session.out.position();
         let processed = parts.stats.processed;
         if transaction.step(parts, &mut session) {
             let replied = session.out.position().saturating_sub(reply_from);
-            self.running = (transaction.last())
-                .filter(|_| parts.stats.processed != processed)
-                .map(|queued| Running {
-                    number: queued.number,
-                    since_us: now.mono_us,
-                    at,
-                    queued: true,
-                    reply_bytes: replied,
-                    large: large(&parts.config, queued.request.len() as u64, replied),
-                    waits: false,
-                });
+            if parts.scripts.is_parked() {
+                // Its time is counted when it is over; what its client sent behind EXEC waits.
+                transaction.interrupted = true;
+                session.out.suspend(transaction.start);
+                if let Some(at) = self.exec {
+                    let source = self.scratch.batch[at].source;
+                    self.scratch.sources[source as usize].halted = true;
+                }
+            } else if let Some(at) = self.exec {
+                self.running = (transaction.last())
+                    .filter(|_| parts.stats.processed != processed)
+                    .map(|queued| Running {
+                        number: queued.number,
+                        since_us: now.mono_us,
+                        at,
+                        queued: true,
+                        reply_bytes: replied,
+                        large: large(&parts.config, queued.request.len() as u64, replied),
+                        waits: false,
+                    });
+            }
+            match is_gone {
+                true => transaction.gone = Some(session),
+                false => parts.clients.put(session),
+            }
             parts.transaction = Some(transaction);
-            return parts.clients.put(session);
+            return;
         }
-        self.exec = None;
+        let at = self.exec.take();
+        self.adopts = false;
         let since = (transaction.since.mono_us, transaction.start);
-        let exec = transaction.exec as u16;
+        let (exec, interrupted) = (transaction.exec as u16, transaction.interrupted);
         execute::end_exec(parts, &mut session, *transaction);
-        self.carried_out(now, at, session, Some(exec), since);
+        match at.filter(|_| !interrupted && !is_gone) {
+            Some(at) => self.carried_out(now, at, session, Some(exec), since),
+            None if is_gone => self.engine.let_go(session),
+            None => {
+                let conn = session.conn;
+                let overrun = limits::overrun(&mut session, &parts.config, now);
+                parts.clients.put(session);
+                if overrun {
+                    parts.close_for_output(conn, now);
+                }
+                parts.clients.queue_output(conn);
+                parts.clients.resume(conn);
+            }
+        }
     }
 
     /// Decodes the next batch and asks for what its keys lead to; false if there is nothing.
@@ -699,8 +739,8 @@ fn fail(parts: &mut Parts, session: &mut Session, now: Now, error: ProtocolError
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // (A transaction is not to be seen half done.)
-        while self.exec.is_some() {
+        // (A transaction is not to be seen half done, unless a script in it keeps all waiting, or busy.)
+        while self.exec_goes_on() {
             self.advance_exec(self.engine.time());
         }
         let stalled = self.stall().is_some() || self.stalled;

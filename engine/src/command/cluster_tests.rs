@@ -339,10 +339,10 @@ fn asking_holds_for_one_command() {
     }
 }
 
-/// The nodes.conf of a primary whose only neighbour has the last slot.
+/// The nodes.conf of a primary that has all slots, and of its neighbour.
 const NEIGHBOURS: &str = "\
-    1111111111111111111111111111111111111111 127.0.0.1:1@10001 master - 0 0 1 connected 16383\n\
-    2222222222222222222222222222222222222222 127.0.0.1:21790@31790 myself,master - 0 0 2 connected 0-16382\n\
+    1111111111111111111111111111111111111111 127.0.0.1:1@10001 master - 0 0 1 connected\n\
+    2222222222222222222222222222222222222222 127.0.0.1:21790@31790 myself,master - 0 0 2 connected 0-16383\n\
     vars currentEpoch 2 lastVoteEpoch 0\n";
 
 #[test]
@@ -353,7 +353,7 @@ fn who_waits_for_a_key_is_sent_away_when_its_slot_has_gone_and_not_before() {
         ..Config::default()
     };
     let mut server = Server::with_conf(config, NEIGHBOURS);
-    server.advance(3000);
+    (0..5).for_each(|_| server.advance(1000));
     assert_eq!(server.run("BLPOP a 0"), "");
     let other = join(&mut server.engine, 1);
     let goes =

@@ -198,6 +198,9 @@ fn begins(
 #[cold]
 pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Transaction) {
     let (now, number, start) = (ended.since, ended.exec, ended.start);
+    if ended.interrupted {
+        session.out.go_on();
+    }
     let command = parts.index.all()[number];
     let word = ended.end(parts, session);
     count(parts, number);

@@ -132,6 +132,51 @@ fn a_script_in_a_transaction_runs_through() {
 
 /// Functions of the host keep their arguments in a place of its own, whose end is a panic: no call may come to it.
 #[test]
+fn others_are_told_busy_while_the_script_of_a_transaction_runs() {
+    let (mut engine, a, b) = busy_engine();
+    for command in ["MULTI", "INCR k", "EVAL \"while true do end\" 0", "INCR k"] {
+        send(&mut engine, a, NOW, command);
+    }
+    assert_eq!(begin(&mut engine, a, NOW, &["EXEC"], 3), "");
+    // What its client sends meanwhile waits.
+    assert_eq!(begin(&mut engine, a, after_ms(1), &["ECHO", "x"], 3), "");
+    assert_eq!(begin(&mut engine, b, after_ms(50), &["PING"], 3), "");
+    engine.handle(after_ms(101), Input::Tick);
+    assert_eq!(
+        begin(&mut engine, b, after_ms(102), &["GET", "k"], 9),
+        format!("{BUSY} {BUSY}")
+    );
+    let killed = begin(&mut engine, b, after_ms(103), &["SCRIPT", "KILL"], 9);
+    assert_eq!(killed, "+OK");
+    let reply = wait(&mut engine, a, after_ms(104));
+    assert!(
+        reply.starts_with("*3 :1 -ERR Script killed by user") && reply.ends_with(" :2 $1 x"),
+        "{reply}"
+    );
+    assert_eq!(send(&mut engine, b, after_ms(105), "GET k"), "$1 2");
+    assert_eq!(send(&mut engine, a, after_ms(105), "GET k"), "$1 2");
+}
+
+#[test]
+fn a_transaction_whose_client_goes_during_its_script_is_ended() {
+    let (mut engine, a, b) = busy_engine();
+    engine.parts.effects.wanted = true;
+    let script = "EVAL \"for i = 1, 1000000 do end return redis.call('incr', 'k')\" 0";
+    for command in ["MULTI", "SET k 1", script, "SUBSCRIBE c", "INCR k"] {
+        send(&mut engine, a, NOW, command);
+    }
+    assert_eq!(begin(&mut engine, a, NOW, &["EXEC"], 3), "");
+    let reason = "".into();
+    engine.handle(after_ms(1), Input::Closed { conn: a, reason });
+    assert_eq!(
+        begin(&mut engine, b, after_ms(2), &["GET", "k"], 1000),
+        "$1 3"
+    );
+    assert_eq!(send(&mut engine, b, after_ms(3), "PUBLISH c x"), ":0");
+    assert_eq!(send(&mut engine, b, after_ms(3), "INCR k"), ":4");
+}
+
+#[test]
 fn calls_may_be_as_wide_as_lua_allows() {
     let list =
         |n: usize, what: &str| format!("local t = {{}} for i = 1, {n} do t[i] = {what} end ");
@@ -221,7 +266,7 @@ fn code_is_named_as_c_reads_it() {
         &mut engine,
         "EVAL \"local f, why = loadstring('x', '=a\\\\0b') return why\" 0",
     );
-    assert_eq!(reply, "$27 a:1: \\'=\\' expected near \\'<eof>\\'");
+    assert_eq!(reply, "$30 a:1: \\'=\\' expected near \\'<eof>\\'");
 }
 
 #[test]

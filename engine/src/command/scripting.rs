@@ -38,7 +38,7 @@ pub const BUSY_FUNCTION: CommandError = CommandError::fixed(
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
 );
 
-/// Slices after which a script that cannot be parked (in EXEC) is ended.
+/// Slices after which a script that cannot be parked (from our primary, say) is ended.
 const MOST_SLICES: u64 = 20_000;
 
 /// Who is to see a script's writes, by the number of `redis.set_repl`; `None` for nobody.
@@ -82,6 +82,8 @@ pub struct Scripts {
     pub libraries: Libraries,
     /// The one that is parked.
     parked: Option<Box<Running>>,
+    /// The running command is of a transaction that is carried out in steps.
+    pub in_steps: bool,
     /// The session that scripts' commands run in, kept between scripts.
     session: Option<Box<Session>>,
 }
@@ -184,6 +186,8 @@ pub struct Running {
     opened: bool,
     slices: u64,
     busy: bool,
+    /// It is part of a transaction, which goes on when it is over.
+    queued: bool,
 }
 
 /// What is to be run, and how.
@@ -275,6 +279,7 @@ pub fn run(
         opened,
         slices: 0,
         busy: false,
+        queued: caller.is(alert::MULTI),
         vm: None,
     });
     let event = vm.start(Job::Run {
@@ -283,8 +288,9 @@ pub fn run(
         resp3: caller.out.resp3,
     });
     running.vm = Some(vm);
-    // A transaction, and what comes from a file or our primary, is not interrupted.
-    let may_park = !caller.is(alert::MULTI | alert::TRUSTED);
+    // What comes from a file or our primary is not interrupted.
+    let may_park =
+        !caller.is(alert::TRUSTED) && (!caller.is(alert::MULTI) || parts.scripts.in_steps);
     match drive(parts, &mut running, event, !may_park) {
         Some(finished) => conclude(parts, caller, running, finished),
         None => {
@@ -685,7 +691,7 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     let event = vm.go_on();
     if let Some(finished) = drive(parts, &mut running, event, false) {
         parts.set(condition::SCRIPT, false);
-        let (conn, number) = (running.caller, running.number);
+        let (conn, number, queued) = (running.caller, running.number, running.queued);
         took_long(parts, &running, now);
         match parts.clients.take(conn) {
             Some(mut caller) => {
@@ -697,9 +703,15 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
                     parts.stats.error(&error.0);
                     caller.out.error(&error.0);
                 }
-                execute::finish(parts, &mut caller, start);
-                parts.clients.put(caller);
-                parts.unblock(conn);
+                if queued {
+                    // EXEC's end is the reply's.
+                    caller.blocked = None;
+                    parts.clients.put(caller);
+                } else {
+                    execute::finish(parts, &mut caller, start);
+                    parts.clients.put(caller);
+                    parts.unblock(conn);
+                }
             }
             // Who sent it is gone.
             None => {
@@ -707,6 +719,9 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
                 *parts.scripts.place(running.kind) = running.vm.take();
                 parts.scripts.session = Some(running.session);
             }
+        }
+        if queued {
+            return true;
         }
         if !parts.events.is_empty() {
             pubsub::publish_events(parts, None, now);

@@ -44,6 +44,10 @@ pub struct Transaction {
     pub exec: usize,
     /// Position in the output at which its reply begins.
     pub start: u64,
+    /// A script in it was left for a while.
+    pub interrupted: bool,
+    /// Its session, if the connection has gone meanwhile: what was begun is ended.
+    pub gone: Option<Box<Session>>,
     word: Box<[u8]>,
     multi: Box<Multi>,
     next: usize,
@@ -61,7 +65,9 @@ impl Transaction {
             return false;
         };
         self.next += 1;
+        parts.scripts.in_steps = true;
         carry_out(parts, session, self.since, queued);
+        parts.scripts.in_steps = false;
         true
     }
 
@@ -94,6 +100,8 @@ pub(super) fn begin(
         since: now,
         exec,
         start,
+        interrupted: false,
+        gone: None,
         word: match parts.monitors.is_empty() {
             true => Box::default(),
             false => word.into(),

@@ -4,6 +4,7 @@ use super::Engine;
 use super::links::LinkKind;
 use crate::client::{Session, alert, limits};
 use crate::face::{Address, ConnId, Effect, Listener, Now};
+use alloc::boxed::Box;
 use alloc::string::String;
 
 impl Engine {
@@ -132,12 +133,26 @@ impl Engine {
     }
 
     pub(super) fn forget(&mut self, conn: ConnId) {
-        if let Some(mut session) = self.parts.clients.remove(conn) {
-            crate::command::execute::discard(&mut self.parts, &mut session);
-            crate::command::blocking::forget(&mut self.parts, &mut session);
-            crate::command::pubsub::forget(&mut self.parts, &mut session);
-            crate::command::monitor::forget(&mut self.parts, &mut session);
-            crate::command::tracking::forget(&mut self.parts, &mut session);
+        let Some(mut session) = self.parts.clients.remove(conn) else {
+            return;
+        };
+        let transaction = self.parts.transaction.as_mut();
+        match transaction.filter(|t| t.conn == conn && t.gone.is_none()) {
+            // What was begun is ended.
+            Some(transaction) => {
+                session.blocked = None;
+                transaction.gone = Some(session);
+            }
+            None => self.let_go(session),
         }
+    }
+
+    /// A session has ended: nobody knows it any more.
+    pub(crate) fn let_go(&mut self, mut session: Box<Session>) {
+        crate::command::execute::discard(&mut self.parts, &mut session);
+        crate::command::blocking::forget(&mut self.parts, &mut session);
+        crate::command::pubsub::forget(&mut self.parts, &mut session);
+        crate::command::monitor::forget(&mut self.parts, &mut session);
+        crate::command::tracking::forget(&mut self.parts, &mut session);
     }
 }

@@ -84,6 +84,16 @@ impl Output {
         }
     }
 
+    /// Nothing that is written from `position` on may leave before [`Output::go_on`].
+    pub fn suspend(&mut self, position: u64) {
+        self.hold(position, u64::MAX);
+    }
+
+    /// Undoes [`Output::suspend`].
+    pub fn go_on(&mut self) {
+        self.holds.pop_back_if(|hold| hold.1 == u64::MAX);
+    }
+
     /// The journal is safe up to `offset`: lets go what waited for no more. True if something may leave now.
     pub fn release(&mut self, offset: u64) -> bool {
         let before = self.holds.len();
