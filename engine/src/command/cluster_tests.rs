@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::effects::encode;
-use super::testing::{NOW, conn, join, send, shown};
+use super::testing::{NOW, conn, join, shown};
 use crate::config::Config;
 use crate::face::{
     Address, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Listener, Now, OpId,
@@ -358,15 +358,25 @@ fn who_waits_for_a_key_is_sent_away_when_its_slot_has_gone_and_not_before() {
     let other = join(&mut server.engine, 1);
     let goes =
         |to: &str| format!("CLUSTER SETSLOT 15495 {to} 1111111111111111111111111111111111111111");
-    send(&mut server.engine, other, server.now, &goes("MIGRATING"));
-    assert_eq!(
-        send(&mut server.engine, other, server.now, "BLPOP a 0"),
-        "-ASK 15495 127.0.0.1:1"
-    );
-    server.advance(1000);
+    let tell = |server: &mut Server, command: &str| {
+        let words = resp::split_words(command.as_bytes()).unwrap();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let mut request = Vec::new();
+        encode(&mut request, &words);
+        let reads = [(other, &request[..])];
+        let mut turn = server.engine.receive(&reads);
+        while turn.step(server.now) {}
+        drop(turn);
+        server.advance(1000);
+        let reply: Vec<u8> = server.engine.output(other).flatten().copied().collect();
+        server.engine.sent(other, reply.len());
+        shown(&reply)
+    };
+    assert_eq!(tell(&mut server, &goes("MIGRATING")), "+OK");
+    let asked = tell(&mut server, "BLPOP a 0");
+    assert_eq!(asked, "-ASK 15495 127.0.0.1:1");
     assert_eq!(server.replies(), "");
-    send(&mut server.engine, other, server.now, &goes("NODE"));
-    server.advance(1000);
+    assert_eq!(tell(&mut server, &goes("NODE")), "+OK");
     assert_eq!(server.replies(), "-MOVED 15495 127.0.0.1:1");
 }
 
