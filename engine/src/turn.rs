@@ -494,7 +494,7 @@ impl<'a> Turn<'a> {
         self.adopts = false;
         let since = (transaction.since.mono_us, transaction.start);
         let (exec, interrupted) = (transaction.exec as u16, transaction.interrupted);
-        execute::end_exec(parts, &mut session, *transaction);
+        execute::end_exec(parts, &mut session, now, *transaction);
         match at.filter(|_| !interrupted && !is_gone) {
             Some(at) => self.carried_out(now, at, session, Some(exec), since),
             None if is_gone => self.engine.let_go(session),

@@ -377,7 +377,16 @@ fn who_waits_for_a_key_is_sent_away_when_its_slot_has_gone_and_not_before() {
     assert_eq!(asked, "-ASK 15495 127.0.0.1:1");
     assert_eq!(server.replies(), "");
     assert_eq!(tell(&mut server, &goes("NODE")), "+OK");
-    assert_eq!(server.replies(), "-MOVED 15495 127.0.0.1:1");
+    // (The neighbour, which has a slot now, does not answer.)
+    let sent_away = server.replies();
+    assert!(
+        [
+            "-MOVED 15495 127.0.0.1:1",
+            "-CLUSTERDOWN The cluster is down"
+        ]
+        .contains(&&*sent_away),
+        "{sent_away}"
+    );
 }
 
 #[test]

@@ -196,8 +196,8 @@ fn begins(
 
 /// The last command of a transaction was carried out: it ends, and EXEC is counted.
 #[cold]
-pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Transaction) {
-    let (now, number, start) = (ended.since, ended.exec, ended.start);
+pub fn end_exec(parts: &mut Parts, session: &mut Session, now: Now, ended: Transaction) {
+    let (since, number, start) = (ended.since, ended.exec, ended.start);
     if ended.interrupted {
         session.out.go_on();
     }
@@ -205,8 +205,9 @@ pub fn end_exec(parts: &mut Parts, session: &mut Session, ended: Transaction) {
     let word = ended.end(parts, session);
     count(parts, number);
     if !parts.monitors.is_empty() {
-        monitor::show(parts, session, now, command, &[&word]);
+        monitor::show(parts, session, since, command, &[&word]);
     }
+    // (What waits for keys sees the time as it is now.)
     follow(parts, session, now, start);
     session.set(alert::ASKING, false);
     if parts.watches.tracking.is_on() {

@@ -181,3 +181,23 @@ fn copies_part_ways() {
     assert_eq!(run(&mut e, "LLEN l"), ":2981");
     assert_eq!(run(&mut e, "LINDEX l 1491"), "$1 y");
 }
+
+#[test]
+fn what_is_due_at_the_end_of_a_transaction_serves_nobody() {
+    let mut e = engine();
+    e.parts.config.enable_debug_command = crate::config::ProtectedAction::Yes;
+    let (a, waiter) = (join(&mut e, 1), join(&mut e, 2));
+    assert_eq!(send(&mut e, waiter, NOW, "BLPOP l 0"), "");
+    for command in ["MULTI", "RPUSH l x", "PEXPIRE l 100", "DEBUG SLEEP 0.2"] {
+        send(&mut e, a, NOW, command);
+    }
+    let exec = b"EXEC\r\n";
+    let reads = [(a, &exec[..])];
+    let mut turn = e.receive(&reads);
+    while turn.step(NOW) {}
+    assert_eq!(turn.stall(), Some(200_000));
+    while turn.step(after_ms(200)) {}
+    drop(turn);
+    assert_eq!(collect(&mut e, a), "*3 :1 :1 +OK");
+    assert_eq!(wait(&mut e, waiter, after_ms(201)), "");
+}

@@ -91,7 +91,9 @@ impl Output {
 
     /// Undoes [`Output::suspend`].
     pub fn go_on(&mut self) {
-        self.holds.pop_back_if(|hold| hold.1 == u64::MAX);
+        if self.holds.back().is_some_and(|hold| hold.1 == u64::MAX) {
+            self.holds.pop_back();
+        }
     }
 
     /// The journal is safe up to `offset`: lets go what waited for no more. True if something may leave now.
