@@ -143,15 +143,16 @@ impl Cache {
         let mut sets = 0;
         for key in keys {
             self.asked += 1;
-            if self.conn.reply() != Value::Null {
+            if self.conn.reply() != Value::NullBulk {
                 self.hits += 1;
                 continue;
             }
             sets += 1;
-            // Values are of different lengths; a key's is always the same.
+            // Values are of different lengths; a key's is always the same. All live as long: so the one that goes first
+            // is the one that came first.
             let (name, len) = (format!("key:{key:08}"), 20 + key % 100);
             let value = "v".repeat(len);
-            let seconds = (100_000 + key % 1000).to_string();
+            let seconds = "100000";
             let _ = match self.volatile {
                 true => write!(
                     request,
