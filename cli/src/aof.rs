@@ -7,7 +7,7 @@
 use crate::progress::Progress;
 use crate::rdb::{Check, PIECE};
 use crate::{Code, words};
-use reprise_engine::persistence::{CommandReader, Manifest, Next};
+use reprise_engine::persistence::{CommandReader, Manifest, Next, read_previous};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,7 @@ fn check_single(
         name,
         kind: "AOF",
         last: true,
+        previous: None,
     };
     file.check(task, answers, out)
 }
@@ -130,7 +131,26 @@ fn check_manifest(
             name: base.name.clone(),
             kind: "BASE AOF",
             last: increments == 0,
+            previous: None,
         };
+        let size = file.open()?.metadata()?.len();
+        if base.bytes.is_some_and(|bytes| bytes != size) {
+            let bytes = base.bytes.unwrap_or_default();
+            writeln!(
+                out,
+                "BASE AOF {} has {size} bytes and had {bytes} when it was written",
+                base.name
+            )?;
+            return Ok(false);
+        }
+        if size == 0 && base.name.ends_with(".rdb") {
+            writeln!(
+                out,
+                "BASE AOF {} is empty, and should be a snapshot",
+                base.name
+            )?;
+            return Ok(false);
+        }
         let format = if file.holds_snapshot()? {
             "RDB"
         } else {
@@ -150,9 +170,24 @@ fn check_manifest(
             name: entry.name.clone(),
             kind: "INCR AOF",
             last: at + 1 == increments,
+            previous: None,
         };
         if !file.check(task, answers, out)? {
             return Ok(false);
+        }
+        let earlier = &manifest.increments[..at];
+        if let Some((seq, bytes)) = file.previous
+            && let Some(previous) = earlier.iter().find(|previous| previous.seq == seq)
+        {
+            let size = std::fs::metadata(dir.join(&previous.name))?.len();
+            if size != bytes {
+                writeln!(
+                    out,
+                    "INCR AOF {} has {size} bytes and had {bytes} when the next one was begun",
+                    previous.name
+                )?;
+                return Ok(false);
+            }
         }
     }
     writeln!(out, "All AOF files and manifest are valid")?;
@@ -166,6 +201,8 @@ struct Aof {
     kind: &'static str,
     /// Whether no file comes behind it.
     last: bool,
+    /// What it says of the increment before it: number and bytes. Known when it was read.
+    previous: Option<(u64, u64)>,
 }
 
 /// How far a file is right.
@@ -175,6 +212,8 @@ struct Extent {
     valid: u64,
     /// The line that would come there, counted from 1.
     line: u64,
+    /// What a note says of the increment before.
+    previous: Option<(u64, u64)>,
     /// Where the first note stands that names a later time than asked for.
     later: Option<u64>,
     /// What is wrong, and where.
@@ -211,6 +250,7 @@ impl Aof {
             writeln!(out, "RDB preamble of AOF file is not sane, aborting.")?;
             return Ok(false);
         };
+        self.previous = extent.previous;
         if let Task::CutAfter(time) = task {
             return self.cut_after(time, &extent, out);
         }
@@ -399,6 +439,7 @@ impl Reading {
                 }
                 Next::Note(note) => {
                     self.line += 1;
+                    self.extent.previous = self.extent.previous.or(read_previous(&note));
                     let time = note
                         .strip_prefix(b"#TS:")
                         .and_then(|time| std::str::from_utf8(time).ok()?.parse::<i64>().ok());

@@ -271,3 +271,42 @@ fn damage_is_found_at_its_byte() {
         "{out}"
     );
 }
+
+#[test]
+fn a_file_in_the_middle_that_was_cut_is_noticed_by_its_length() {
+    let set = command(&["SET", "a", "1"]);
+    for (note, good) in [
+        (format!("#PREV:1:{}\r\n", set.len()), true),
+        (format!("#PREV:1:{}\r\n", set.len() + 1), false),
+        ("#PREV:7:1\r\n".to_string(), true),
+    ] {
+        let (_dir, manifest) = directory(&set, &(note.clone() + &set));
+        let (found, out) = check_aof(&[text(&manifest)], "");
+        assert_eq!(found, good, "{note}: {out}");
+        assert_eq!(out.contains("when the next one was begun"), !good, "{out}");
+    }
+}
+
+#[test]
+fn a_base_of_commands_has_the_length_that_the_manifest_says() {
+    let set = command(&["SET", "a", "1"]);
+    let dir = Dir::new();
+    dir.file("a.1.base.aof", set.as_bytes());
+    for (bytes, good) in [(set.len(), true), (set.len() + 1, false)] {
+        let line = format!("file a.1.base.aof seq 1 type b bytes {bytes}\n");
+        let manifest = dir.file("a.manifest", line.as_bytes());
+        let (found, out) = check_aof(&[text(&manifest)], "");
+        assert_eq!(found, good, "{out}");
+        assert_eq!(out.contains("when it was written"), !good, "{out}");
+    }
+}
+
+#[test]
+fn a_manifest_that_does_not_fit_its_checksum_is_refused() {
+    let dir = Dir::new();
+    let line = "file a.1.incr.aof seq 1 type i\n#SUM:0123456789abcdef";
+    let manifest = dir.file("a.manifest", line.as_bytes());
+    let (good, out) = check_aof(&[text(&manifest)], "");
+    assert!(!good);
+    assert!(out.contains("by its checksum"), "{out}");
+}

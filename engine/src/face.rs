@@ -367,6 +367,16 @@ pub enum DiskRequest {
         /// Where.
         path: String,
     },
+    /// Takes a lock that no other process can have at the same time, and keeps it until the file is closed or
+    /// the process ends → [`DiskReply::Done`], or [`DiskErrorKind::Locked`]. One that `file` had before is let go.
+    Lock {
+        /// The name for [`DiskRequest::Close`].
+        file: FileId,
+        /// A file, which is made if absent, or a directory.
+        path: String,
+        /// How long to wait for another process's lock to go, in milliseconds.
+        patience_ms: u64,
+    },
     /// Makes a directory's entries durable (`fsync` of it) → [`DiskReply::Done`].
     SyncDir {
         /// Where.
@@ -404,6 +414,8 @@ pub struct DiskError {
 /// Classes of disk errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DiskErrorKind {
+    /// Another process holds the lock.
+    Locked,
     /// ENOENT.
     NotFound,
     /// ENOSPC, EDQUOT.

@@ -9,13 +9,17 @@ use mio::Waker;
 use reprise_engine::{DiskError, DiskErrorKind, DiskReply, DiskRequest, FileId, OpId, OpenMode};
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time between two attempts at a lock that somebody has.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What came of a request.
 pub type Answer = Result<DiskReply, DiskError>;
@@ -86,6 +90,11 @@ impl Disk {
             DiskRequest::Remove { path } => done(fs::remove_file(path)),
             DiskRequest::MakeDir { path } => done(make_dir(&path)),
             DiskRequest::List { path } => list(&path).map(DiskReply::Names),
+            DiskRequest::Lock {
+                file,
+                path,
+                patience_ms,
+            } => return self.lock(file, here(&path), Duration::from_millis(patience_ms)),
             DiskRequest::SyncDir { path } => {
                 done(File::open(here(&path)).and_then(|dir| dir.sync_all()))
             }
@@ -129,6 +138,41 @@ impl Disk {
         Ok(DiskReply::Data(data))
     }
 
+    /// Takes the lock, and writes into the file whose it is.
+    fn lock(&mut self, file: FileId, path: &str, patience: Duration) -> Answer {
+        let opened = if Path::new(path).is_dir() {
+            File::open(path)
+        } else {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(path)
+        };
+        let lock = opened.map_err(|error| disk_error(&error, 0))?;
+        if self.files.get(&file).is_some_and(|held| same(held, &lock)) {
+            return Ok(DiskReply::Done);
+        }
+        let until = Instant::now() + patience;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    thread::sleep(LOOK_AGAIN)
+                }
+                Err(TryLockError::WouldBlock) => return Err(locked_by(&lock)),
+                Err(TryLockError::Error(error)) => return Err(disk_error(&error, 0)),
+            }
+        }
+        // For whoever wonders; nothing depends on it.
+        let _ = lock.set_len(0);
+        let _ = lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0);
+        self.files.insert(file, lock);
+        Ok(DiskReply::Done)
+    }
+
     fn write(&mut self, file: FileId, data: &[Bytes]) -> Answer {
         const PIECES: usize = 64;
         let mut file = self.file(file).map_err(|error| disk_error(&error, 0))?;
@@ -167,6 +211,27 @@ impl Disk {
             offset += n;
         }
         Ok(DiskReply::Done)
+    }
+}
+
+/// Whether both are the same file, under whatever names.
+fn same(one: &File, other: &File) -> bool {
+    let which = |file: &File| file.metadata().map(|m| (m.dev(), m.ino())).ok();
+    which(one).is_some() && which(one) == which(other)
+}
+
+/// Another process has the lock: the one that its file names.
+fn locked_by(lock: &File) -> DiskError {
+    let mut text = [0; 20];
+    let len = lock.read_at(&mut text, 0).unwrap_or(0);
+    let process = str::from_utf8(&text[..len]).unwrap_or_default().trim();
+    DiskError {
+        kind: DiskErrorKind::Locked,
+        written: 0,
+        message: match process {
+            "" => "another server uses it".into(),
+            process => format!("another server uses it (process {process})"),
+        },
     }
 }
 
@@ -327,6 +392,46 @@ mod tests {
             let full = f.write(&[b"x"]).unwrap_err();
             assert_eq!((full.kind, full.written), (DiskErrorKind::NoSpace, 0));
         }
+    }
+
+    #[test]
+    fn a_lock_is_had_by_one_at_a_time() {
+        let mut f = Fixture::new();
+        let path = f.path("lock");
+        let lock = |disk: &mut Disk, path: &str, patience_ms| {
+            disk.carry_out(DiskRequest::Lock {
+                file: FILE,
+                path: path.into(),
+                patience_ms,
+            })
+        };
+        let dir = f.dir.path().to_str().unwrap().to_string();
+        for path in [&path, &dir] {
+            let mut other = Disk::default();
+            assert_eq!(lock(&mut other, path, 0), Ok(DiskReply::Done));
+            assert_eq!(lock(&mut other, path, 0), Ok(DiskReply::Done), "it has it");
+            let error = lock(&mut f.disk, path, 30).unwrap_err();
+            assert_eq!(error.kind, DiskErrorKind::Locked);
+            if *path != dir {
+                let whose = format!("(process {})", std::process::id());
+                assert!(error.message.ends_with(&whose), "{}", error.message);
+            }
+            // It goes while it is waited for.
+            let waiting = thread::spawn({
+                let path = path.clone();
+                move || lock(&mut Disk::default(), &path, 10_000)
+            });
+            other.carry_out(DiskRequest::Close { file: FILE }).unwrap();
+            assert_eq!(waiting.join().unwrap(), Ok(DiskReply::Done));
+        }
+        // What cannot be had leaves what is had.
+        let mut other = Disk::default();
+        assert_eq!(lock(&mut f.disk, &path, 0), Ok(DiskReply::Done));
+        assert_eq!(lock(&mut other, &dir, 0), Ok(DiskReply::Done));
+        assert!(lock(&mut other, &path, 0).is_err());
+        assert!(lock(&mut f.disk, &dir, 0).is_err());
+        let missing = lock(&mut f.disk, "/nowhere/lock", 0).unwrap_err();
+        assert_eq!(missing.kind, DiskErrorKind::NotFound);
     }
 
     #[test]

@@ -138,6 +138,18 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// DISK-4, DISK-11: the process dies, and some bytes of what it has on its disk are not what they were when it
+    /// starts again: rot, or a write of something else that went there.
+    Rot {
+        /// Which node.
+        node: u16,
+        /// Where, by remainder.
+        pick: u64,
+        /// A whole sector, not a bit.
+        sector: bool,
+        /// How long it stays down.
+        for_us: u64,
+    },
     /// DISK-8: syncs take long.
     SlowSync {
         /// Which node.
@@ -270,6 +282,12 @@ impl Menu {
                     by_us: if bit.is_multiple_of(2) { far } else { -far },
                 }
             }
+            16 if self.disk_errors && bit.is_multiple_of(5) => Fault::Rot {
+                node,
+                pick: rng.next_u64(),
+                sector: bit.is_multiple_of(3),
+                for_us,
+            },
             16 if self.disk_errors && bit.is_multiple_of(2) => Fault::DiskFull {
                 node,
                 bytes: rng.log_range(1, 5_000),
@@ -322,6 +340,7 @@ impl Fault {
             | Fault::Freeze { for_us, .. }
             | Fault::DiskFull { for_us, .. }
             | Fault::DiskErrors { for_us, .. }
+            | Fault::Rot { for_us, .. }
             | Fault::SlowSync { for_us, .. } => Some(for_us),
             Fault::Reset { .. }
             | Fault::Jump { .. }

@@ -17,6 +17,7 @@ pub mod resp;
 pub mod server;
 pub mod tls;
 pub mod wait;
+pub mod zoo;
 
 pub use conn::Conn;
 pub use resp::Value;

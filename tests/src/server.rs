@@ -319,12 +319,17 @@ fn subject_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match env::var_os("REPRISE_SERVER") {
         Some(path) => PathBuf::from(path),
-        None => build(),
+        None => build("reprise-io-mio", "reprise-server"),
     })
 }
 
-/// Builds the server as these tests were built: cargo does not do so for another package's tests.
-fn build() -> PathBuf {
+/// One of our command-line tools, built like the server.
+pub fn tool(name: &str) -> PathBuf {
+    build("reprise-cli", name)
+}
+
+/// Builds a program as these tests were built: cargo does not do so for another package's tests.
+fn build(package: &str, name: &str) -> PathBuf {
     let this = env::current_exe().expect("the path of this test");
     // target/PROFILE/deps/TEST, or target/PROFILE/compare
     let beside = this.parent().expect("a directory");
@@ -334,14 +339,7 @@ fn build() -> PathBuf {
         beside
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "reprise-io-mio",
-        "--bin",
-        "reprise-server",
-    ]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", name]);
     cargo
         .arg("--target-dir")
         .arg(profile_dir.parent().expect("target"));
@@ -352,8 +350,8 @@ fn build() -> PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo");
-    assert!(done.success(), "reprise-server does not build");
-    profile_dir.join("reprise-server")
+    assert!(done.success(), "{name} does not build");
+    profile_dir.join(name)
 }
 
 fn oracle_path() -> Option<&'static Path> {

@@ -11,8 +11,8 @@ use super::{hash_limits, list_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
 use crate::rdb::{self, Encoder, KeyMeta, ListPart, StreamPosition, ValueView};
+use crate::store::OwnedValue;
 use crate::store::{Collection, DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
-use crate::store::{Deadline, OwnedValue};
 use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
 use crate::value::intset::IntSet;
@@ -448,12 +448,6 @@ pub(crate) fn insert(
         OwnedValue::Bytes(bytes) => Value::Bytes(bytes),
         other => other.as_value(),
     };
-    store.set(
-        db,
-        hashed,
-        value,
-        deadline.map_or(Deadline::Clear, Deadline::At),
-        access,
-    );
+    store.insert(db, hashed, value, deadline, access);
     Ok(true)
 }

@@ -62,6 +62,7 @@ mod persistence;
 pub(crate) mod pubsub;
 #[cfg(test)]
 mod pubsub_tests;
+pub(crate) mod rebuild;
 mod redirect;
 mod replication;
 mod rows;

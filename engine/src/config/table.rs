@@ -294,7 +294,7 @@ directives! {
         => Rule::range(1024, INT_MAX), [HIDDEN];
 
     // Append-only file.
-    appendonly: bool = false, "appendonly", [DENY_LOADING];
+    appendonly: bool = false, "appendonly", [DENY_LOADING | OUTSIDE];
     appendfsync: AppendFsync = AppendFsync::EverySec, "appendfsync";
     appendfilename: String = text("appendonly.aof"), "appendfilename"
         => MAY_BE_EMPTY.with_check(checks::appendfilename), [IMMUTABLE];

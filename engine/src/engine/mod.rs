@@ -33,7 +33,7 @@ use crate::config::{AppendFsync, Config, NotifyEvents, OutputLimit};
 use crate::face::{
     ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
 };
-use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode};
+use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode, Refusal};
 use crate::journal::Journal;
 use crate::persistence::Persistence;
 use crate::planted::{self, Bug};
@@ -110,6 +110,8 @@ pub struct Engine {
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
     /// Rewrites of the configuration file.
+    /// What the runtime answered to changes of the configuration, until the disk has, too.
+    reconfigured: VecDeque<Option<Refusal>>,
     rewrites: Rewrites,
     /// Uses of the ACL file.
     acl_file: AclFile,
@@ -147,6 +149,7 @@ impl Engine {
         } else {
             config.databases as usize
         };
+        let run_id = Random::new(seed, "run id").hex40();
         let index = Index::renamed(&config.renamed_commands);
         let mut parts = Parts {
             store: Store::new(databases, hasher),
@@ -166,7 +169,7 @@ impl Engine {
             memory_report: MemoryReport::default(),
             startup_bytes: 0,
             started: now,
-            run_id: Random::new(seed, "run id").hex40(),
+            run_id,
             active_expire: true,
             pause_housekeeping: false,
             pause: None,
@@ -195,7 +198,7 @@ impl Engine {
                 Random::new(seed, "replication").seed(),
                 now,
             ),
-            persistence: Persistence::new(persist::settings(&config), now),
+            persistence: Persistence::new(persist::settings(&config, &run_id), now),
             cluster: clustering::new(&config, seed, now),
             told: VecDeque::new(),
             wishes: VecDeque::new(),
@@ -232,6 +235,7 @@ impl Engine {
             loader: None,
             overdue_at_load: Vec::new(),
             load_goes_on: false,
+            reconfigured: VecDeque::new(),
             rewrites: Rewrites::default(),
             acl_file: AclFile::default(),
             shutdown: None,
@@ -295,7 +299,8 @@ impl Engine {
                 self.parts.memory_report = report;
             }
             Input::Reconfigured { refused } => {
-                crate::command::reconfigured(&mut self.parts, refused);
+                self.reconfigured.push_back(refused);
+                self.answer_reconfigured();
             }
             Input::Tick => drop(scripting::advance(&mut self.parts, now)),
             Input::Shutdown { signal } => {
@@ -471,7 +476,7 @@ impl Engine {
             .replication
             .configure(replicate::settings(config));
         let persistence = &mut self.parts.persistence;
-        persistence.configure(persist::settings(config));
+        persistence.configure(persist::settings(config, &self.parts.run_id));
         if append_only != persistence.settings().append_only {
             self.parts.journal.seal();
             persistence.set_append_only(append_only, self.parts.journal.sealed());
@@ -480,6 +485,17 @@ impl Engine {
         self.with_cluster(now, |c| c.set_settings(now, cluster));
         if !self.parts.scripts.is_parked() {
             self.evict_some(now);
+        }
+    }
+
+    /// Passes the runtime's answers on, once it is known whether the append-only file may be used that a change
+    /// names.
+    fn answer_reconfigured(&mut self) {
+        while !self.parts.persistence.locking()
+            && let Some(refused) = self.reconfigured.pop_front()
+        {
+            let refused = refused.or_else(|| persist::refused(&mut self.parts));
+            crate::command::reconfigured(&mut self.parts, refused);
         }
     }
 
@@ -528,7 +544,10 @@ impl Engine {
                 self.with_cluster(now, |cluster| cluster.on_disk(now, result))
             }
             Some(DiskOwner::ConfigFile) => self.config_answer(result),
-            Some(DiskOwner::Persistence) => self.parts.persistence.on_disk(now, result),
+            Some(DiskOwner::Persistence) => {
+                self.parts.persistence.on_disk(now, result);
+                self.answer_reconfigured();
+            }
         }
     }
 

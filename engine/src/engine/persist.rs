@@ -9,11 +9,11 @@ use super::reload::Reload;
 use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
 use crate::client::{Blocked, Session, alert};
-use crate::command::context::{Wish, condition};
+use crate::command::context::{Parts, Wish, condition};
 use crate::command::execute::{self, Request};
 use crate::command::{access, dataset, libraries};
 use crate::config::{AppendFsync, Config};
-use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now, Status};
+use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now, Refusal, Status};
 use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
 use crate::rdb::Event;
 use crate::replication::{Filter, RdbInfo, ReplId};
@@ -21,8 +21,14 @@ use crate::replication::{Filter, RdbInfo, ReplId};
 /// Items of a file applied in one go.
 const LOAD_STEP: usize = 256;
 
+/// Items decoded before the first of them is applied.
+const LOAD_AHEAD: usize = 16;
+
+/// Digits of the run's name that tell its temporary files from those of others.
+const TOKEN_DIGITS: usize = 8;
+
 /// What persistence reads of the configuration.
-pub(crate) fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config, run_id: &[u8; 40]) -> Settings {
     Settings {
         append_only: config.appendonly,
         append_filename: config.appendfilename.clone(),
@@ -58,8 +64,24 @@ pub(crate) fn settings(config: &Config) -> Settings {
             config.databases
         },
         dir: config.dir.0.clone(),
+        token: String::from_utf8_lossy(&run_id[..TOKEN_DIGITS]).into_owned(),
         redis_version: crate::REDIS_VERSION,
     }
+}
+
+/// Why the oldest change of the configuration that has no answer cannot be: another server has the append-only
+/// file that it names.
+pub(super) fn refused(parts: &mut Parts) -> Option<Refusal> {
+    let names = &parts.told.front()?.names;
+    let name = ["appendonly", "dir"]
+        .into_iter()
+        .find(|name| names.contains(name))?;
+    let why = parts.persistence.take_lock_refusal()?;
+    let reason = match name {
+        "appendonly" => "Unable to turn on AOF. Check server logs.".into(),
+        _ => why,
+    };
+    Some(Refusal { name, reason })
 }
 
 /// A session that carries out what a file says.
@@ -179,13 +201,46 @@ impl Engine {
         if !self.parts.persistence.loading() {
             return false;
         }
-        for _ in 0..LOAD_STEP {
-            let Some(item) = self.parts.persistence.poll_load(now) else {
+        let mut left = LOAD_STEP;
+        let mut ahead = Vec::with_capacity(LOAD_AHEAD);
+        while left > 0 {
+            // Some keys at once: the places that they go to are asked for before the first goes there.
+            while ahead.len() < LOAD_AHEAD.min(left) {
+                let Some(item) = self.parts.persistence.poll_load(now) else {
+                    left = 0;
+                    break;
+                };
+                let store = &self.parts.store;
+                let small = if let LoadItem::Snapshot {
+                    event: Event::Key { db, key, value, .. },
+                    ..
+                } = &item
+                {
+                    let hash = store.hasher().hash(key);
+                    store.database(*db as usize).table().prefetch_bucket(hash);
+                    value.is_small()
+                } else {
+                    false
+                };
+                ahead.push(item);
+                // Memory is bounded by the largest value, not by many of them.
+                if !small {
+                    break;
+                }
+            }
+            if left == 0 && ahead.is_empty() {
                 return false;
-            };
-            match item {
-                LoadItem::Snapshot { event, base } => self.load_event(now, event, base),
-                LoadItem::Command(words) => self.load_command(now, &words),
+            }
+            let more = left > 0;
+            left = left.saturating_sub(ahead.len());
+            for item in ahead.drain(..) {
+                match item {
+                    LoadItem::Snapshot { event, base } => self.load_event(now, event, base),
+                    LoadItem::Command(words) => self.load_command(now, &words),
+                }
+            }
+            if !more {
+                return false;
             }
         }
         true

@@ -2,10 +2,13 @@
 
 use super::Engine;
 use crate::command::dataset::{AccessMeta, Writer};
+use crate::command::rebuild::CommandWriter;
 use crate::config::MaxmemoryPolicy;
 use crate::face::Now;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
 use crate::replication::Filter;
+use crate::store::Store;
+use bytes::Bytes;
 
 /// Bytes that may wait for a replica's socket before the walk pauses.
 const REPLICA_AHEAD: u64 = 1 << 20;
@@ -27,7 +30,36 @@ pub(crate) enum Reader {
 /// The snapshot under way.
 pub(crate) struct Job {
     pub reader: Reader,
-    writer: Writer,
+    writer: Form,
+}
+
+/// The form that it takes.
+enum Form {
+    Commands(CommandWriter),
+    Snapshot(Writer),
+}
+
+impl Form {
+    fn step(&mut self, store: &mut Store) -> bool {
+        match self {
+            Form::Commands(writer) => writer.step(store),
+            Form::Snapshot(writer) => writer.step(store),
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        match self {
+            Form::Commands(writer) => writer.take(),
+            Form::Snapshot(writer) => writer.take(),
+        }
+    }
+
+    fn abandon(self, store: &mut Store) {
+        match self {
+            Form::Commands(writer) => writer.abandon(store),
+            Form::Snapshot(writer) => writer.abandon(store),
+        }
+    }
 }
 
 impl Engine {
@@ -43,6 +75,13 @@ impl Engine {
         }
         let parts = &mut self.parts;
         let sizes = filter.data.then(|| parts.store.begin_walk()).flatten();
+        if reader == Reader::Base && parts.persistence.base_is_commands() {
+            self.job = Some(Job {
+                reader,
+                writer: Form::Commands(CommandWriter::new(&parts.store, sizes.is_some())),
+            });
+            return true;
+        }
         let config = &parts.config;
         let mut encoder = Encoder::new(Options {
             compress: config.rdbcompression,
@@ -82,7 +121,7 @@ impl Engine {
         };
         self.job = Some(Job {
             reader,
-            writer: Writer::new(encoder, sizes, access),
+            writer: Form::Snapshot(Writer::new(encoder, sizes, access)),
         });
         true
     }

@@ -16,17 +16,7 @@
 //!   it, writes or no writes.
 //! * `no`: the kernel decides.
 //!
-//! # When the disk fails (the one policy)
-//!
-//! * A **write** that fails is undone by truncation and retried each second. Until it succeeds the write
-//!   status is `err` and writing commands are refused.
-//! * A **sync** that fails means that the kernel may have dropped what it could not write, and that later
-//!   syncs succeed without it. No later sync of that file is believed. The status is `err`, and a rewrite is
-//!   scheduled at once: a base that was written and synced afresh clears the error.
-//! * A **manifest** is adopted only when its rename *and* the directory's sync succeeded. A failure before
-//!   the rename leaves the old one; a failed directory sync makes the state on the disk unknown, so nothing
-//!   is deleted, nothing new is begun, and the manifest is written afresh each second until it is durable.
-//! * Increments are synced before the next one takes over: no hole can precede a newer increment.
+//! What happens when the disk fails: see `policy`.
 
 mod chains;
 mod power;
@@ -35,16 +25,16 @@ mod steps;
 
 pub(super) use steps::manifest_requests;
 
+use super::aof_sum::Sum;
 use super::appender::{Appender, Conditions, Verdict};
 use super::chain::Chain;
 use super::manifest::Manifest;
 use super::outbox::{Action, Outbox};
 use super::stream::{Stream, StreamWait};
-use super::{Fsync, Settings, file};
+use super::{Fsync, Settings, file, lock};
 use crate::face::{DiskError, DiskReply, DiskRequest, FileId, Now};
 use crate::journal::Journal;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use steps::{Purpose, Step, manifest_steps};
 
@@ -92,6 +82,8 @@ struct Rewrite {
     base: Option<Stream>,
     base_path: String,
     base_len: u64,
+    /// If the base consists of commands: what of it no checksum covers yet.
+    commands: Option<Sum>,
     stage: Stage,
     /// The base failed; the rewrite ends when the chain under way does.
     doomed: bool,
@@ -117,6 +109,10 @@ pub(super) struct Sizes {
     pub base: u64,
     /// The last increment.
     pub last: u64,
+    /// The last increment's sequence number and length.
+    pub newest: Option<(u64, u64)>,
+    /// The same of the nearest one before it that has anything in it.
+    pub before_last: Option<(u64, u64)>,
 }
 
 /// Counters and times for INFO.
@@ -144,6 +140,12 @@ pub(super) struct Aof {
     rewrite: Option<Rewrite>,
     streams: u32,
     dir_made: bool,
+    /// The append-only file is locked, as far as it can be.
+    pub locked: bool,
+    /// A CONFIG SET waits for it.
+    lock_wanted: bool,
+    /// Why the lock that a CONFIG SET waits for was not to be had.
+    pub lock_refusal: Option<String>,
     /// Size of all files but the one being appended to.
     settled_bytes: u64,
     /// A sync failed in a file that is not appended to any more and still counts.
@@ -170,6 +172,9 @@ impl Aof {
             rewrite: None,
             streams: 0,
             dir_made: false,
+            locked: false,
+            lock_wanted: false,
+            lock_refusal: None,
             settled_bytes: 0,
             old_sync_error: None,
             dir_error: None,
@@ -189,6 +194,12 @@ impl Aof {
 
     pub fn rewrite_started_ms(&self) -> Option<u64> {
         self.rewrite.as_ref().map(|rewrite| rewrite.started_ms)
+    }
+
+    pub fn base_is_commands(&self) -> bool {
+        self.rewrite
+            .as_ref()
+            .is_some_and(|rewrite| rewrite.commands.is_some())
     }
 
     pub fn wants_base(&self) -> bool {
@@ -294,8 +305,10 @@ impl Aof {
             }
         }
         self.sealed = journal.sealed();
-        if let Some((_, purpose)) = self.retry.take_if(|retry| now.mono_ms() >= retry.0) {
-            let steps = manifest_steps(settings, purpose.target());
+        if let Some((_, purpose)) = self.retry.take_if(|retry| now.mono_ms() >= retry.0)
+            && let Some(target) = purpose.target()
+        {
+            let steps = manifest_steps(settings, target);
             self.start_chain(purpose, steps, outbox);
         }
         let conditions = self.conditions(settings, snapshotting);
@@ -428,24 +441,19 @@ impl Aof {
 
     // ---- small parts
 
+    /// What must be done before anything in the directory is touched.
     fn dir_steps(&self, settings: &Settings) -> Vec<(Step, DiskRequest)> {
-        if self.dir_made {
-            return Vec::new();
+        let mut steps = Vec::new();
+        if !self.dir_made {
+            let path = settings.append_dirname.clone();
+            steps.push((Step::MakeDir, DiskRequest::MakeDir { path }));
+            let path = ".".to_string();
+            steps.push((Step::MakeDir, DiskRequest::SyncDir { path }));
         }
-        vec![
-            (
-                Step::MakeDir,
-                DiskRequest::MakeDir {
-                    path: settings.append_dirname.clone(),
-                },
-            ),
-            (
-                Step::MakeDir,
-                DiskRequest::SyncDir {
-                    path: ".".to_string(),
-                },
-            ),
-        ]
+        if !self.locked {
+            steps.push((Step::Lock, lock::lock_aof(settings)));
+        }
+        steps
     }
 
     /// The name for the next increment's file: not the one of the present increment.

@@ -143,7 +143,7 @@ impl CommandReader {
                             Verdict::Rotten => return Err((State::Between, Next::Rot(from))),
                             Verdict::Sound => {
                                 self.take(end + 1);
-                                self.sum = Sum::default();
+                                self.sum.reset();
                             }
                         }
                         Err((State::Between, Next::Note(line)))

@@ -4,6 +4,7 @@
 //! #SUM:<bytes>:<16 hex digits>\r\n     XXH3 (64 bits) of so many bytes before the note: all since the last
 //!                                      such note, or since the file began
 //! #SUM:0:\r\n                          counting begins here: a file is continued whose end others may have written
+//! #PREV:<number>:<bytes>\r\n           the increment of this number, after which this one was begun, has so many bytes
 //! ```
 //!
 //! A command that rotted into another one looks like any other. With these notes it is found, and between which
@@ -18,11 +19,42 @@ use xxhash_rust::xxh3::Xxh3;
 /// A note goes behind so many bytes, with the batch that they came in.
 pub(super) const NOTE_BYTES: u64 = 4096;
 
+/// How a note about the increment before begins.
+const PREVIOUS: &str = "#PREV:";
+
 /// The bytes since the last note.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Sum {
     hash: Box<Xxh3>,
     bytes: u64,
+}
+
+impl Clone for Sum {
+    fn clone(&self) -> Sum {
+        Sum {
+            hash: self.hash.clone(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// Without an allocation: it is half a kilobyte, for each write to the file.
+    fn clone_from(&mut self, source: &Sum) {
+        self.hash.clone_from(&source.hash);
+        self.bytes = source.bytes;
+    }
+}
+
+/// The note about the increment before, by its number and its bytes.
+pub(super) fn previous((number, bytes): (u64, u64)) -> String {
+    format!("{PREVIOUS}{number}:{bytes}\r\n")
+}
+
+/// What a note in an increment, given without its line end, says about the increment before: its number and its
+/// bytes.
+pub fn read_previous(note: &[u8]) -> Option<(u64, u64)> {
+    let said = core::str::from_utf8(note).ok()?.strip_prefix(PREVIOUS)?;
+    let (number, bytes) = said.split_once(':')?;
+    Some((number.parse().ok()?, bytes.parse().ok()?))
 }
 
 /// What a note says of the bytes before it.
@@ -56,8 +88,14 @@ impl Sum {
     /// The note about the bytes so far; counting begins anew.
     pub fn note(&mut self) -> String {
         let note = format!("#SUM:{}:{:016x}\r\n", self.bytes, self.hash.digest());
-        *self = Sum::default();
+        self.reset();
         note
+    }
+
+    /// Counting begins anew.
+    pub fn reset(&mut self) {
+        self.hash.reset();
+        self.bytes = 0;
     }
 
     /// Holds the bytes so far against a note, given without its line end.
@@ -69,7 +107,7 @@ impl Sum {
         if said != expected.as_bytes() && said != b"0:" {
             return Verdict::Rotten;
         }
-        *self = Sum::default();
+        self.reset();
         Verdict::Sound
     }
 }

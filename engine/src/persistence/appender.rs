@@ -6,8 +6,9 @@
 //! one sync for all commands of a batch). Nothing is buffered here: a write that failed is read from the
 //! journal again.
 
-use super::aof_sum::{NOTE_BYTES, Sum};
+use super::aof_sum::{self, NOTE_BYTES, Sum};
 use super::outbox::{Outbox, Ticket};
+use super::policy::{Failure, RETRY_MS, Remedy, SLOW_SYNC_MS, remedy};
 use super::{Fsync, aof};
 use crate::face::{DiskError, DiskReply, DiskRequest, FileId, Now};
 use crate::journal::Journal;
@@ -15,13 +16,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::mem;
 
 /// Most bytes of one write: a torn batch should not cost more than this, a fast disk not wait for us.
 const MAX_BATCH: u64 = 8 << 20;
-/// Milliseconds between syncs under `everysec`, and between retries of failed writes.
+/// Milliseconds between syncs under `everysec`, and between checksums.
 const SECOND_MS: u64 = 1000;
-/// How long a write waits for a sync under way before it goes all the same.
-const POSTPONE_MS: u64 = 2000;
 /// Write errors are logged at most this often.
 const ERROR_LOG_MS: u64 = 30_000;
 
@@ -84,6 +84,8 @@ pub(super) struct Appender {
     sum: Option<Sum>,
     /// The same as it will be when the write under way has succeeded.
     next_sum: Option<Sum>,
+    /// The nearest increment before this one that has anything in it: its number and its length.
+    pub follows: Option<(u64, u64)>,
     /// When the last checksum was written.
     noted_ms: u64,
     /// Why the last write failed, until one succeeds.
@@ -143,6 +145,7 @@ impl Appender {
             at_boundary: true,
             sum: (len == 0).then(Sum::default),
             next_sum: None,
+            follows: None,
             noted_ms: now.mono_ms(),
             write_error: None,
             sync_error: None,
@@ -222,7 +225,7 @@ impl Appender {
             && !conditions.hold_sync)
             .then_some(self.last_sync_ms + SECOND_MS)
             .filter(|_| self.is_dirty() && self.sync_error.is_none());
-        let write = self.postponed_ms.map(|since| since + POSTPONE_MS);
+        let write = self.postponed_ms.map(|since| since + SLOW_SYNC_MS);
         let earliest = self.retry_ms.unwrap_or(0);
         let note = self
             .may_note()
@@ -231,6 +234,17 @@ impl Appender {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// What the increment that follows this one says about the one before it.
+    pub fn before_next(&self) -> Option<(u64, u64)> {
+        let name = self.path.strip_suffix(".incr.aof");
+        let number = name.and_then(|name| name.rsplit('.').next()?.parse().ok());
+        match (number, self.len) {
+            (_, 0) => self.follows,
+            (Some(number), len) => Some((number, len)),
+            (None, _) => None,
+        }
     }
 
     /// The answer to a write.
@@ -251,7 +265,7 @@ impl Appender {
             self.written = to;
             self.at_boundary = whole;
             self.prefix = Bytes::new();
-            self.sum = self.next_sum.take();
+            mem::swap(&mut self.sum, &mut self.next_sum);
             self.retry_ms = None;
             if self.write_error.take().is_some() {
                 outbox.warn("AOF write error looks solved, Redis can write again.".into());
@@ -267,9 +281,9 @@ impl Appender {
             });
         }
         self.write_error = Some(error.message);
-        self.retry_ms = Some(now.mono_ms() + SECOND_MS);
+        self.retry_ms = Some(now.mono_ms() + RETRY_MS);
         let promised = conditions.promised && to > self.written;
-        if conditions.fsync == Fsync::Always && promised {
+        if remedy(Failure::Write, conditions.fsync, promised) == Remedy::Exit {
             outbox.warn(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...".into(),
             );
@@ -335,7 +349,9 @@ impl Appender {
                 Verdict::Fine
             }
             Ok(_) => Verdict::Fine,
-            Err(error) if conditions.fsync == Fsync::Always && conditions.promised => {
+            Err(error)
+                if remedy(Failure::Sync, conditions.fsync, conditions.promised) == Remedy::Exit =>
+            {
                 outbox.warn(format!(
                     "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
                     error.message
@@ -389,7 +405,7 @@ impl Appender {
         }
         if self.syncing.is_some() && !conditions.hurry && conditions.fsync == Fsync::EverySec {
             let since = *self.postponed_ms.get_or_insert(ms);
-            if ms < since + POSTPONE_MS {
+            if ms < since + SLOW_SYNC_MS {
                 return false;
             }
             self.delayed_syncs += 1;
@@ -420,21 +436,22 @@ impl Appender {
         data.extend((!self.prefix.is_empty()).then(|| self.prefix.clone()));
         data.extend(journal.read_for_file(self.written, to - self.written));
         self.note = Bytes::new();
-        let mut sum = match &self.sum {
-            Some(sum) => Some(sum.clone()),
-            None => self.prefix.starts_with(Sum::RESTART).then(Sum::default),
-        };
-        if let Some(sum) = &mut sum {
+        self.next_sum.clone_from(&self.sum);
+        if self.sum.is_none() && self.prefix.starts_with(Sum::RESTART) {
+            self.next_sum = Some(Sum::default());
+        }
+        let may_note = to == end;
+        let is_time = self.note_time(now, conditions);
+        if let Some(sum) = &mut self.next_sum {
             for piece in &data {
                 sum.update(piece.strip_prefix(Sum::RESTART).unwrap_or(piece));
             }
-            if to == end && (sum.bytes() >= NOTE_BYTES || self.note_time(now, conditions)) {
+            if may_note && (sum.bytes() >= NOTE_BYTES || is_time) {
                 self.note = sum.note().into();
                 self.noted_ms = now.mono_ms();
                 data.push(self.note.clone());
             }
         }
-        self.next_sum = sum;
         let bytes = data.iter().map(|piece| piece.len() as u64).sum();
         self.flight = Flight::Write {
             bytes,
@@ -471,6 +488,9 @@ impl Appender {
         let mut prefix = String::new();
         if self.sum.is_none() {
             prefix += Sum::RESTART_TEXT;
+        }
+        if let Some(previous) = self.follows.filter(|_| self.len == 0) {
+            prefix += &aof_sum::previous(previous);
         }
         let seconds = now.unix_us / 1_000_000;
         if conditions.timestamps && seconds > self.timestamp_s {

@@ -38,6 +38,11 @@ impl<S: Copy> Chain<S> {
         chain
     }
 
+    /// The step under way.
+    pub fn current(&self) -> Option<S> {
+        self.current
+    }
+
     /// Takes the answer of the step under way and sends the next.
     pub fn on_disk(
         &mut self,

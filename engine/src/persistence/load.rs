@@ -1,8 +1,8 @@
 //! Loading at the start: which files hold the data, and what is in them, in order.
 //!
 //! ```text
-//! list directory ─ manifest ─┬─ append-only off ──────────────────────────────▶ snapshot file
-//!                            └─ on: old-style file? move it in ─ sizes of all ─▶ base, increments
+//! locks ─ list directory ─ manifest ─┬─ append-only off ──────────────────────────────▶ snapshot file
+//!                                    └─ on: old-style file? move it in ─ sizes of all ─▶ base, increments
 //! ```
 //!
 //! The files are read a mebibyte at a time, one piece ahead of what is being parsed; the engine pulls
@@ -19,6 +19,9 @@
 //! * Anything wrong before that, in any file, is refused: a file cut short that is not the last, a file that
 //!   the manifest names and is not there, a snapshot that is damaged or ends early.
 //!
+//! * Increments that the manifest should name and does not: newer than all it names, with something in it, and
+//!   without a newer base (which a crash leaves behind when the first base is put in its place).
+//!
 //! Refusing changes nothing on the disk.
 
 mod find;
@@ -28,7 +31,7 @@ use super::aof_reader::{Command, CommandReader};
 use super::chain::Chain;
 use super::manifest::{Manifest, ManifestError};
 use super::outbox::{Action, Outbox, Ticket};
-use super::{Settings, aof, file};
+use super::{Settings, aof, file, lock};
 use crate::face::{DiskError, DiskReply, DiskRequest, Now, OpenMode};
 use crate::rdb::{self, Decoder, Event};
 use alloc::collections::VecDeque;
@@ -114,6 +117,10 @@ pub(super) struct Load {
     pub manifest: Manifest,
     /// Of the files after loading.
     pub sizes: aof::Sizes,
+    /// No other server has the working directory.
+    pub alone: bool,
+    /// The append-only file is locked, as far as it can be.
+    pub locked: bool,
     stage: Stage,
     started: Now,
     /// Names in the directory of the append-only file; none if it is not there.
@@ -129,6 +136,9 @@ pub(super) struct Load {
 
 #[derive(Debug)]
 enum Stage {
+    LockDir,
+    MakeDir,
+    Lock,
     ListDir,
     OpenManifest,
     ReadManifest,
@@ -163,7 +173,17 @@ struct File {
     name: String,
     path: String,
     len: u64,
-    base: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The snapshot, or the base.
+    Base,
+    /// With its sequence number.
+    Increment(u64),
+    /// An increment that the manifest does not name, newer than those that it does.
+    Stray,
 }
 
 /// A file being read.
@@ -207,7 +227,7 @@ enum Found {
 
 impl Load {
     pub fn start(now: Now, source: Source, settings: &Settings, outbox: &mut Outbox) -> Load {
-        let load = Load {
+        let mut load = Load {
             figures: Figures {
                 started_s: now.unix_us / 1_000_000,
                 ..Figures::default()
@@ -215,7 +235,9 @@ impl Load {
             replication: LoadedReplication::default(),
             manifest: Manifest::default(),
             sizes: aof::Sizes::default(),
-            stage: Stage::ListDir,
+            alone: false,
+            locked: false,
+            stage: Stage::LockDir,
             started: now,
             names: None,
             append_only: match source {
@@ -229,12 +251,11 @@ impl Load {
             reading: None,
             empty_keys: 0,
         };
-        load.send(
-            DiskRequest::List {
-                path: settings.append_dirname.clone(),
-            },
-            outbox,
-        );
+        if source == Source::Configured {
+            load.send(lock::lock_dir(), outbox);
+        } else {
+            load.list_dir(settings, outbox);
+        }
         load
     }
 
@@ -274,6 +295,12 @@ impl Load {
             return self.on_piece(result, outbox);
         }
         match core::mem::replace(&mut self.stage, Stage::Deciding) {
+            Stage::LockDir => {
+                self.alone = result.is_ok();
+                self.lock(settings, outbox);
+            }
+            Stage::MakeDir => self.on_dir_made(result, settings, outbox),
+            Stage::Lock => self.on_lock(result, settings, outbox),
             Stage::ListDir => self.on_listed(result, settings, outbox),
             Stage::OpenManifest => self.on_manifest_open(result, settings, outbox),
             Stage::ReadManifest => match result {
@@ -399,21 +426,21 @@ impl Load {
     // ---- small parts
 
     fn finish(&mut self, outbox: &mut Outbox) {
-        let size = |base| {
-            self.files
-                .iter()
-                .filter(move |file| file.base == base)
-                .map(|file| file.len)
-        };
-        let (base, increments) = (size(true).sum(), size(false));
-        self.sizes = aof::Sizes {
-            total: base,
-            base,
-            last: 0,
-        };
-        for len in increments {
-            self.sizes.total += len;
-            self.sizes.last = len;
+        self.sizes = aof::Sizes::default();
+        let sizes = &mut self.sizes;
+        for file in &self.files {
+            sizes.total += file.len;
+            match file.kind {
+                Kind::Base => sizes.base += file.len,
+                Kind::Increment(seq) => {
+                    sizes.before_last = sizes
+                        .newest
+                        .filter(|_| sizes.last > 0)
+                        .or(sizes.before_last);
+                    (sizes.newest, sizes.last) = (Some((seq, file.len)), file.len);
+                }
+                Kind::Stray => {}
+            }
         }
         self.stage = Stage::Done;
         outbox.push(Action::Loaded);

@@ -14,9 +14,11 @@
 //! Whoever writes a snapshot asks [`Persistence::wants_base`] or [`Persistence::wants_save`] before each
 //! piece: the disk sets the pace.
 //!
+//! Two servers do not write to one append-only file: see `lock`.
+//!
 //! The files are those of Redis 7: a snapshot `dump.rdb`, and an append-only file of several parts in its
-//! directory (see `manifest`). What is promised, and what happens when the disk fails, is said once, in
-//! `aof`; what is forgiven when loading, in `load`.
+//! directory (see `manifest`). What is promised is said once, in `aof`; what happens when the disk fails, in
+//! `policy`; what is forgiven when loading, in `load`.
 
 mod aof;
 pub(crate) mod aof_reader;
@@ -25,8 +27,10 @@ mod appender;
 mod chain;
 mod info;
 mod load;
+mod lock;
 pub(crate) mod manifest;
 mod outbox;
+mod policy;
 mod save;
 mod stream;
 
@@ -35,6 +39,7 @@ mod tests;
 
 pub use aof::FlushState;
 pub use aof_reader::{Command, CommandReader, Next};
+pub use aof_sum::read_previous;
 pub use info::{AofInfo, Info, LoadingInfo};
 pub use load::{LoadItem, LoadedReplication, Source};
 pub use manifest::{Manifest, ManifestError};
@@ -43,10 +48,11 @@ pub use outbox::Action;
 use crate::face::{DiskError, DiskReply, Now};
 use crate::journal::Journal;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use aof::{Aof, State};
 use bytes::Bytes;
+use core::mem;
 use load::Load;
 use outbox::{Outbox, Ticket};
 use save::Save;
@@ -61,6 +67,8 @@ mod file {
     pub const LOAD: FileId = FileId(4);
     pub const INCREMENT_A: FileId = FileId(5);
     pub const INCREMENT_B: FileId = FileId(6);
+    pub const DIR_LOCK: FileId = FileId(7);
+    pub const AOF_LOCK: FileId = FileId(8);
 }
 
 /// A wish that came to nothing (someone else's snapshot was under way) is repeated after this time.
@@ -106,7 +114,7 @@ pub struct Settings {
     pub aof_rewrite_min_size: u64,
     /// `aof-load-truncated`.
     pub load_truncated: bool,
-    /// `aof-use-rdb-preamble`: only the empty base of a new file set heeds it; a rewrite always writes a snapshot.
+    /// `aof-use-rdb-preamble`: a base is a snapshot, not commands.
     pub aof_use_rdb_preamble: bool,
     /// `aof-timestamp-enabled`.
     pub aof_timestamps: bool,
@@ -124,8 +132,10 @@ pub struct Settings {
     pub stop_writes_on_save_error: bool,
     /// `databases`.
     pub databases: u32,
-    /// `dir`, for log lines only.
+    /// `dir`. Paths are relative to it.
     pub dir: String,
+    /// Tells the temporary files of servers apart that share a directory. Empty: nobody else is there.
+    pub token: String,
     /// The version that snapshots claim.
     pub redis_version: &'static str,
 }
@@ -152,6 +162,7 @@ impl Default for Settings {
             stop_writes_on_save_error: true,
             databases: 16,
             dir: ".".into(),
+            token: String::new(),
             redis_version: "7.0.15",
         }
     }
@@ -176,11 +187,23 @@ impl Settings {
     }
 
     fn temp_base_path(&self) -> String {
-        self.aof_path("temp-rewriteaof-bg.aof")
+        self.aof_path(&self.temp_path("temp-rewriteaof-bg", "aof"))
     }
 
     fn temp_snapshot_path(&self) -> String {
-        "temp-bgsave.rdb".to_string()
+        self.temp_path("temp-bgsave", "rdb")
+    }
+
+    fn temp_path(&self, name: &str, suffix: &str) -> String {
+        match self.token.as_str() {
+            "" => format!("{name}.{suffix}"),
+            token => format!("{name}-{token}.{suffix}"),
+        }
+    }
+
+    /// What stands for the append-only file where servers lock it.
+    fn lock_path(&self) -> String {
+        self.aof_path(&format!("{}.lock", self.append_filename))
     }
 }
 
@@ -211,6 +234,8 @@ impl WriteGate {
 #[derive(Debug)]
 pub struct Persistence {
     settings: Settings,
+    /// The directory that was moved into last.
+    home: String,
     outbox: Outbox,
     aof: Aof,
     save: Save,
@@ -235,6 +260,7 @@ impl Persistence {
             replication: LoadedReplication::default(),
             for_replicas_ms: None,
             wished_ms: None,
+            home: settings.dir.clone(),
             settings,
         }
     }
@@ -273,10 +299,27 @@ impl Persistence {
     /// Replaces the settings (CONFIG SET). `appendonly` is not heeded here, see
     /// [`set_append_only`](Persistence::set_append_only).
     pub fn configure(&mut self, settings: Settings) {
+        let moved = self.home != settings.dir;
+        let token = mem::take(&mut self.settings.token);
         self.settings = Settings {
             append_only: self.settings.append_only,
+            token: if moved { settings.token } else { token },
             ..settings
         };
+        if moved && self.aof.move_in(&self.settings, &mut self.outbox) {
+            self.home = self.settings.dir.clone();
+        }
+    }
+
+    /// Whether a CONFIG SET waits for the lock of an append-only file that it names.
+    pub fn locking(&self) -> bool {
+        self.aof.locking()
+    }
+
+    /// Why the append-only file that CONFIG SET named must not be used, if so. Known when nothing is
+    /// [`locking`](Persistence::locking) any more; said once.
+    pub fn take_lock_refusal(&mut self) -> Option<String> {
+        self.aof.lock_refusal.take()
     }
 
     // ---- start
@@ -333,6 +376,10 @@ impl Persistence {
     pub fn open(&mut self, now: Now, journal_offset: u64, changes: u64) {
         self.save.set_saved(changes);
         let Some(load) = self.load.take() else { return };
+        if load.alone {
+            self.settings.token.clear();
+        }
+        self.aof.locked = load.locked;
         self.replication = load.replication;
         self.aof.manifest = load.manifest;
         self.aof.open(
@@ -427,7 +474,8 @@ impl Persistence {
         self.settings.append_only = on;
         if on {
             let snapshotting = self.snapshotting();
-            self.aof.enable(snapshotting, &mut self.outbox);
+            let settings = &self.settings;
+            self.aof.enable(snapshotting, settings, &mut self.outbox);
         } else {
             self.aof.disable(sealed, &mut self.outbox);
         }
@@ -459,6 +507,11 @@ impl Persistence {
             self.aof.scheduled = true;
         }
         begun
+    }
+
+    /// Whether the base under way is to be fed with whole commands, and not with a snapshot.
+    pub fn base_is_commands(&self) -> bool {
+        self.aof.base_is_commands()
     }
 
     /// Whether the base may be fed now.
@@ -526,7 +579,7 @@ impl Persistence {
 
     /// BGSAVE CANCEL of a save that is scheduled; false if none is.
     pub fn unschedule_save(&mut self) -> bool {
-        core::mem::take(&mut self.save.scheduled)
+        mem::take(&mut self.save.scheduled)
     }
 
     /// Begins the snapshot file. `background`: BGSAVE or a save point, not SAVE or SHUTDOWN. `changes`: the

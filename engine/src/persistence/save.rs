@@ -11,14 +11,12 @@ use super::Settings;
 use super::chain::{Chain, Progress};
 use super::file;
 use super::outbox::{Action, Outbox, Ticket};
+use super::policy::SAVE_RETRY_MS;
 use super::stream::{Stream, StreamOp, StreamProgress, StreamWait};
 use crate::face::{DiskError, DiskReply, DiskRequest, Now};
 use alloc::format;
 use alloc::string::{String, ToString};
 use bytes::Bytes;
-
-/// Pause after a failed save before a save point tries again (Redis: 5 s).
-const RETRY_MS: u64 = 5000;
 
 /// Who waits for a disk answer inside the snapshot file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +119,7 @@ impl Save {
         let may_try = !self.figures.last_failed
             || self
                 .last_try_ms
-                .is_none_or(|last| ms.saturating_sub(last) > RETRY_MS);
+                .is_none_or(|last| ms.saturating_sub(last) > SAVE_RETRY_MS);
         if self.running() || !may_try {
             return false;
         }

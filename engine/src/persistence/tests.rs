@@ -3,5 +3,6 @@
 mod crash;
 mod disk;
 mod files;
+mod lock;
 mod rot;
 mod world;

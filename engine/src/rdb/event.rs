@@ -92,6 +92,24 @@ pub enum Value {
     ZSet(legacy::Members),
 }
 
+/// Up to so many bytes a value is small.
+const SMALL: usize = 4096;
+
+impl Value {
+    /// Whether it takes little memory, as far as that is easily said.
+    pub fn is_small(&self) -> bool {
+        match self {
+            Value::Int(_) => true,
+            Value::Str(bytes)
+            | Value::HashListpack(bytes)
+            | Value::SetIntset(bytes)
+            | Value::SetListpack(bytes)
+            | Value::ZSetListpack(bytes) => bytes.len() <= SMALL,
+            _ => false,
+        }
+    }
+}
+
 /// A field, its value, and when it expires.
 pub type TimedPair = (Vec<u8>, Vec<u8>, Option<u64>);
 

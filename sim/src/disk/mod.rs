@@ -67,8 +67,12 @@ pub struct Disk {
     faults: DiskFaults,
     files: Files,
     open: BTreeMap<FileId, (usize, OpenMode, String)>,
+    /// What is locked. One process uses a disk at a time, so nobody else's lock is ever met.
+    locks: BTreeMap<FileId, String>,
     queue: VecDeque<(OpId, DiskRequest, Micros)>,
     delays: VecDeque<(Micros, Micros)>,
+    /// A file in which something has rotted, as it was, until a process has found that.
+    rotten: Option<(String, Vec<u8>)>,
     /// What it answered since an observer last looked, as far as it matters to one.
     pub witnessed: Vec<Witnessed>,
     /// How many syncs have failed so far.
@@ -129,6 +133,8 @@ impl Disk {
             faults: DiskFaults::default(),
             files: Files::default(),
             open: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            rotten: None,
             queue: VecDeque::new(),
             delays: VecDeque::new(),
             witnessed: Vec::new(),
@@ -141,6 +147,7 @@ impl Disk {
     /// Replaces everything by these files, all durable: a prepared disk, an older image (NODE-5), or nothing (NODE-4).
     pub fn restore(&mut self, image: &BTreeMap<String, Vec<u8>>) {
         self.open.clear();
+        self.locks.clear();
         self.queue.clear();
         self.files = Files::from_image(image);
     }
@@ -267,6 +274,7 @@ impl Disk {
     pub fn process_died(&mut self) -> Vec<(String, u64)> {
         self.half_done();
         self.open.clear();
+        self.locks.clear();
         self.files.evict_clean()
     }
 
@@ -274,9 +282,62 @@ impl Disk {
     pub fn power_failed(&mut self) -> CrashReport {
         self.half_done();
         self.open.clear();
+        self.locks.clear();
         let settings = self.settings;
         self.files
             .power_failed(&mut self.rng, settings.sector, settings.holes)
+    }
+
+    /// Changes something, while no process runs, that a server must notice: a bit or a sector of a snapshot, of a
+    /// manifest, or of an increment before its last checksum. Says where, if there is such a place.
+    pub fn rot(&mut self, pick: u64, sector: bool) -> Option<(String, u64)> {
+        let mut places = Vec::new();
+        for (path, bytes) in self.files.durable_image() {
+            let covered = match path.rsplit('.').next() {
+                Some("manifest") if find_last(&bytes, b"#SUM:").is_some() => bytes.len(),
+                Some("rdb") if !path.contains("temp-") => bytes.len(),
+                Some("aof") if path.ends_with(".incr.aof") => {
+                    find_last(&bytes, b"#SUM:").unwrap_or(0)
+                }
+                _ => 0,
+            };
+            if covered > 0 && self.files.visible(&path) == Some(&bytes[..]) {
+                places.push((path, bytes, covered));
+            }
+        }
+        let count = (places.len() as u64).max(1);
+        let (path, bytes, covered) = places.into_iter().nth((pick % count) as usize)?;
+        let at = (pick / count % covered as u64) as usize;
+        let mut rotten = bytes.clone();
+        if sector {
+            let start = at / self.settings.sector * self.settings.sector;
+            let end = (start + self.settings.sector).min(covered);
+            // What stands at the beginning was written here, too.
+            let len = (end - start).min(start);
+            rotten.copy_within(0..len, start);
+        } else {
+            rotten[at] ^= 1 << (pick >> 61);
+        }
+        if rotten == bytes {
+            return None;
+        }
+        self.files.overwrite(&path, &rotten);
+        self.rotten = Some((path.clone(), bytes));
+        Some((path, at as u64))
+    }
+
+    /// A process has loaded what there is: it has found nothing, or nothing that matters.
+    pub fn forget_rot(&mut self) {
+        self.rotten = None;
+    }
+
+    /// Puts back what has rotted; whether there was anything.
+    pub fn restore_rotten(&mut self) -> bool {
+        let Some((path, bytes)) = self.rotten.take() else {
+            return false;
+        };
+        self.files.overwrite(&path, &bytes);
+        true
     }
 
     /// Cuts a file durably, as an operator's repair does.
@@ -286,6 +347,7 @@ impl Disk {
 
     fn half_done(&mut self) {
         self.first_failure = None;
+
         let head = self.queue.pop_front();
         self.queue.clear();
         match head {
@@ -360,7 +422,16 @@ impl Disk {
                 self.files.find(&path)?.truncate(len as usize);
                 Ok(DiskReply::Done)
             }
+            DiskRequest::Lock { file, path, .. } => {
+                let had = |(other, held): (&FileId, &String)| *other != file && *held == path;
+                if self.locks.iter().any(had) {
+                    return Err(failure(DiskErrorKind::Locked, "another server uses it"));
+                }
+                self.locks.insert(file, path);
+                Ok(DiskReply::Done)
+            }
             DiskRequest::Close { file } => match self.open.remove(&file) {
+                None if self.locks.remove(&file).is_some() => Ok(DiskReply::Done),
                 Some(_) => Ok(DiskReply::Done),
                 None => Err(failure(DiskErrorKind::Io, "Bad file descriptor")),
             },
@@ -409,6 +480,10 @@ impl Disk {
         }
         Ok(DiskReply::Done)
     }
+}
+
+fn find_last(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    (bytes.windows(what.len())).rposition(|piece| piece == what)
 }
 
 fn failure(kind: DiskErrorKind, message: &str) -> DiskError {

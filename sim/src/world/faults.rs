@@ -104,6 +104,18 @@ impl World<'_> {
                 let faults = self.nodes[usize::from(node)].disk.faults();
                 (faults.write_eio, faults.sync_eio) = (u64::from(writes), u64::from(syncs));
             }
+            Fault::Rot {
+                node, pick, sector, ..
+            } => {
+                if self.nodes[usize::from(node)].running() {
+                    let fork = self.fork_at_death(node);
+                    self.kill(node, false, fork);
+                    let rotten = self.nodes[usize::from(node)].disk.rot(pick, sector);
+                    if let Some((path, at)) = rotten {
+                        self.tell(|| format!("n{node}: {path} rots at {at}"));
+                    }
+                }
+            }
             Fault::SlowSync { node, mean_us, .. } => {
                 self.nodes[usize::from(node)].disk.faults().slow_sync_us = mean_us;
             }
@@ -136,7 +148,7 @@ impl World<'_> {
                 self.boot(node);
             }
             Fault::CrashAll { .. } => (0..self.nodes.len() as u16).for_each(|node| self.boot(node)),
-            Fault::Wipe { node, .. } => self.boot(node),
+            Fault::Wipe { node, .. } | Fault::Rot { node, .. } => self.boot(node),
             Fault::Shutdown { node, .. } => {
                 // Where it still runs, it called the end off, because of some other fault.
                 self.leaving.remove(&node);

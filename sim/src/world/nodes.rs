@@ -195,6 +195,9 @@ impl World<'_> {
         self.followed.remove(&id);
         self.leaving.remove(&id);
         self.returning.remove(&id);
+        if node.standing().is_some_and(|standing| !standing.loading) {
+            node.disk.forget_rot();
+        }
         node.stop();
         let damaged = if power {
             node.disk.power_failed().damaged
@@ -260,12 +263,17 @@ impl World<'_> {
         } else {
             self.fork_at_death(id)
         };
+        // It found that something had rotted: the operator has a copy of that.
+        let found_rot = !orderly && self.nodes[usize::from(id)].disk.restore_rotten();
+        if found_rot {
+            self.marks.hit("disk.rot-found");
+        }
         self.kill(id, false, fork);
         if let (true, Some(Some(dump))) = (orderly && persists && !standing.loading, asked) {
             self.returning.insert(id, dump);
         }
         let clean = *self.nodes[usize::from(id)].disk.faults() == Default::default();
-        if !orderly && clean && self.nodes[usize::from(id)].disk.failures == 0 {
+        if !orderly && !found_rot && clean && self.nodes[usize::from(id)].disk.failures == 0 {
             let log = self.nodes[usize::from(id)]
                 .log
                 .iter()

@@ -4,15 +4,22 @@ use super::super::appender::{Appender, Verdict};
 use super::super::chain::{Chain, Progress};
 use super::super::manifest::Manifest;
 use super::super::outbox::{Action, Outbox, Ticket};
-use super::super::{Fsync, Settings, file};
+use super::super::policy::{Failure, RETRY_MS, Remedy, remedy};
+use super::super::{Settings, file, lock};
 use super::steps::{Purpose, Step, failure_text, manifest_steps};
 use super::{Aof, Stage, State, Wait};
-use crate::face::{DiskError, DiskReply, DiskRequest, FileId, Now};
+use crate::face::{DiskError, DiskErrorKind, DiskReply, DiskRequest, FileId, Now};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-/// Pause before a manifest is written again whose directory could not be synced.
-const RETRY_MS: u64 = 1000;
+/// A file that is not there needs no removal.
+fn gone(result: Result<DiskReply, DiskError>) -> Result<DiskReply, DiskError> {
+    match result {
+        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(DiskReply::Done),
+        other => other,
+    }
+}
 
 impl Aof {
     pub(super) fn start_chain(
@@ -35,13 +42,18 @@ impl Aof {
         let Some((purpose, mut chain)) = self.chain.take() else {
             return Verdict::Fine;
         };
-        match chain.on_disk(&result, Ticket::Aof(Wait::Chain), outbox) {
+        let result = match chain.current() {
+            Some(Step::Lock) => lock::judge(result, settings, outbox),
+            Some(Step::RemoveHistory) => gone(result),
+            _ => result,
+        };
+        let verdict = match chain.on_disk(&result, Ticket::Aof(Wait::Chain), outbox) {
             Progress::Going => {
                 self.chain = Some((purpose, chain));
                 Verdict::Fine
             }
             Progress::Done => {
-                self.dir_made = true;
+                (self.dir_made, self.locked) = (true, true);
                 self.dir_error = None;
                 self.chain_done(now, purpose, settings, outbox);
                 Verdict::Fine
@@ -49,7 +61,11 @@ impl Aof {
             Progress::Failed(step, error) => {
                 self.chain_failed(now, purpose, step, error, settings, outbox)
             }
+        };
+        if self.lock_wanted && self.chain.is_none() {
+            self.lock(settings, outbox);
         }
+        verdict
     }
 
     pub(super) fn chain_done(
@@ -67,13 +83,16 @@ impl Aof {
                 offset,
                 created,
                 last,
+                before_last,
             } => {
                 let len = if created { 0 } else { last };
                 self.settled_bytes = self.settled_bytes.saturating_sub(len);
                 let name = path.rsplit('/').next().unwrap_or_default();
                 let verb = if created { "Creating" } else { "Opening" };
                 outbox.notice(format!("{verb} AOF incr file {name} on server start"));
-                self.appender = Some(Appender::new(file, path, len, offset, None, now));
+                let mut appender = Appender::new(file, path, len, offset, None, now);
+                appender.follows = before_last;
+                self.appender = Some(appender);
                 self.manifest = target;
                 self.state = State::On;
                 outbox.push(Action::Ready);
@@ -97,8 +116,11 @@ impl Aof {
                 if let Some(old) = &mut self.appender {
                     self.old_sync_error = self.old_sync_error.take().or(old.sync_error.take());
                 }
+                let follows = self.appender.as_ref().and_then(Appender::before_next);
                 self.close_appender(outbox);
-                self.appender = Some(Appender::new(file, path, 0, at, db, now));
+                let mut appender = Appender::new(file, path, 0, at, db, now);
+                appender.follows = follows;
+                self.appender = Some(appender);
                 if let Some(rewrite) = &mut self.rewrite {
                     rewrite.stage = Stage::Base;
                 }
@@ -119,6 +141,7 @@ impl Aof {
                 self.clean_up(settings, outbox);
             }
             Purpose::Cleanup { target } => self.manifest = target,
+            Purpose::Lock => {}
         }
     }
 
@@ -174,6 +197,11 @@ impl Aof {
         outbox: &mut Outbox,
     ) -> Verdict {
         outbox.warn(failure_text(step, &purpose, settings, &error.message));
+        if let Purpose::Lock = purpose {
+            self.lock_refusal = Some(failure_text(step, &purpose, settings, &error.message));
+            self.scheduled = false;
+            return Verdict::Fine;
+        }
         if let Purpose::Start { .. } = purpose {
             self.appender = None;
             outbox.push(Action::LoadFailed);
@@ -199,7 +227,8 @@ impl Aof {
         // Once the manifest was renamed the files that it names must stay, also when a later attempt to make
         // it durable fails at an earlier step.
         if step == Step::SyncDir || self.dir_error.is_some() {
-            if settings.fsync == Fsync::Always && self.state == State::On {
+            let promised = self.state == State::On;
+            if remedy(Failure::DirSync, settings.fsync, promised) == Remedy::Exit {
                 return Verdict::Fatal;
             }
             self.dir_error = Some(error.message);
@@ -211,37 +240,43 @@ impl Aof {
                 outbox.disk(DiskRequest::Close { file }, Ticket::Nobody);
                 outbox.disk(DiskRequest::Remove { path }, Ticket::Nobody);
             }
-            Purpose::Switch { base_path, .. } => {
-                let temp = settings.temp_base_path();
-                outbox.disk(DiskRequest::Remove { path: temp }, Ticket::Nobody);
-                outbox.disk(DiskRequest::Remove { path: base_path }, Ticket::Nobody);
+            Purpose::Switch {
+                base_path,
+                increment_path,
+                ..
+            } => {
+                // An increment that no manifest names must not be found without such a base (see `load`): it goes first,
+                // and the base stays until the next one takes its name.
+                let renamed = increment_path.unwrap_or(base_path);
+                for path in [settings.temp_base_path(), renamed] {
+                    outbox.disk(DiskRequest::Remove { path }, Ticket::Nobody);
+                }
+                let path = settings.append_dirname.clone();
+                outbox.disk(DiskRequest::SyncDir { path }, Ticket::Nobody);
             }
-            Purpose::Start { .. } | Purpose::Cleanup { .. } => {}
+            Purpose::Start { .. } | Purpose::Cleanup { .. } | Purpose::Lock => {}
         }
         self.fail_rewrite(now, outbox);
         Verdict::Fine
     }
 
-    /// Deletes what the present base replaced. The manifest that says so is durable, so the order of what
-    /// follows does not matter, nor its failure.
+    /// Deletes what the present base replaced; the manifest that says so is durable. As long as a file is there the
+    /// manifest calls it history: an increment that it does not name is damage.
     pub(super) fn clean_up(&mut self, settings: &Settings, outbox: &mut Outbox) {
         if self.manifest.history.is_empty() || self.chain.is_some() {
             return;
         }
         let mut target = self.manifest.clone();
+        let mut steps = Vec::new();
         for entry in target.history.drain(..) {
             outbox.notice(format!(
                 "Removing the history file {} in the background",
                 entry.name
             ));
-            outbox.disk(
-                DiskRequest::Remove {
-                    path: settings.aof_path(&entry.name),
-                },
-                Ticket::Nobody,
-            );
+            let path = settings.aof_path(&entry.name);
+            steps.push((Step::RemoveHistory, DiskRequest::Remove { path }));
         }
-        let steps = manifest_steps(settings, &target);
+        steps.extend(manifest_steps(settings, &target));
         self.start_chain(Purpose::Cleanup { target }, steps, outbox);
     }
 }

@@ -24,8 +24,8 @@ impl Aof {
         (self.settled_bytes, self.figures.base_size) = (sizes.total, sizes.base);
         (self.sealed, self.durable) = (offset, offset);
         if self.state == State::Off {
-            outbox.push(Action::Ready);
-            return self.clean_up(settings, outbox);
+            // (What the manifest calls history stays: another server may be using these files.)
+            return outbox.push(Action::Ready);
         }
         let mut target = self.manifest.clone();
         let mut steps = self.dir_steps(settings);
@@ -36,7 +36,7 @@ impl Aof {
                 "aof"
             };
             let name = target
-                .add_base(&settings.append_filename, suffix)
+                .add_base(&settings.append_filename, suffix, None)
                 .name
                 .clone();
             let bytes = if settings.aof_use_rdb_preamble {
@@ -92,6 +92,7 @@ impl Aof {
                 offset,
                 created,
                 last: sizes.last,
+                before_last: sizes.before_last,
             },
             steps,
             outbox,
@@ -99,7 +100,7 @@ impl Aof {
     }
 
     /// `appendonly yes` at run time: the first rewrite makes the files.
-    pub fn enable(&mut self, snapshotting: bool, outbox: &mut Outbox) {
+    pub fn enable(&mut self, snapshotting: bool, settings: &Settings, outbox: &mut Outbox) {
         match self.state {
             State::On | State::Starting | State::Waiting => {}
             State::Closing => self.scheduled = true,
@@ -112,8 +113,38 @@ impl Aof {
                     );
                 }
                 self.start_waiting(outbox);
+                self.lock(settings, outbox);
             }
         }
+    }
+
+    /// `dir` is another one now: the files go on there, with a rewrite to begin with. False if that cannot be now.
+    pub fn move_in(&mut self, settings: &Settings, outbox: &mut Outbox) -> bool {
+        if self.chain.is_some() || self.retry.is_some() {
+            self.lock_refusal = Some("The append-only file is being rewritten".into());
+            return false;
+        }
+        self.abort(outbox);
+        (self.dir_made, self.locked) = (false, false);
+        if matches!(self.state, State::On | State::Waiting) {
+            self.scheduled = true;
+            self.lock(settings, outbox);
+        }
+        true
+    }
+
+    /// Finds out whether the files may be used, for the client that waits for it: at once, or when what is under
+    /// way is over.
+    pub(super) fn lock(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        let steps = self.dir_steps(settings);
+        self.lock_wanted = self.chain.is_some() && !self.locked;
+        if self.chain.is_none() && !steps.is_empty() {
+            self.start_chain(Purpose::Lock, steps, outbox);
+        }
+    }
+
+    pub fn locking(&self) -> bool {
+        self.lock_wanted || matches!(self.chain, Some((Purpose::Lock, _)))
     }
 
     pub(super) fn start_waiting(&mut self, outbox: &mut Outbox) {
@@ -182,7 +213,7 @@ impl Aof {
             self.old_sync_error = None;
             self.settled_bytes = 0;
             if mem::take(&mut self.scheduled) {
-                self.enable(false, outbox);
+                self.enable(false, settings, outbox);
             }
             self.clean_up(settings, outbox);
         }

@@ -1,6 +1,8 @@
 //! The rewrite: when it is due, and its way from the old increment to the new base.
 
+use super::super::aof_sum::{NOTE_BYTES, Sum};
 use super::super::outbox::{Action, Outbox, Ticket};
+use super::super::policy::{FAILURES_BEFORE_LIMIT, MAX_LIMIT_MINUTES};
 use super::super::stream::{Stream, StreamOp, StreamProgress, StreamWait};
 use super::super::{Fsync, Settings, file};
 use super::steps::{Purpose, Step, create_increment, manifest_steps};
@@ -8,10 +10,6 @@ use super::{Aof, Rewrite, Stage, State, Wait};
 use crate::face::{DiskError, DiskReply, DiskRequest, Now};
 use alloc::format;
 use bytes::Bytes;
-
-/// From so many failed rewrites in a row on, automatic ones are held back.
-const FAILURES_BEFORE_LIMIT: u64 = 3;
-const MAX_LIMIT_MINUTES: u64 = 60;
 
 impl Aof {
     /// Asks for a rewrite as soon as possible, failures before or not (BGREWRITEAOF).
@@ -131,6 +129,7 @@ impl Aof {
             base: Some(base),
             base_path,
             base_len: 0,
+            commands: (!settings.aof_use_rdb_preamble).then(Sum::default),
             stage,
             doomed: false,
         };
@@ -140,23 +139,28 @@ impl Aof {
     }
 
     pub fn push_base(&mut self, piece: Bytes, outbox: &mut Outbox) {
-        if let Some(base) = self
-            .rewrite
-            .as_mut()
-            .and_then(|rewrite| rewrite.base.as_mut())
-        {
-            base.push(piece, outbox);
+        let Some(Rewrite { base, commands, .. }) = &mut self.rewrite else {
+            return;
+        };
+        let Some(base) = base else { return };
+        if let Some(sum) = commands {
+            sum.update(&piece);
+        }
+        base.push(piece, outbox);
+        if let Some(sum) = commands.as_mut().filter(|sum| sum.bytes() >= NOTE_BYTES) {
+            base.push(sum.note().into(), outbox);
         }
     }
 
     pub fn end_base(&mut self, outbox: &mut Outbox) {
-        if let Some(base) = self
-            .rewrite
-            .as_mut()
-            .and_then(|rewrite| rewrite.base.as_mut())
-        {
-            base.end(outbox);
+        let Some(Rewrite { base, commands, .. }) = &mut self.rewrite else {
+            return;
+        };
+        let Some(base) = base else { return };
+        if let Some(sum) = commands.as_mut().filter(|sum| sum.bytes() > 0) {
+            base.push(sum.note().into(), outbox);
         }
+        base.end(outbox);
     }
 
     /// Ends the rewrite at the caller's wish: no failure. While the files are not complete another follows.
@@ -292,7 +296,12 @@ impl Aof {
         let (from, base_len) = (rewrite.base_path.clone(), rewrite.base_len);
         outbox.notice("Background AOF rewrite terminated with success".into());
         let mut target = self.manifest.clone();
-        let base_path = settings.aof_path(&target.add_base(&settings.append_filename, "rdb").name);
+        let base = match rewrite.commands {
+            None => target.add_base(&settings.append_filename, "rdb", None),
+            // A snapshot says itself where it ends.
+            Some(_) => target.add_base(&settings.append_filename, "aof", Some(base_len)),
+        };
+        let base_path = settings.aof_path(&base.name);
         let mut steps = self.dir_steps(settings);
         steps.push((
             Step::RenameBase,
@@ -309,6 +318,13 @@ impl Aof {
         {
             let to = settings.aof_path(&target.add_increment(&settings.append_filename).name);
             let from = appender.path.clone();
+            // An increment that no manifest names is damage, unless there is such a base, too.
+            steps.push((
+                Step::SyncFiles,
+                DiskRequest::SyncDir {
+                    path: settings.append_dirname.clone(),
+                },
+            ));
             steps.push((
                 Step::RenameIncrement,
                 DiskRequest::Rename {

@@ -1,7 +1,7 @@
 //! The rows of disk operations that change the file set, and what they say when they fail.
 
 use super::super::manifest::Manifest;
-use super::super::{Settings, file};
+use super::super::{Settings, file, lock};
 use crate::face::{DiskRequest, FileId, Now, OpenMode};
 use crate::rdb;
 use alloc::format;
@@ -13,12 +13,14 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     MakeDir,
+    Lock,
     OpenIncrement,
     SyncIncrement,
     Base,
     RenameBase,
     RenameIncrement,
     SyncFiles,
+    RemoveHistory,
     OpenManifest,
     WriteManifest,
     SyncManifest,
@@ -37,6 +39,7 @@ pub(super) enum Purpose {
         offset: u64,
         created: bool,
         last: u64,
+        before_last: Option<(u64, u64)>,
     },
     /// The next increment takes over at this journal offset.
     Rotate {
@@ -55,15 +58,19 @@ pub(super) enum Purpose {
     },
     /// The manifest without history.
     Cleanup { target: Manifest },
+    /// The directory made and the file locked, because a CONFIG SET names it.
+    Lock,
 }
 
 impl Purpose {
-    pub(super) fn target(&self) -> &Manifest {
+    /// The manifest that it ends with, if it changes that.
+    pub(super) fn target(&self) -> Option<&Manifest> {
         match self {
             Purpose::Start { target, .. }
             | Purpose::Rotate { target, .. }
             | Purpose::Switch { target, .. }
-            | Purpose::Cleanup { target } => target,
+            | Purpose::Cleanup { target } => Some(target),
+            Purpose::Lock => None,
         }
     }
 }
@@ -162,10 +169,11 @@ pub(super) fn failure_text(
         Purpose::Switch { increment_path, .. } => {
             increment_path.as_deref().map(name).unwrap_or_default()
         }
-        Purpose::Cleanup { .. } => String::new(),
+        Purpose::Cleanup { .. } | Purpose::Lock => String::new(),
     };
     match step {
         Step::MakeDir => format!("Can't open or create append-only dir {dir}: {why}"),
+        Step::Lock => lock::refusal(settings, why),
         Step::OpenIncrement => format!("Can't open the append-only file {increment}: {why}"),
         Step::SyncIncrement => format!("Fail to fsync the AOF file: {why}"),
         Step::Base => format!("Write error writing append only file on disk: {why}"),
@@ -193,6 +201,7 @@ pub(super) fn failure_text(
                 "Error trying to rename the temporary AOF manifest file temp-{manifest} into {manifest}: {why}"
             )
         }
+        Step::RemoveHistory => format!("Can't remove a history file of the AOF: {why}"),
         Step::SyncFiles | Step::SyncDir => format!("Fail to fsync AOF directory {dir}: {why}."),
     }
 }

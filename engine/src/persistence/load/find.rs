@@ -3,14 +3,62 @@
 use super::super::chain::{Chain, Progress};
 use super::super::manifest::{Entry, ManifestError};
 use super::super::outbox::{Outbox, Ticket};
-use super::super::{Settings, aof, file};
-use super::{File, Load, MAX_MANIFEST, Stage, Upgrade, Wait};
+use super::super::{Settings, aof, file, lock};
+use super::{File, Kind, Load, MAX_MANIFEST, Stage, Upgrade, Wait};
 use crate::face::{DiskError, DiskErrorKind, DiskReply, DiskRequest, LogLevel, Now};
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 
 impl Load {
+    /// Locks what is going to be written. A file that another server has must not even be read: it may be in
+    /// the middle of anything.
+    pub(super) fn lock(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        if !self.append_only {
+            return self.list_dir(settings, outbox);
+        }
+        self.stage = Stage::MakeDir;
+        let path = settings.append_dirname.clone();
+        self.send(DiskRequest::MakeDir { path }, outbox);
+    }
+
+    pub(super) fn on_dir_made(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        if let Err(error) = result {
+            let (dir, why) = (&settings.append_dirname, error.message);
+            let text = format!("Can't open or create append-only dir {dir}: {why}");
+            return self.refuse([text], outbox);
+        }
+        self.stage = Stage::Lock;
+        self.send(lock::lock_aof(settings), outbox);
+    }
+
+    pub(super) fn on_lock(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        match lock::judge(result, settings, outbox) {
+            Ok(_) => {
+                self.locked = true;
+                self.list_dir(settings, outbox);
+            }
+            Err(error) => self.refuse([lock::refusal(settings, &error.message)], outbox),
+        }
+    }
+
+    pub(super) fn list_dir(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        self.stage = Stage::ListDir;
+        let path = settings.append_dirname.clone();
+        self.send(DiskRequest::List { path }, outbox);
+    }
+
     pub(super) fn on_listed(
         &mut self,
         result: Result<DiskReply, DiskError>,
@@ -93,7 +141,7 @@ impl Load {
             path: name.clone(),
             name,
             len: 0,
-            base: false,
+            kind: Kind::Base,
         }];
         self.stage = Stage::Size(0);
         self.open(&settings.db_filename, outbox);
@@ -119,6 +167,7 @@ impl Load {
         self.manifest.base = Some(Entry {
             name: name.clone(),
             seq: 1,
+            bytes: None,
         });
         self.manifest.base_seq = 1;
         let dir = &settings.append_dirname;
@@ -180,14 +229,18 @@ impl Load {
     }
 
     pub(super) fn list_files(&mut self, settings: &Settings, outbox: &mut Outbox) {
-        let base = self.manifest.base.as_ref().map(|base| base.name.clone());
-        let files = self.manifest.files().map(|entry| File {
-            name: entry.name.clone(),
-            path: settings.aof_path(&entry.name),
+        let file = |name: &String, kind| File {
+            name: name.clone(),
+            path: settings.aof_path(name),
             len: 0,
-            base: base.as_ref() == Some(&entry.name),
-        });
-        self.files = files.collect();
+            kind,
+        };
+        let increment = |entry: &Entry| file(&entry.name, Kind::Increment(entry.seq));
+        let base = self.manifest.base.iter().map(|e| file(&e.name, Kind::Base));
+        let increments = self.manifest.increments.iter().map(increment);
+        let mut files: Vec<File> = base.chain(increments).collect();
+        files.extend((self.strays(settings).iter()).map(|name| file(name, Kind::Stray)));
+        self.files = files;
         match self.files.first() {
             None => self.finish(outbox),
             Some(first) => {
@@ -196,6 +249,30 @@ impl Load {
                 self.open(&path, outbox);
             }
         }
+    }
+
+    /// Increments newer than those that the manifest names, unless there is such a base, too.
+    fn strays(&self, settings: &Settings) -> Vec<String> {
+        let names = self.names.as_deref().unwrap_or_default();
+        let newer = |kind: &str, than: u64| {
+            let (head, tail) = (format!("{}.", settings.append_filename), format!(".{kind}"));
+            let found = names.iter().filter(move |name| {
+                let seq = name.strip_prefix(&head).and_then(|n| n.strip_suffix(&tail));
+                seq.and_then(|seq| seq.parse::<u64>().ok())
+                    .is_some_and(|seq| seq > than)
+            });
+            found.cloned().collect::<Vec<_>>()
+        };
+        let bases = ["base.rdb", "base.aof"];
+        if bases
+            .iter()
+            .any(|kind| !newer(kind, self.manifest.base_seq).is_empty())
+        {
+            return Vec::new();
+        }
+        let mut found = newer("incr.aof", self.manifest.increment_seq);
+        found.retain(|name| self.manifest.history.iter().all(|old| old.name != *name));
+        found
     }
 
     pub(super) fn on_size(
@@ -241,6 +318,27 @@ impl Load {
             self.stage = Stage::Size(index);
             return self.open(&path, outbox);
         }
+        let stray = |file: &&File| file.kind == Kind::Stray && file.len > 0;
+        if let Some(stray) = self.files.iter().find(stray) {
+            let text = format!(
+                "The AOF manifest does not name {}, which is newer than all that it names and has data. If the manifest is \
+                 right, move that file away.",
+                stray.name
+            );
+            return self.refuse([text], outbox);
+        }
+        let base = self.manifest.base.as_ref().and_then(|base| base.bytes);
+        if let (Some(bytes), Some(file)) = (base.filter(|_| self.append_only), self.files.first())
+            && file.len != bytes
+        {
+            let text = format!(
+                "The append only file {} has {} bytes and had {bytes} when it was written: it was cut short or changed. \
+                 Use a backup.",
+                file.name, file.len
+            );
+            return self.refuse([text], outbox);
+        }
+        self.files.retain(|file| file.kind != Kind::Stray);
         self.open_current(now, outbox);
     }
 }

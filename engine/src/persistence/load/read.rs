@@ -2,9 +2,10 @@
 
 use super::super::aof_reader::{Command, CommandReader, Next};
 use super::super::outbox::{Outbox, Ticket};
-use super::super::{Settings, file};
+use super::super::{Settings, aof_sum, file};
 use super::{
-    AHEAD, EMPTY_KEYS_LOGGED, Form, Found, Load, LoadItem, PIECE, Reading, SIGNATURE, Stage, Wait,
+    AHEAD, EMPTY_KEYS_LOGGED, File, Form, Found, Kind, Load, LoadItem, PIECE, Reading, SIGNATURE,
+    Stage, Wait,
 };
 use crate::face::{DiskError, DiskReply, DiskRequest, LogLevel, Now};
 use crate::rdb::{Decoder, Event};
@@ -17,6 +18,17 @@ impl Load {
     /// Opens the file at `self.current`, skipping empty ones; ends if there is none.
     pub(super) fn open_current(&mut self, now: Now, outbox: &mut Outbox) {
         while let Some(next) = self.files.get(self.current) {
+            if next.len == 0
+                && next.kind == Kind::Base
+                && next.name.ends_with(".rdb")
+                && self.append_only
+            {
+                let text = format!(
+                    "The RDB base file {} is empty, AOF loading aborted",
+                    next.name
+                );
+                return self.refuse([text], outbox);
+            }
             if next.len > 0 || !self.append_only {
                 let path = next.path.clone();
                 self.stage = Stage::OpenFile;
@@ -184,7 +196,7 @@ impl Load {
             Form::Unknown(_) | Form::Zeros => Found::NeedMore,
             Form::Commands(reader) => match reader.next_command() {
                 Next::NeedMore => Found::NeedMore,
-                Next::Note(_) => Found::Nothing,
+                Next::Note(note) => self.on_note(&note, outbox),
                 Next::Short => Found::Short,
                 Next::Damage(at) if at - reader.offset() < reader.rest().len() as u64 => {
                     self.damaged(at, outbox)
@@ -204,6 +216,25 @@ impl Load {
                 Ok(event) => self.on_event(now, event, settings, outbox),
                 Err(error) => self.refuse_snapshot(&error, outbox),
             },
+        }
+    }
+
+    /// A note may say how long the increment before this one was.
+    fn on_note(&mut self, note: &[u8], outbox: &mut Outbox) -> Found {
+        let Some((seq, len)) = aof_sum::read_previous(note) else {
+            return Found::Nothing;
+        };
+        let is_it = |file: &&File| file.kind == Kind::Increment(seq) && file.len != len;
+        match self.files[..self.current].iter().find(is_it) {
+            None => Found::Nothing,
+            Some(previous) => {
+                let (name, has) = (&previous.name, previous.len);
+                let text = format!(
+                    "The append only file {name} has {has} bytes and had {len} when the next one was begun: it was cut \
+                     short or changed. Use a backup."
+                );
+                self.refuse_item(text, outbox)
+            }
         }
     }
 
@@ -283,10 +314,12 @@ impl Load {
         };
         let this = &self.files[self.current];
         let seconds = seconds_between(reading.started, now);
-        outbox.notice(match (self.append_only, this.base) {
+        outbox.notice(match (self.append_only, this.kind) {
             (false, _) => format!("DB loaded from disk: {seconds} seconds"),
-            (true, true) => format!("DB loaded from base file {}: {seconds} seconds", this.name),
-            (true, false) => format!("DB loaded from incr file {}: {seconds} seconds", this.name),
+            (true, Kind::Base) => {
+                format!("DB loaded from base file {}: {seconds} seconds", this.name)
+            }
+            (true, _) => format!("DB loaded from incr file {}: {seconds} seconds", this.name),
         });
         self.current += 1;
         if self.append_only {

@@ -22,7 +22,7 @@ pub enum Loss {
 /// What goes wrong at one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The disk is full: a write leaves half of its bytes, other changes fail; syncs succeed.
+    /// The disk is full: a write leaves half of its bytes, other changes fail; syncs and removals succeed.
     Full,
     /// An I/O error; a sync that fails loses the data.
     Io,
@@ -45,6 +45,8 @@ pub struct Disk {
     open: BTreeMap<u32, (usize, OpenMode)>,
     /// Operations carried out so far.
     pub operations: u64,
+    /// What other processes have locked.
+    pub locked: Vec<String>,
     /// At which operation what goes wrong.
     pub faults: BTreeMap<u64, Fault>,
 }
@@ -53,6 +55,13 @@ impl Disk {
     pub fn failing(at: u64, fault: Fault) -> Disk {
         Disk {
             faults: [(at, fault)].into(),
+            ..Disk::default()
+        }
+    }
+
+    pub fn locked_by_others(names: &[&str]) -> Disk {
+        Disk {
+            locked: names.iter().map(ToString::to_string).collect(),
             ..Disk::default()
         }
     }
@@ -143,7 +152,9 @@ impl Disk {
             Some(Fault::Full)
                 if matches!(
                     request,
-                    DiskRequest::Sync { .. } | DiskRequest::SyncDir { .. }
+                    DiskRequest::Sync { .. }
+                        | DiskRequest::SyncDir { .. }
+                        | DiskRequest::Remove { .. }
                 ) =>
             {
                 self.succeed(request)
@@ -257,6 +268,14 @@ impl Disk {
             DiskRequest::Remove { path } => {
                 self.names.remove(path).ok_or_else(missing)?;
             }
+            DiskRequest::Lock { path, .. } if self.locked.contains(path) => {
+                return Err(DiskError {
+                    kind: DiskErrorKind::Locked,
+                    written: 0,
+                    message: "another server uses it".to_string(),
+                });
+            }
+            DiskRequest::Lock { .. } => {}
             DiskRequest::MakeDir { path } => self.dirs.push(path.clone()),
             DiskRequest::List { path } => {
                 self.dirs

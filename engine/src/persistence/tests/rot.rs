@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, Fault, Loss};
 use super::world::{World, settings, state_after};
-use crate::persistence::Fsync;
+use crate::persistence::{Fsync, Settings};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -25,8 +25,12 @@ fn operate(world: &mut World, count: u64) {
 }
 
 /// A server that has rewritten its file once and gone on.
-fn rewritten() -> World {
-    let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+fn rewritten(preamble: bool) -> World {
+    let settings = Settings {
+        aof_use_rdb_preamble: preamble,
+        ..settings(Fsync::EverySec)
+    };
+    let mut world = World::start(settings, Disk::default());
     operate(&mut world, 6);
     assert!(world.begin_rewrite());
     for _ in 0..20 {
@@ -43,21 +47,51 @@ fn contents(world: &World, path: &str) -> Vec<u8> {
     world.disk.content(path).unwrap().to_vec()
 }
 
+/// A server whose second rewrite came to nothing: two increments with something in them.
+fn interrupted(preamble: bool) -> World {
+    let mut world = rewritten(preamble);
+    assert!(world.begin_rewrite());
+    world
+        .persistence
+        .base_chunk(bytes::Bytes::from_static(b"the beginning of a base"));
+    for _ in 0..4 {
+        world.operate();
+        world.settle();
+    }
+    world.persistence.abort_rewrite();
+    world.settle();
+    rest(&mut world);
+    for number in [2, 3] {
+        let path = format!("appendonlydir/appendonly.aof.{number}.incr.aof");
+        assert!(!contents(&world, &path).is_empty());
+    }
+    world
+}
+
+/// A start with other bytes in one file.
+fn start_with(world: &World, path: &str, bytes: &[u8]) -> World {
+    let mut disk = world.disk.clone();
+    disk.crash(Loss::Nothing);
+    disk.put(path, bytes);
+    World::start(settings(Fsync::EverySec), disk)
+}
+
+fn paths(world: &World, names: &str) -> Vec<String> {
+    let all = world.disk.paths();
+    let some = all.iter().filter(|path| path.ends_with(names));
+    some.map(|&path| path.into()).collect()
+}
+
 /// Starts with each bit of these files flipped in turn.
 fn flip_each_bit(world: &World, names: &str) {
-    let paths: Vec<String> = world.disk.paths().iter().map(|&path| path.into()).collect();
-    let paths = paths.iter().filter(|path| path.ends_with(names));
     let count = world.executed();
     let (mut refused, mut harmless, mut cut) = (0, 0, 0);
-    for path in paths {
-        let bytes = contents(world, path);
+    for path in paths(world, names) {
+        let bytes = contents(world, &path);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let mut disk = world.disk.clone();
-            disk.crash(Loss::Nothing);
-            disk.put(path, &flipped);
-            let found = World::start(settings(Fsync::EverySec), disk);
+            let found = start_with(world, &path, &flipped);
             if found.failed {
                 refused += 1;
             } else if found.state == state_after(count) && !found.strange {
@@ -83,9 +117,56 @@ fn flip_each_bit(world: &World, names: &str) {
 
 #[test]
 fn a_flip_of_any_bit_is_noticed_or_harmless() {
-    let world = rewritten();
+    let world = rewritten(true);
     flip_each_bit(&world, ".aof");
     flip_each_bit(&world, ".rdb");
+    for preamble in [true, false] {
+        let world = interrupted(preamble);
+        flip_each_bit(&world, ".aof");
+        flip_each_bit(&world, ".manifest");
+    }
+}
+
+#[test]
+fn a_cut_at_any_byte_is_noticed_or_harmless() {
+    cut_at_each_byte(&interrupted(true));
+    cut_at_each_byte(&interrupted(false));
+}
+
+fn cut_at_each_byte(world: &World) {
+    let count = world.executed();
+    let last = paths(world, ".incr.aof").pop().unwrap();
+    for path in paths(world, "") {
+        let bytes = contents(world, &path);
+        for len in 0..bytes.len() {
+            let found = start_with(world, &path, &bytes[..len]);
+            let context = format!("{path}, {len} bytes: {:?}", found.log);
+            if path == last {
+                // Nobody can know how far it went.
+                found.check_recovered(0, count, &context);
+            } else if !found.failed {
+                assert_eq!(found.state, state_after(count), "{context}");
+                assert!(!found.strange, "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_interrupted_rewrite_left_is_loaded() {
+    let mut world = interrupted(true);
+    let count = world.executed();
+    // Again and again, with an increment in between that nothing was written to.
+    for round in 0..3 {
+        world.begin_rewrite();
+        world.settle();
+        world.persistence.abort_rewrite();
+        world.settle();
+        world = world.restart(Loss::All);
+        world.check_recovered(count + round, count + round, "left over");
+        operate(&mut world, 1);
+        rest(&mut world);
+    }
 }
 
 #[test]
@@ -124,7 +205,7 @@ fn what_another_server_appended_is_taken() {
 
 #[test]
 fn the_place_is_named() {
-    let world = rewritten();
+    let world = rewritten(true);
     let path = "appendonlydir/appendonly.aof.2.incr.aof";
     let mut bytes = contents(&world, path);
     // One value instead of another.

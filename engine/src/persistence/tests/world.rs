@@ -55,6 +55,18 @@ pub fn snapshot(state: &State, base: bool) -> Vec<Bytes> {
     pieces
 }
 
+/// The commands that make a state.
+pub fn commands(state: &State) -> Vec<Bytes> {
+    let set = |(key, value): (&String, &u64)| {
+        let value = format!("{value}");
+        let (key_len, value_len) = (key.len(), value.len());
+        Bytes::from(format!(
+            "*3\r\n$3\r\nSET\r\n${key_len}\r\n{key}\r\n${value_len}\r\n{value}\r\n"
+        ))
+    };
+    state.iter().map(set).collect()
+}
+
 #[derive(Debug)]
 pub struct World {
     pub disk: Disk,
@@ -175,7 +187,11 @@ impl World {
             self.persistence
                 .begin_rewrite(self.now, self.journal.sealed(), self.journal.db());
         if begun {
-            self.base = snapshot(&self.state, true).into();
+            self.base = if self.persistence.base_is_commands() {
+                commands(&self.state).into()
+            } else {
+                snapshot(&self.state, true).into()
+            };
         }
         begun
     }
