@@ -915,6 +915,24 @@ fn snapshots_and_rewrites_wait_for_each_other() {
 }
 
 #[test]
+fn a_rewrite_that_is_asked_for_during_save_begins_when_that_is_over() {
+    let server = subject().start();
+    let (mut saver, mut other) = (server.conn(), server.conn());
+    other.ok("DEBUG POPULATE 300000 key 100");
+    saver.send_raw(&command(&["SAVE"]));
+    other.run("PING");
+    // (Not "scheduled", and it is seen to be under way: Redis carries nothing out during SAVE.)
+    assert_eq!(
+        other.run("BGREWRITEAOF"),
+        Value::simple("Background append only file rewriting started")
+    );
+    assert_eq!(saver.reply(), Value::simple("OK"));
+    until(SOON, "it is made", || {
+        other.info("persistence", "aof_rewrites") == "1"
+    });
+}
+
+#[test]
 fn flushall_ends_a_snapshot_and_saves_that_there_is_nothing() {
     let mut server = filled(subject().set("save", "3600 1"));
     let mut conn = server.conn();

@@ -112,6 +112,9 @@ fn cancel(s: &mut Server<'_>) -> Outcome {
 
 /// `BGREWRITEAOF`. <https://redis.io/commands/bgrewriteaof/>
 pub(super) fn bgrewriteaof(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    if waits_for_save(s) {
+        return Ok(());
+    }
     let parts = &mut *s.parts;
     if rewriting(parts) {
         return Err(CommandError::fixed(
