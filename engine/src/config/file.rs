@@ -89,7 +89,7 @@ impl Loader {
 
     /// Takes one line.
     pub fn line(&mut self, number: usize, line: &[u8]) -> Result<Step, FileError> {
-        let line = line.trim_ascii();
+        let line = trimmed(line);
         self.directive(line).map_err(|reason| FileError {
             line: Some((number, String::from_utf8_lossy(line).into_owned())),
             reason,
@@ -273,4 +273,15 @@ impl CommandLine {
         }
         parsed
     }
+}
+
+/// A line without the blanks around it. A form feed is none of them: it can be the end of a value.
+pub(super) fn trimmed(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = line {
+        line = rest;
+    }
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = line {
+        line = rest;
+    }
+    line
 }

@@ -4,6 +4,7 @@
 //! is appended under [`SIGNATURE`]; lines left over are blanked, and a run of blank lines becomes one.
 //! Lines that mean nothing today become comments that start with `# ???`.
 
+use super::file;
 use super::setting::Rewritten;
 use super::table::DIRECTIVES;
 use super::{Config, Directive};
@@ -65,7 +66,7 @@ impl Rewriter {
             return rewriter;
         }
         for line in old.split(|&b| b == b'\n') {
-            let line = line.trim_ascii();
+            let line = file::trimmed(line);
             if line.first().is_none_or(|&b| b == b'#') {
                 rewriter.signed |= line == SIGNATURE;
                 rewriter.lines.push(line.to_vec());

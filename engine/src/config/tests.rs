@@ -431,6 +431,16 @@ fn command_lines() {
     );
 }
 
+/// Found by the fuzz target `config`.
+#[test]
+fn a_value_that_ends_in_a_form_feed_is_rewritten_as_it_is() {
+    let config = load("bind 127.0.0.1\x0c\n").unwrap();
+    assert_eq!(show(&config, "bind"), "127.0.0.1\x0c");
+    let text = rewrite(b"", &config, None, false);
+    let again = load(core::str::from_utf8(&text).unwrap()).unwrap();
+    assert_eq!(show(&again, "bind"), "127.0.0.1\x0c");
+}
+
 #[test]
 fn rewriting_keeps_what_the_user_wrote() {
     let old = "# mine\nport 7001\n\n\n# two\nslave-read-only yes\nsave 900 1\nsave 300 10\ninclude x.conf\nnonsense 1\n\
