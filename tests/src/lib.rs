@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod compare;
 pub mod conn;
 pub mod content;
+pub mod files;
 pub mod proxy;
 pub mod resp;
 pub mod server;

@@ -1,47 +1,17 @@
-//! What survives: orderly ends, crashes of the process, broken files, and the way to Redis and back.
+//! What survives: orderly ends, crashes of the process, broken files; and the commands that write files.
 
-use reprise_tests::content::{Content, content, fill};
+use reprise_tests::files::{
+    aof_files, copy, count, filled, held, settle, with_aof, write_until, written,
+};
 use reprise_tests::resp::command;
-use reprise_tests::server::{Launch, subject_is_oracle};
+use reprise_tests::server::Launch;
 use reprise_tests::wait::{SOON, pass, until};
-use reprise_tests::zoo::{Kept, Zoo, encodings, view};
 use reprise_tests::{Conn, Server, Value, oracle, subject};
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-fn held(server: &Server) -> Content {
-    content(&mut server.conn())
-}
-
-fn filled(launch: Launch) -> Server {
-    let server = launch.start();
-    fill(&mut server.conn(), 1);
-    server
-}
-
-fn with_aof(policy: &str) -> Launch {
-    subject()
-        .set("appendonly", "yes")
-        .set("appendfsync", policy)
-}
-
-/// Waits until no snapshot and no rewrite is being written or due.
-fn settle(conn: &mut Conn) {
-    until(SOON, "snapshot and rewrite are done", || {
-        // In this order: what is scheduled becomes what is in progress between two looks.
-        [
-            "aof_rewrite_scheduled",
-            "aof_rewrite_in_progress",
-            "rdb_bgsave_in_progress",
-        ]
-        .iter()
-        .all(|field| conn.info("persistence", field) == "0")
-    });
-}
 
 #[test]
 fn a_saved_snapshot_is_loaded() {
@@ -130,30 +100,6 @@ fn save_points_start_a_snapshot_by_themselves() {
             .info("persistence", "rdb_changes_since_last_save"),
         "0"
     );
-}
-
-/// Writes `n:0`, `n:1`, … one after the other until told to stop; counts what was acknowledged.
-fn write_until(stop: &AtomicBool, acknowledged: &AtomicU64, mut conn: Conn) {
-    while !stop.load(Ordering::Relaxed) {
-        let n = acknowledged.load(Ordering::Relaxed);
-        if !conn.cmd(&["SET", &format!("n:{n}"), "1"]).is_ok() {
-            return; // killed in between
-        }
-        acknowledged.store(n + 1, Ordering::Release);
-    }
-}
-
-/// How many of `n:0`, `n:1`, … there are; they must have no holes.
-fn written(conn: &mut Conn) -> u64 {
-    let count = conn.run("DBSIZE").int().expect("a number") as u64;
-    if count > 0 {
-        assert_eq!(
-            conn.run(&format!("EXISTS n:0 n:{}", count - 1)),
-            Value::Int(2),
-            "holes among {count} keys"
-        );
-    }
-    count
 }
 
 #[test]
@@ -286,17 +232,6 @@ fn the_append_only_file_can_be_switched_on_while_running() {
     server.terminate();
     server.restart();
     assert_eq!(held(&server), before);
-}
-
-fn aof_files(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(dir)
-        .expect("appendonlydir")
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_none_or(|end| end != "lock"))
-        .collect();
-    files.sort();
-    files
 }
 
 fn increment(server: &Server) -> PathBuf {
@@ -438,299 +373,6 @@ fn what_expired_leaves_memory_without_being_asked_for() {
     assert_eq!(conn.info("stats", "expired_keys"), "1000");
 }
 
-/// Moves what a server left on disk to a server of the other kind.
-fn exchange(from: Launch, to: Launch, files: &[&str]) {
-    let mut from = filled(from);
-    let mut conn = from.conn();
-    if files.contains(&"appendonlydir") {
-        conn.ok("BGREWRITEAOF");
-        settle(&mut conn);
-        conn.ok("SET since-the-base 1");
-        conn.ok("HSET since-the-base-too f v");
-    } else {
-        conn.ok("SAVE");
-    }
-    let before = held(&from);
-    from.terminate();
-    let to = to.start_with(|dir| {
-        for name in files {
-            copy(&from.path(name), &dir.join(name));
-        }
-    });
-    assert_eq!(held(&to), before);
-}
-
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        return;
-    }
-    fs::create_dir_all(to).expect("a directory");
-    for file in fs::read_dir(from).expect("a directory").flatten() {
-        copy(&file.path(), &to.join(file.file_name()));
-    }
-}
-
-#[test]
-fn snapshots_go_to_redis_and_back() {
-    let (Some(one), Some(two)) = (oracle(), oracle()) else {
-        return;
-    };
-    exchange(subject(), one, &["dump.rdb"]);
-    exchange(two, subject(), &["dump.rdb"]);
-}
-
-#[test]
-fn append_only_files_go_to_redis_and_back() {
-    let (Some(one), Some(two)) = (oracle(), oracle()) else {
-        return;
-    };
-    let aof = |launch: Launch| launch.set("appendonly", "yes");
-    exchange(aof(subject()), aof(one), &["appendonlydir"]);
-    exchange(aof(two), aof(subject()), &["appendonlydir"]);
-}
-
-/// How a data set goes from one server to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Snapshot,
-    /// The increment that was written as the commands came.
-    Increment,
-    /// A base in the form of a snapshot, and what came since.
-    Base,
-    /// A base of commands, and what came since.
-    BaseOfCommands,
-}
-
-/// Fills a server with a generated data set, moves its files to one of the other kind, and compares all that
-/// can be seen.
-fn generated(from: fn() -> Launch, to: fn() -> Launch, way: Way, seed: u64) -> BTreeSet<String> {
-    let kept = match way {
-        Way::Snapshot | Way::Base => Kept::InSnapshot,
-        Way::Increment | Way::BaseOfCommands => Kept::AsCommands,
-    };
-    let mut zoo = Zoo::new(seed, kept);
-    let from = zoo.settings(from());
-    let to = Zoo::new(seed, kept).settings(to());
-    let with = |launch: Launch| match way {
-        Way::Snapshot => launch,
-        Way::Increment | Way::Base => launch.set("appendonly", "yes"),
-        Way::BaseOfCommands => launch
-            .set("appendonly", "yes")
-            .set("aof-use-rdb-preamble", "no"),
-    };
-    let mut from = with(from).start();
-    let mut conn = from.conn();
-    zoo.fill(&mut conn);
-    match way {
-        Way::Snapshot => drop(conn.ok("SAVE")),
-        Way::Increment => {}
-        Way::Base | Way::BaseOfCommands => {
-            conn.ok("BGREWRITEAOF");
-            settle(&mut conn);
-            assert_eq!(conn.info("persistence", "aof_last_bgrewrite_status"), "ok");
-            conn.ok("SET since 1");
-        }
-    }
-    let before = view(&mut conn, kept);
-    let encodings = encodings(&mut conn);
-    assert!(before.len() > 150, "{}", before.len());
-    from.terminate();
-    let name = match way {
-        Way::Snapshot => "dump.rdb",
-        _ => "appendonlydir",
-    };
-    let to = with(to).start_with(|dir| copy(&from.path(name), &dir.join(name)));
-    let after = view(&mut to.conn(), kept);
-    let differs = before
-        .iter()
-        .zip(&after)
-        .find(|(one, other)| one[..] != other[..]);
-    assert_eq!(differs, None, "{way:?}, seed {seed}");
-    assert_eq!(before.len(), after.len(), "{way:?}, seed {seed}");
-    encodings
-}
-
-fn real() -> Launch {
-    oracle().expect("it was there")
-}
-
-/// A data set for each of these seeds, both ways.
-fn generated_both_ways(way: Way, seeds: std::ops::Range<u64>) {
-    if oracle().is_none() {
-        return;
-    }
-    let mut encodings = BTreeSet::new();
-    for seed in seeds {
-        encodings.extend(generated(subject, real, way, seed));
-        encodings.extend(generated(real, subject, way, seed + 1000));
-    }
-    for expected in [
-        "hash hashtable",
-        "hash listpack",
-        "list quicklist",
-        "set hashtable",
-        "set intset",
-        "stream stream",
-        "string embstr",
-        "string int",
-        "string raw",
-        "zset listpack",
-        "zset skiplist",
-    ] {
-        assert!(encodings.contains(expected), "{expected}: {encodings:?}");
-    }
-}
-
-#[test]
-fn any_snapshot_goes_to_redis_and_back() {
-    generated_both_ways(Way::Snapshot, 0..4);
-}
-
-#[test]
-fn any_increment_goes_to_redis_and_back() {
-    generated_both_ways(Way::Increment, 10..12);
-}
-
-#[test]
-fn any_base_goes_to_redis_and_back() {
-    generated_both_ways(Way::Base, 20..22);
-}
-
-#[test]
-fn any_base_of_commands_goes_to_redis_and_back() {
-    generated_both_ways(Way::BaseOfCommands, 30..33);
-}
-
-#[test]
-fn a_backup_has_a_name_of_its_own() {
-    let server = filled(subject().set("enable-protected-configs", "local"));
-    let mut conn = server.conn();
-    conn.ok("SAVE");
-    let daily = fs::read(server.path("dump.rdb")).expect("a snapshot");
-    conn.ok("SET later 1");
-    let before = held(&server);
-    conn.ok("CONFIG SET dbfilename backup.rdb");
-    conn.run("BGSAVE");
-    conn.ok("CONFIG SET dbfilename dump.rdb");
-    conn.ok("SET later still");
-    settle(&mut conn);
-    let left = fs::read(server.path("dump.rdb")).expect("a snapshot");
-    assert!(left == daily, "the daily one is as it was");
-    let other = subject().start_with(|dir| copy(&server.path("backup.rdb"), &dir.join("dump.rdb")));
-    assert_eq!(held(&other), before);
-}
-
-#[test]
-fn a_copy_of_the_append_only_file_is_a_backup() {
-    let server = filled(with_aof("everysec").set("auto-aof-rewrite-percentage", "0"));
-    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
-    let writer = server.conn();
-    server.ok("FLUSHALL");
-    thread::scope(|threads| {
-        threads.spawn(|| write_until(&stop, &acknowledged, writer));
-        until(SOON, "some writes", || {
-            acknowledged.load(Ordering::Acquire) > 300
-        });
-        let backup = with_aof("everysec").start_with(|dir| {
-            copy(&server.path("appendonlydir"), &dir.join("appendonlydir"));
-        });
-        stop.store(true, Ordering::Relaxed);
-        // As far as the file went.
-        assert!(written(&mut backup.conn()) > 0);
-    });
-}
-
-#[test]
-fn the_data_of_a_moment_can_be_had_again() {
-    let mut server = with_aof("always")
-        .set("aof-timestamp-enabled", "yes")
-        .start();
-    let mut conn = server.conn();
-    let second =
-        |conn: &mut Conn| -> u64 { conn.run("TIME").items()[0].text().parse().expect("a time") };
-    conn.ok("SET n 1");
-    let moment = second(&mut conn);
-    until(SOON, "that second is over", || second(&mut conn) > moment);
-    conn.ok("SET n 2");
-    conn.ok("FLUSHALL");
-    server.terminate();
-    let tool = match subject_is_oracle() {
-        true => PathBuf::from("redis-check-aof"),
-        false => reprise_tests::server::tool("reprise-check-aof"),
-    };
-    let manifest = server.path("appendonlydir/appendonly.aof.manifest");
-    let output = std::process::Command::new(tool)
-        .arg("--truncate-to-timestamp")
-        .arg(moment.to_string())
-        .arg(manifest)
-        .output()
-        .expect("the tool");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("Successfully truncated AOF"), "{said}");
-    server.restart();
-    assert_eq!(server.run("GET n"), Value::bulk("1"));
-}
-
-#[test]
-fn a_second_server_leaves_the_append_only_file_alone() {
-    let mut server = filled(with_aof("always"));
-    let before = held(&server);
-    if server.conn().info("server", "reprise_version").is_empty() {
-        return; // Redis does not notice.
-    }
-    let shared = server.dir().to_path_buf();
-    let dir = shared.display().to_string();
-    let mut second = subject().set("enable-protected-configs", "local").start();
-    let mut conn = second.conn();
-    let refused = |reply: Value| assert!(reply.text().contains("CONFIG SET failed"), "{reply:?}");
-    conn.ok("CONFIG SET appendonly yes");
-    settle(&mut conn);
-    refused(conn.cmd(&["CONFIG", "SET", "dir", &dir]));
-    conn.ok("CONFIG SET appendonly no");
-    assert!(conn.cmd(&["CONFIG", "SET", "dir", &dir]).is_ok());
-    refused(conn.cmd(&["CONFIG", "SET", "appendonly", "yes"]));
-    let off = Value::Array(vec![Value::bulk("appendonly"), Value::bulk("no")]);
-    assert_eq!(conn.run("CONFIG GET appendonly"), off);
-    // Snapshots are nobody's.
-    server.ok("BGSAVE");
-    conn.run("BGSAVE");
-    settle(&mut conn);
-    settle(&mut server.conn());
-    second.kill();
-    server.ok("SET later 1");
-    server.kill();
-    server.restart();
-    assert_eq!(count(&held(&server)), count(&before) + 1);
-}
-
-#[test]
-fn redis_checks_the_files_and_finds_nothing() {
-    if oracle().is_none() || subject_is_oracle() {
-        return;
-    }
-    let mut server = filled(with_aof("always"));
-    server.ok("SAVE");
-    server.terminate();
-    let check = |tool: &str, file: PathBuf| {
-        let output = std::process::Command::new(tool)
-            .arg(file)
-            .output()
-            .expect("the tool");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-    };
-    check("redis-check-rdb", server.path("dump.rdb"));
-    let manifest = aof_files(&server.path("appendonlydir"))
-        .pop()
-        .expect("a manifest");
-    check("redis-check-aof", manifest);
-}
-
 #[test]
 fn debug_reload_brings_back_the_same() {
     let server = filled(with_aof("always"));
@@ -750,11 +392,6 @@ fn debug_reload_brings_back_the_same() {
             .log()
             .contains("Append Only File loaded by DEBUG LOADAOF")
     );
-}
-
-/// Keys of database 0.
-fn count(content: &Content) -> i64 {
-    content.keys().filter(|(db, _)| *db == 0).count() as i64
 }
 
 #[test]
