@@ -644,6 +644,10 @@ impl<'a> Turn<'a> {
     /// Asks for what is read first where elements of the batch's collections are looked up: a large collection misses
     /// the cache as keys do. By now the entries should be near.
     fn prefetch_elements(&self) {
+        // One alone has nothing to overlap with.
+        if self.scratch.batch.len() < 2 {
+            return;
+        }
         fetch(self.scratch.batch.iter().filter_map(|item| {
             let What::Command {
                 args,

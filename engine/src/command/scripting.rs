@@ -257,7 +257,7 @@ pub fn run(
         kind: call.kind,
         name: call.name.to_vec(),
         session: session_for(parts, caller, now, call),
-        number: number_of(parts, caller, call.all[0]),
+        number: parts.index.find(call.all[0]).map(|(number, _)| number),
         caller: caller.conn,
         client: if caller.is(alert::LIMITED) {
             super::describe(parts, caller, now)
@@ -302,17 +302,6 @@ pub fn run(
             Ok(())
         }
     }
-}
-
-/// The number of the command that runs a script: mostly that which the session sent last.
-fn number_of(parts: &Parts, caller: &Session, name: &[u8]) -> Option<usize> {
-    let last = caller.last_command.map(usize::from);
-    let is = |number: &usize| {
-        let command = parts.index.all().get(*number);
-        command.is_some_and(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
-    };
-    last.filter(is)
-        .or_else(|| parts.index.find(name).map(|(number, _)| number))
 }
 
 fn verbosity(level: config::LogLevel) -> LogLevel {

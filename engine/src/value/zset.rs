@@ -180,13 +180,6 @@ impl ZSet {
         }
     }
 
-    /// Has what a lookup of this member reads first fetched into the cache, without waiting.
-    pub fn prefetch(&self, member: &[u8]) {
-        if let Form::Tree(tree) = &self.0 {
-            tree.prefetch(member);
-        }
-    }
-
     /// A member's score.
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {

@@ -225,11 +225,6 @@ impl Tree {
         Some(self.leaf(place.leaf).score(place.at))
     }
 
-    /// Has what a lookup of this member reads first fetched into the cache.
-    pub(super) fn prefetch(&self, member: &[u8]) {
-        self.index.prefetch(self.hash(member).0);
-    }
-
     /// How many members stand before the one at a place.
     pub(super) fn rank_of(&self, place: Place) -> usize {
         let mut rank = place.at as u64;
