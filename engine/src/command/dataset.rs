@@ -19,7 +19,7 @@ use crate::value::intset::IntSet;
 use crate::value::list::chunk::Chunk;
 use crate::value::list::node::Node;
 use crate::value::list::{self, End, List};
-use crate::value::listpack::Listpack;
+use crate::value::pack::Pack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
 use crate::value::zset::{Updated, ZSet};
@@ -266,9 +266,9 @@ impl Writer {
                 return;
             }
             ValueRef::Object(Object::Stream(stream)) => ValueView::Stream(stream),
-            ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
+            ValueRef::Object(Object::Hash(hash)) => match hash.as_pack() {
                 Some(_) if hash.next_time().is_some() => ValueView::HashTimed(hash),
-                Some(list) => ValueView::HashListpack(list.bytes()),
+                Some(pack) => ValueView::HashPack(pack),
                 None => return large(LargeValue::Hash(hash.clone())),
             },
             ValueRef::Object(Object::List(list)) if list.nodes() > 1 => {
@@ -279,8 +279,8 @@ impl Writer {
                 return large(LargeValue::Set(set.clone()));
             }
             ValueRef::Object(Object::Set(set)) => ValueView::Set(set),
-            ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
-                Some(list) => ValueView::ZSetListpack(list.bytes()),
+            ValueRef::Object(Object::ZSet(set)) => match set.as_pack() {
+                Some(pack) => ValueView::ZSetPack(pack),
                 None => return large(LargeValue::ZSet(set.clone(), set.len())),
             },
         };
@@ -357,8 +357,8 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
                 .map_err(|_| String::from("Intset integrity check failed."))?;
             Set::from_intset(integers, &limits.set).into_object().into()
         }
-        rdb::Value::SetListpack(bytes) => Listpack::from_bytes(bytes)
-            .and_then(|list| Set::from_listpack(list, &limits.set))
+        rdb::Value::SetListpack(bytes) => Pack::from_listpack(&bytes)
+            .and_then(|pack| Set::from_pack(pack, &limits.set))
             .map_err(|_| String::from("Set listpack integrity check failed."))?
             .into_object()
             .into(),
@@ -373,8 +373,8 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
             set.into_object().into()
         }
         rdb::Value::ZSetListpack(bytes) => {
-            let mut set = Listpack::from_bytes(bytes)
-                .and_then(ZSet::from_listpack)
+            let mut set = Pack::from_listpack(&bytes)
+                .and_then(ZSet::from_pack)
                 .map_err(|_| String::from("Zset listpack integrity check failed."))?;
             // Longer than any small form takes: the large one.
             set.make_room(0, 0, &limits.zset);
@@ -393,9 +393,8 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
         rdb::Value::Int(n) => OwnedValue::Int(n),
         rdb::Value::Stream(stream) => OwnedValue::Object(Object::Stream(Rc::new(*stream))),
         rdb::Value::HashListpack(bytes) => {
-            let list = Listpack::from_bytes(bytes)
-                .map_err(|_| String::from("Hash listpack integrity check failed."))?;
-            let mut hash = Hash::from_listpack(list)
+            let mut hash = Pack::from_listpack(&bytes)
+                .and_then(Hash::from_pack)
                 .map_err(|_| String::from("Hash listpack integrity check failed."))?;
             if hash.len() > limits.hash.max_entries {
                 // Longer than any small form takes: the large one.

@@ -27,8 +27,8 @@ pub(super) fn payload(entry: EntryRef<'_>, compress: bool) -> Vec<u8> {
         ValueRef::Object(Object::Hash(hash)) if hash.next_time().is_some() => {
             rdb::dump::dump(ValueView::HashTimed(hash), compress)
         }
-        ValueRef::Object(Object::Hash(hash)) => match hash.as_listpack() {
-            Some(list) => rdb::dump::dump(ValueView::HashListpack(list.bytes()), compress),
+        ValueRef::Object(Object::Hash(hash)) => match hash.as_pack() {
+            Some(pack) => rdb::dump::dump(ValueView::HashPack(pack), compress),
             None => {
                 let pairs: Vec<(Vec<u8>, Vec<u8>)> = hash
                     .iter()
@@ -38,8 +38,8 @@ pub(super) fn payload(entry: EntryRef<'_>, compress: bool) -> Vec<u8> {
                 rdb::dump::dump_hash(hash.len() as u64, pairs, compress)
             }
         },
-        ValueRef::Object(Object::ZSet(set)) => match set.as_listpack() {
-            Some(list) => rdb::dump::dump(ValueView::ZSetListpack(list.bytes()), compress),
+        ValueRef::Object(Object::ZSet(set)) => match set.as_pack() {
+            Some(pack) => rdb::dump::dump(ValueView::ZSetPack(pack), compress),
             None => {
                 let members = set.slice(0..set.len(), true);
                 rdb::dump::dump_zset(set.len() as u64, members, compress)

@@ -363,8 +363,8 @@ pub(super) fn hrandfield(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         }
     };
     let whole = hash.whole();
-    // A listpack can be read from one end only: once for all draws.
-    if hash.hides_some() || (repeats && whole.as_listpack().is_some()) {
+    // A pack can be read from one end only: once for all draws.
+    if hash.hides_some() || (repeats && whole.as_pack().is_some()) {
         let pairs: Vec<_> = hash.iter().collect();
         if repeats {
             (0..count).for_each(|_| emit(pairs[random.below(pairs.len() as u64) as usize]));

@@ -363,7 +363,7 @@ pub(super) fn srandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
             member.into_iter().for_each(|member| reply(out, member));
         }
     } else {
-        // A listpack can be read from one end only: once for all draws.
+        // A pack can be read from one end only: once for all draws.
         let members: Vec<_> = set.iter().collect();
         (0..count).for_each(|_| reply(out, members[random.below(members.len() as u64) as usize]));
     }

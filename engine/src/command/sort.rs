@@ -271,7 +271,7 @@ fn gather(
     let Some(place) = d.look(key) else {
         return Ok((items, sorted));
     };
-    if of::<ZSet>(d.value(place)).is_ok_and(|set| set.as_listpack().is_some()) {
+    if of::<ZSet>(d.value(place)).is_ok_and(|set| set.as_pack().is_some()) {
         // As in Redis, which gives small ones their large form first.
         let limits = zset_limits(d.config, d.store);
         edit(d, key, Some(place), |set: &mut ZSet| {

@@ -6,6 +6,7 @@ use super::{CRC, Origin, VERSION, VERSION_WITH_TIMES, kind, lzf, op, special};
 use crate::value::hash::Hash;
 use crate::value::list::List;
 use crate::value::listpack::Listpack;
+use crate::value::pack::Pack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
 use alloc::format;
@@ -76,16 +77,16 @@ pub enum ValueView<'a> {
     Str(&'a [u8]),
     /// A string that is a number in decimal.
     Int(i64),
-    /// A hash as the bytes of a listpack: field, value, field, value, …
-    HashListpack(&'a [u8]),
+    /// A hash, written as a listpack: field, value, field, value, …
+    HashPack(&'a Pack),
     /// A list. Long ones go by [`Encoder::list`] and [`Encoder::list_node`].
     List(&'a List),
     /// A set. (Redis 7.0 knows no sets in listpacks: these are written member by member.)
     Set(&'a Set),
     /// A stream.
     Stream(&'a Stream),
-    /// A sorted set as the bytes of a listpack: member, score, member, score, …
-    ZSetListpack(&'a [u8]),
+    /// A sorted set, written as a listpack: member, score, member, score, …
+    ZSetPack(&'a Pack),
     /// A hash some of whose fields expire.
     HashTimed(&'a Hash),
 }
@@ -95,6 +96,8 @@ const MAX_INT_TEXT: usize = 11;
 /// Strings must be longer than this to be compressed, and be shortened by [`MIN_GAIN`].
 const MIN_COMPRESSED: usize = 20;
 const MIN_GAIN: usize = 4;
+/// Room that is kept from one value to the next, in bytes.
+const MOST_KEPT: usize = 1 << 16;
 
 /// Writes one snapshot: [`begin`](Encoder::begin), any of the middle ones, [`end`](Encoder::end).
 #[derive(Debug)]
@@ -107,6 +110,8 @@ pub struct Encoder {
     taken: u64,
     lzf: lzf::Compressor,
     packed: Vec<u8>,
+    /// Room for a value to be put together in.
+    whole: Vec<u8>,
     version: u32,
 }
 
@@ -129,6 +134,7 @@ impl Encoder {
             taken: 0,
             lzf: lzf::Compressor::default(),
             packed: Vec::new(),
+            whole: Vec::new(),
             version: VERSION,
         }
     }
@@ -332,11 +338,13 @@ impl Encoder {
                 Ok(small) => self.int(small),
                 Err(_) => self.string(format!("{number}").as_bytes()),
             },
-            ValueView::HashListpack(bytes) | ValueView::ZSetListpack(bytes) => self.string(bytes),
+            ValueView::HashPack(pack) | ValueView::ZSetPack(pack) => {
+                self.as_string(|bytes| pack.write_listpack(bytes));
+            }
             ValueView::HashTimed(hash) => {
                 let first = hash.next_time().unwrap_or(0);
                 self.out.extend_from_slice(&first.to_le_bytes());
-                if hash.as_listpack().is_some() {
+                if hash.as_pack().is_some() {
                     return self.string(by_time(hash).bytes());
                 }
                 self.length(hash.len() as u64);
@@ -378,6 +386,17 @@ impl Encoder {
         }
         self.length(bytes.len() as u64);
         self.out.extend_from_slice(bytes);
+    }
+
+    /// What `write` appends, as a string.
+    pub(super) fn as_string(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut whole = mem::take(&mut self.whole);
+        write(&mut whole);
+        self.string(&whole);
+        if whole.capacity() <= MOST_KEPT {
+            whole.clear();
+            self.whole = whole;
+        }
     }
 
     /// A string that has been compressed already, of `plain` bytes before.
@@ -424,14 +443,14 @@ impl Encoder {
 fn value_kind(value: ValueView<'_>) -> u8 {
     match value {
         ValueView::Str(_) | ValueView::Int(_) => kind::STRING,
-        ValueView::HashListpack(_) => kind::HASH_LISTPACK,
-        ValueView::HashTimed(hash) if hash.as_listpack().is_some() => kind::HASH_LISTPACK_TIMED,
+        ValueView::HashPack(_) => kind::HASH_LISTPACK,
+        ValueView::HashTimed(hash) if hash.as_pack().is_some() => kind::HASH_LISTPACK_TIMED,
         ValueView::HashTimed(_) => kind::HASH_TIMED,
         ValueView::List(_) => kind::LIST_QUICKLIST_2,
         ValueView::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
         ValueView::Set(_) => kind::SET,
         ValueView::Stream(_) => kind::STREAM_2,
-        ValueView::ZSetListpack(_) => kind::ZSET_LISTPACK,
+        ValueView::ZSetPack(_) => kind::ZSET_LISTPACK,
     }
 }
 

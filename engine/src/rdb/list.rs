@@ -51,9 +51,7 @@ impl Encoder {
             }
             NodeRef::Packed(chunk) => {
                 self.length(PACKED);
-                let mut listpack = Vec::new();
-                chunk.write_listpack(&mut listpack);
-                self.string(&listpack);
+                self.as_string(|bytes| chunk.write_listpack(bytes));
             }
             NodeRef::Compressed(lzf, listpack_bytes) => {
                 self.length(PACKED);

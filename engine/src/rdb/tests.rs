@@ -1,6 +1,7 @@
 //! The codec against files of a real Redis, against itself, and against damage.
 
 use super::*;
+use crate::value::pack::Pack;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -369,7 +370,8 @@ fn dump_payloads_of_redis_are_verified_and_read() {
     assert_eq!(dump::dump(ValueView::Str(b"abc"), true), string);
     let hash = b"\x10\x0c\x0c\x00\x00\x00\x02\x00\x81a\x02\x01\x01\xff\x0a\x00\x84\xa6\x93\xe8\xaa\x17\xe4\xdb";
     let listpack = &hash[2..14];
-    assert_eq!(dump::dump(ValueView::HashListpack(listpack), true), hash);
+    let pack = Pack::from_listpack(listpack).unwrap();
+    assert_eq!(dump::dump(ValueView::HashPack(&pack), true), hash);
     assert_eq!(
         dump::restore(hash),
         Ok(Value::HashListpack(listpack.to_vec()))

@@ -1,4 +1,4 @@
-//! The hash value: fields with values, as a listpack of pairs while it is small, as a [`HashTable`] once
+//! The hash value: fields with values, as a [`Pack`] of pairs while it is small, as a [`HashTable`] once
 //! it is not. It never goes back.
 //!
 //! Fields may expire. A hash knows nothing of the time: that a field is due is seen by who looks at it
@@ -6,13 +6,13 @@
 
 mod times;
 
+use super::element::Element;
 use super::hashtable::{self, Ahead, HashTable};
-use super::listpack::{self, Entry, Listpack, Malformed, Pos};
+use super::listpack::{Entry, Malformed};
+use super::pack::{self, Pack};
 use super::sample;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::Hasher;
-use siphasher::sip::SipHasher13;
 use times::Times;
 
 pub use times::MAX_TIME_MS;
@@ -47,9 +47,12 @@ struct Timed {
 
 #[derive(Clone, Debug)]
 enum Form {
-    Listpack(Listpack),
+    Pack(Pack),
     Table(Box<HashTable>),
 }
+
+// It lies in its key's entry, whose tag has eight bytes more.
+const _: () = assert!(size_of::<Hash>() == 16);
 
 impl Default for Hash {
     fn default() -> Self {
@@ -60,7 +63,7 @@ impl Default for Hash {
 impl Hash {
     /// An empty hash, in its small form.
     pub fn new() -> Hash {
-        Hash(Shape::Plain(Form::Listpack(Listpack::new())))
+        Hash(Shape::Plain(Form::Pack(Pack::new())))
     }
 
     /// An empty hash in its large form, to be filled with more than the small form holds.
@@ -70,25 +73,13 @@ impl Hash {
         )))))
     }
 
-    /// Takes a listpack of any origin: it must be pairs whose fields differ.
-    pub fn from_listpack(list: Listpack) -> Result<Hash, Malformed> {
-        let mut fields = Vec::new();
-        let mut entries = list.iter();
-        while let Some(field) = entries.next() {
-            entries.next().ok_or(Malformed)?;
-            // Sorted by a hash rather than compared one with all: a listpack can hold very many. The hash
-            // needs no secret, since equal ones are compared in full.
-            let mut hasher = SipHasher13::new();
-            hasher.write(&field.text());
-            fields.push((hasher.finish(), field));
-        }
-        fields.sort_unstable_by_key(|(hash, _)| *hash);
-        let mut runs = fields.chunk_by(|a, b| a.0 == b.0);
-        let differ = |run: &[(u64, Entry<'_>)]| {
-            run.len() == 1 || (run.len() == 2 && *run[0].1.text() != *run[1].1.text())
-        };
-        if runs.all(differ) {
-            Ok(Hash(Shape::Plain(Form::Listpack(list))))
+    /// Takes a pack of any origin.
+    ///
+    /// # Errors
+    /// It is not pairs whose fields differ.
+    pub fn from_pack(pack: Pack) -> Result<Hash, Malformed> {
+        if pack.len().is_multiple_of(2) && pack.all_differ(2) {
+            Ok(Hash(Shape::Plain(Form::Pack(pack))))
         } else {
             Err(Malformed)
         }
@@ -140,7 +131,7 @@ impl Hash {
             if time.is_none() {
                 return;
             }
-            let form = core::mem::replace(form, Form::Listpack(Listpack::new()));
+            let form = core::mem::replace(form, Form::Pack(Pack::new()));
             let times = Times::new(hash_key);
             self.0 = Shape::Timed(Box::new(Timed { form, times }));
         }
@@ -167,16 +158,16 @@ impl Hash {
     /// The name that OBJECT ENCODING shows.
     pub fn encoding(&self) -> &'static str {
         match self.form() {
-            Form::Listpack(_) if self.times().is_some() => "listpackex",
-            Form::Listpack(_) => "listpack",
+            Form::Pack(_) if self.times().is_some() => "listpackex",
+            Form::Pack(_) => "listpack",
             Form::Table(_) => "hashtable",
         }
     }
 
     /// The small form, if that is what it has.
-    pub fn as_listpack(&self) -> Option<&Listpack> {
+    pub fn as_pack(&self) -> Option<&Pack> {
         match self.form() {
-            Form::Listpack(list) => Some(list),
+            Form::Pack(pack) => Some(pack),
             Form::Table(_) => None,
         }
     }
@@ -184,7 +175,7 @@ impl Hash {
     /// The large form, if that is what it has.
     pub fn as_table(&self) -> Option<&HashTable> {
         match self.form() {
-            Form::Listpack(_) => None,
+            Form::Pack(_) => None,
             Form::Table(table) => Some(table),
         }
     }
@@ -192,7 +183,7 @@ impl Hash {
     /// Number of fields.
     pub fn len(&self) -> usize {
         match self.form() {
-            Form::Listpack(list) => list.len() / 2,
+            Form::Pack(pack) => pack.len() / 2,
             Form::Table(table) => table.len(),
         }
     }
@@ -200,7 +191,7 @@ impl Hash {
     /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         match self.form() {
-            Form::Listpack(list) => list.is_empty(),
+            Form::Pack(pack) => pack.is_empty(),
             Form::Table(table) => table.is_empty(),
         }
     }
@@ -208,7 +199,7 @@ impl Hash {
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
         let form = match self.form() {
-            Form::Listpack(list) => list.memory_bytes(),
+            Form::Pack(pack) => pack.memory_bytes(),
             Form::Table(table) => size_of::<HashTable>() + table.memory_bytes(),
         };
         form + self
@@ -219,7 +210,7 @@ impl Hash {
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Entry<'_>> {
         match self.form() {
-            Form::Listpack(list) => list.next(find(list, field)?).map(|pos| list.get(pos)),
+            Form::Pack(pack) => value_of(pack, field).map(|pos| pack.get(pos)),
             Form::Table(table) => table.get(field).map(Entry::Str),
         }
     }
@@ -229,14 +220,14 @@ impl Hash {
     pub fn ahead(&self, field: &[u8]) -> Option<Ahead<'_>> {
         match self.form() {
             Form::Table(table) => table.ahead(field),
-            Form::Listpack(_) => None,
+            Form::Pack(_) => None,
         }
     }
 
     /// Whether a field is there.
     pub fn contains(&self, field: &[u8]) -> bool {
         match self.form() {
-            Form::Listpack(list) => find(list, field).is_some(),
+            Form::Pack(pack) => pack.find(&Element::of_text(field), 2).is_some(),
             Form::Table(table) => table.contains(field),
         }
     }
@@ -244,9 +235,10 @@ impl Hash {
     /// Takes the large form if an element of this length is too long for the small one. HSET asks so of
     /// all its arguments before it sets the first.
     pub fn make_room(&mut self, element_len: usize, limits: &Limits) {
-        if let Form::Listpack(list) = self.form() {
-            // An encoding adds at most ten bytes to an element.
-            if element_len > limits.max_value || !list.has_room(element_len.saturating_add(10)) {
+        if let Form::Pack(pack) = self.form() {
+            // A field and a value of this length, and their heads.
+            let bytes = element_len.saturating_add(5).saturating_mul(2);
+            if element_len > limits.max_value || !pack.has_room(bytes) {
                 self.convert(limits.hash_key);
             }
         }
@@ -255,17 +247,17 @@ impl Hash {
     /// Sets a field's value, not its time; returns whether the field is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         self.make_room(field.len().max(value.len()), limits);
-        let list = match self.form_mut() {
-            Form::Listpack(list) => list,
+        let pack = match self.form_mut() {
+            Form::Pack(pack) => pack,
             Form::Table(table) => return table.insert(field, value),
         };
-        if let Some(pos) = find(list, field).and_then(|pos| list.next(pos)) {
-            list.replace(pos, value);
+        let (name, value) = (Element::of_text(field), Element::of_text(value));
+        if let Some((_, pos)) = pack.find(&name, 2) {
+            pack.replace(pack.next(pos), &value);
             return false;
         }
-        list.append(field);
-        list.append(value);
-        if list.len() / 2 > limits.max_entries {
+        pack.append(&[name, value]);
+        if pack.len() / 2 > limits.max_entries {
             self.convert(limits.hash_key);
         }
         true
@@ -277,8 +269,11 @@ impl Hash {
             timed.times.set(field, None);
         }
         match self.form_mut() {
-            Form::Listpack(list) => match find(list, field) {
-                Some(pos) => list.remove_run(pos, 2) > 0,
+            Form::Pack(pack) => match pack.find(&Element::of_text(field), 2) {
+                Some((_, pos)) => {
+                    pack.remove(pos, 2);
+                    true
+                }
                 None => false,
             },
             Form::Table(table) => table.remove(field),
@@ -288,7 +283,7 @@ impl Hash {
     /// All fields with their values.
     pub fn iter(&self) -> Pairs<'_> {
         match self.form() {
-            Form::Listpack(list) => Pairs::Listpack(list.iter()),
+            Form::Pack(pack) => Pairs::Pack(pack.iter()),
             Form::Table(table) => Pairs::Table(table.iter()),
         }
     }
@@ -296,9 +291,9 @@ impl Hash {
     /// The pair number `n` in the order of iteration.
     pub fn nth(&self, n: usize) -> Option<(Entry<'_>, Entry<'_>)> {
         match self.form() {
-            Form::Listpack(list) => {
-                let field = list.seek(i64::try_from(n).ok()?.checked_mul(2)?)?;
-                Some((list.get(field), list.get(list.next(field)?)))
+            Form::Pack(pack) => {
+                let field = pack.nth(n.checked_mul(2)?)?;
+                Some((pack.get(field), pack.get(pack.next(field))))
             }
             Form::Table(table) => table
                 .nth(n)
@@ -324,7 +319,7 @@ impl Hash {
             return self.iter().for_each(|(field, value)| emit(field, value));
         }
         let chosen = sample::distinct(len, count, random);
-        if self.as_listpack().is_some() || count > len / 4 {
+        if self.as_pack().is_some() || count > len / 4 {
             let mut chosen = chosen.into_iter().peekable();
             for (i, (field, value)) in self.iter().enumerate() {
                 if chosen.next_if_eq(&i).is_some() {
@@ -347,7 +342,7 @@ impl Hash {
         mut emit: impl FnMut(Entry<'_>, Entry<'_>),
     ) -> u64 {
         match self.form() {
-            Form::Listpack(_) => {
+            Form::Pack(_) => {
                 self.iter().for_each(|(field, value)| emit(field, value));
                 0
             }
@@ -365,8 +360,8 @@ impl Hash {
             return false;
         }
         match self.form_mut() {
-            Form::Listpack(list) => {
-                list.clear();
+            Form::Pack(pack) => {
+                *pack = Pack::new();
                 true
             }
             Form::Table(table) => table.free_step(budget),
@@ -379,12 +374,9 @@ impl Hash {
             times.invariants(|field| self.contains(field));
         }
         match self.form() {
-            Form::Listpack(list) => {
-                assert_eq!(
-                    Listpack::from_bytes(list.bytes().to_vec()).as_ref(),
-                    Ok(list)
-                );
-                assert!(Hash::from_listpack(list.clone()).is_ok());
+            Form::Pack(pack) => {
+                pack.invariants();
+                assert!(Hash::from_pack(pack.clone()).is_ok());
             }
             Form::Table(table) => table.invariants(),
         }
@@ -451,8 +443,11 @@ impl<'a> Live<'a> {
     }
 }
 
-fn find(list: &Listpack, field: &[u8]) -> Option<Pos> {
-    list.find(list.first()?, field, 1)
+/// Where the value of a field is.
+#[inline]
+fn value_of(pack: &Pack, field: &[u8]) -> Option<pack::Pos> {
+    let (_, pos) = pack.find(&Element::of_text(field), 2)?;
+    Some(pack.next(pos))
 }
 
 impl<'a> IntoIterator for &'a Hash {
@@ -468,7 +463,7 @@ impl<'a> IntoIterator for &'a Hash {
 #[derive(Clone)]
 pub enum Pairs<'a> {
     /// From the small form.
-    Listpack(listpack::Iter<'a>),
+    Pack(pack::Iter<'a>),
     /// From the large form.
     Table(hashtable::Iter<'a>),
 }
@@ -478,7 +473,7 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Pairs::Listpack(entries) => Some((entries.next()?, entries.next()?)),
+            Pairs::Pack(entries) => Some((entries.next()?, entries.next()?)),
             Pairs::Table(entries) => entries
                 .next()
                 .map(|(field, value)| (Entry::Str(field), Entry::Str(value))),
@@ -543,17 +538,18 @@ mod tests {
     }
 
     #[test]
-    fn foreign_listpacks_must_be_pairs_of_different_fields() {
+    fn foreign_packs_must_be_pairs_of_different_fields() {
         let list = |texts: &[&str]| {
-            let mut list = Listpack::new();
-            texts.iter().for_each(|text| list.append(text.as_bytes()));
-            list
+            Pack::of(
+                0,
+                texts.iter().map(|text| Element::of_text(text.as_bytes())),
+            )
         };
-        assert!(Hash::from_listpack(list(&[])).is_ok());
-        assert!(Hash::from_listpack(list(&["a", "b", "b", "b"])).is_ok());
-        assert!(Hash::from_listpack(list(&["a", "b", "c"])).is_err());
-        assert!(Hash::from_listpack(list(&["a", "b", "a", "c"])).is_err());
-        assert!(Hash::from_listpack(list(&["1", "b", "1", "c"])).is_err());
+        assert!(Hash::from_pack(list(&[])).is_ok());
+        assert!(Hash::from_pack(list(&["a", "b", "b", "b"])).is_ok());
+        assert!(Hash::from_pack(list(&["a", "b", "c"])).is_err());
+        assert!(Hash::from_pack(list(&["a", "b", "a", "c"])).is_err());
+        assert!(Hash::from_pack(list(&["1", "b", "1", "c"])).is_err());
     }
 
     #[test]

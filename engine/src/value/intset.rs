@@ -171,15 +171,11 @@ impl IntSet {
         let Err(index) = self.search(value) else {
             return false;
         };
-        let (width, len) = (self.width(), self.bytes.len());
+        let (width, len) = (self.width(), self.len());
         let at = HEADER + index * width;
-        self.bytes.edit(|bytes| {
-            bytes.reserve_exact(width);
-            bytes.resize(len + width, 0);
-            bytes.copy_within(at..len, at + width);
-            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
-        });
-        self.store_len((len - HEADER) / width + 1);
+        self.bytes.open(at, 0, width);
+        self.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        self.store_len(len + 1);
         true
     }
 
@@ -193,9 +189,7 @@ impl IntSet {
         };
         let (width, len) = (self.width(), self.len());
         let at = HEADER + index * width;
-        self.bytes.edit(|bytes| {
-            bytes.drain(at..at + width);
-        });
+        self.bytes.open(at, width, 0);
         self.store_len(len - 1);
         true
     }

@@ -3,27 +3,21 @@
 //!
 //! ```text
 //! listpack  total-bytes u32 | count u16 | entry … | 0xFF              little-endian throughout
-//! entry     encoding and data | backlen
-//!
-//! 0xxxxxxx                       integer 0…127
-//! 10llllll  data                 string of up to 63 bytes
-//! 110xxxxx xxxxxxxx              integer of 13 bits, two's complement, high bits first
-//! 1110llll llllllll  data        string of up to 4095 bytes, high bits first
-//! 11110000 l4  data              string of up to 2^32-1 bytes
-//! 11110001 … 11110100            integer of 16, 24, 32, 64 bits
+//! entry     element | backlen                                         elements as in `value/element.rs`
 //! ```
 //!
 //! `count` is 65535 when there are that many entries or more: then they must be counted. `backlen` is
-//! the length of encoding and data in groups of 7 bits, most significant first, every byte but the
+//! the length of the element in groups of 7 bits, most significant first, every byte but the
 //! first with its high bit set; so it can be read from its end, and a list walked backwards. It has 1
 //! byte up to 127, 2 below 16383, 3 below 2097151, 4 below 268435455, else 5.
 //!
-//! A string that is an integer's one canonical text ([`parse_i64`]) is stored as that integer.
+//! Streams are made of these, and lists of their entries. Hashes, sets and sorted sets become such when they are
+//! written ([`Pack::write_listpack`](super::pack::Pack::write_listpack)).
 
-use super::compact_bytes::CompactBytes;
-use super::number::{self, ItoaBuffer, parse_i64};
+use super::compact_bytes::{CompactBytes, reserve};
+use super::element::{Element, checked_size, decode, read_u32, size_at};
+pub use super::element::{Entry, Text};
 use alloc::vec::Vec;
-use core::ops::Deref;
 
 pub(super) const HEADER: usize = 6;
 pub(super) const END: u8 = 0xFF;
@@ -43,73 +37,10 @@ pub struct Listpack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos(usize);
 
-/// One entry, as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry<'a> {
-    /// An integer, which stands for its canonical text.
-    Int(i64),
-    /// Any other string.
-    Str(&'a [u8]),
-}
-
-/// An entry's text: borrowed, or an integer written out.
-#[derive(Clone, Copy, Debug)]
-pub enum Text<'a> {
-    /// An integer's digits.
-    Int(ItoaBuffer),
-    /// A string.
-    Str(&'a [u8]),
-}
-
 /// Bytes that are not a listpack, or not one that this structure can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed listpack")]
 pub struct Malformed;
-
-impl<'a> Entry<'a> {
-    /// The entry's text.
-    pub fn text(self) -> Text<'a> {
-        match self {
-            Entry::Int(value) => Text::Int(ItoaBuffer::new(value)),
-            Entry::Str(text) => Text::Str(text),
-        }
-    }
-
-    /// Length of the entry's text in bytes.
-    pub fn text_len(self) -> usize {
-        match self {
-            Entry::Int(value) => number::i64_text_len(value),
-            Entry::Str(text) => text.len(),
-        }
-    }
-
-    /// The integer that the entry's text is, if it is one.
-    pub fn as_i64(self) -> Option<i64> {
-        match self {
-            Entry::Int(value) => Some(value),
-            Entry::Str(text) => parse_i64(text),
-        }
-    }
-
-    /// Appends the entry's text.
-    pub fn write_to(self, out: &mut Vec<u8>) {
-        match self {
-            Entry::Int(value) => number::write_i64(out, value),
-            Entry::Str(text) => out.extend_from_slice(text),
-        }
-    }
-}
-
-impl Deref for Text<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Text::Int(digits) => digits,
-            Text::Str(text) => text,
-        }
-    }
-}
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -134,23 +65,10 @@ impl Listpack {
 
     /// Takes bytes of any origin, after checking every one that matters.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Listpack, Malformed> {
-        let len = bytes.len();
-        if len < HEADER + 1 || bytes[len - 1] != END || read_u32(&bytes, 0) as usize != len {
-            return Err(Malformed);
-        }
-        let (mut at, mut count) = (HEADER, 0usize);
-        while at < len - 1 {
-            at = check_entry(&bytes[..len - 1], at).ok_or(Malformed)?;
-            count += 1;
-        }
-        let list = Listpack {
+        checked(&bytes)?;
+        Ok(Listpack {
             bytes: bytes.into(),
-        };
-        match list.stored_count() {
-            COUNT_UNKNOWN => Ok(list),
-            stored if usize::from(stored) == count => Ok(list),
-            _ => Err(Malformed),
-        }
+        })
     }
 
     /// The list in Redis's format.
@@ -181,11 +99,6 @@ impl Listpack {
         self.bytes.memory_bytes()
     }
 
-    /// Whether elements of `add` bytes in all may be added (see [`SAFE_BYTES`]).
-    pub fn has_room(&self, add: usize) -> bool {
-        self.bytes.len().saturating_add(add) <= SAFE_BYTES
-    }
-
     /// The first entry.
     pub fn first(&self) -> Option<Pos> {
         self.at(HEADER)
@@ -193,35 +106,17 @@ impl Listpack {
 
     /// The last entry.
     pub fn last(&self) -> Option<Pos> {
-        self.before(self.bytes.len() - 1)
+        self.prev(Pos(self.bytes.len() - 1))
     }
 
     /// The entry after `pos`.
     pub fn next(&self, pos: Pos) -> Option<Pos> {
-        self.at(self.after(pos.0))
+        self.at(after(&self.bytes, pos.0))
     }
 
     /// The entry before `pos`.
     pub fn prev(&self, pos: Pos) -> Option<Pos> {
-        self.before(pos.0)
-    }
-
-    /// The entry number `index`, counted from 0, or from the end with −1 as the last.
-    pub fn seek(&self, index: i64) -> Option<Pos> {
-        let count = self.stored_count();
-        let from_end = if index < 0 {
-            Some(index.unsigned_abs() - 1)
-        } else if count != COUNT_UNKNOWN {
-            let last = u64::from(count).checked_sub(1)?;
-            let back = last.checked_sub(index as u64)?;
-            (back < index as u64).then_some(back)
-        } else {
-            None
-        };
-        match from_end {
-            Some(steps) => (0..steps).try_fold(self.last()?, |pos, _| self.prev(pos)),
-            None => (0..index).try_fold(self.first()?, |pos, _| self.next(pos)),
-        }
+        (pos.0 > HEADER).then(|| Pos(before(&self.bytes, pos.0)))
     }
 
     /// The entry at `pos`.
@@ -231,64 +126,33 @@ impl Listpack {
 
     /// All entries in order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            list: self,
-            front: HEADER,
-            back: self.bytes.len() - 1,
-        }
+        self.iter_from(Pos(HEADER))
     }
 
     /// The entries from `pos` on.
     pub fn iter_from(&self, pos: Pos) -> Iter<'_> {
         Iter {
-            list: self,
+            bytes: &self.bytes,
             front: pos.0,
             back: self.bytes.len() - 1,
         }
     }
 
-    /// The first entry from `from` on whose text is `needle`, looking at one entry and then passing
-    /// over `skip`: with `skip` 1, at the fields of field–value pairs.
-    pub fn find(&self, from: Pos, needle: &[u8], skip: usize) -> Option<Pos> {
-        let bytes = &self.bytes[..];
-        let as_int = parse_i64(needle);
-        let mut at = from.0;
-        while bytes[at] != END {
-            let (entry, size) = decode(bytes, at);
-            let found = match entry {
-                Entry::Str(text) => text == needle,
-                Entry::Int(value) => as_int == Some(value),
-            };
-            if found {
-                return Some(Pos(at));
-            }
-            at += size + backlen_size(size);
-            for _ in 0..skip {
-                if bytes[at] == END {
-                    return None;
-                }
-                let size = encoded_size(bytes, at);
-                at += size + backlen_size(size);
-            }
-        }
-        None
-    }
-
     /// Adds an entry at the end.
     pub fn append(&mut self, text: &[u8]) {
-        self.splice(self.bytes.len() - 1, 0, &Element::of_text(text));
+        self.append_with(text.len() + 10, |w| w.text(text));
     }
 
     /// Adds an integer at the end.
     pub fn append_int(&mut self, value: i64) {
-        self.splice(self.bytes.len() - 1, 0, &Element::of_int(value));
+        self.append_with(10, |w| w.int(value));
     }
 
     /// Adds several entries at the end, with one change to the header. They take about `room` bytes:
     /// no more than a hint.
     pub fn append_with(&mut self, room: usize, write: impl FnOnce(&mut Appender<'_>)) {
         let count = self.bytes.edit(|bytes| {
-            bytes.reserve_exact(room);
+            reserve(bytes, bytes.len() + room);
             bytes.pop();
             let mut appender = Appender { bytes, count: 0 };
             write(&mut appender);
@@ -303,88 +167,13 @@ impl Listpack {
         }
     }
 
-    /// Adds an entry at the start.
-    pub fn prepend(&mut self, text: &[u8]) {
-        self.splice(HEADER, 0, &Element::of_text(text));
-    }
-
-    /// Adds an entry before the one at `pos`, which is then the place of the new one.
-    pub fn insert_before(&mut self, pos: Pos, text: &[u8]) {
-        self.splice(pos.0, 0, &Element::of_text(text));
-    }
-
-    /// Adds an entry after the one at `pos`; returns the place of the new one.
-    pub fn insert_after(&mut self, pos: Pos, text: &[u8]) -> Pos {
-        let at = self.after(pos.0);
-        self.splice(at, 0, &Element::of_text(text));
-        Pos(at)
-    }
-
-    /// Adds an integer after the entry at `pos`; returns the place of the new one.
-    pub fn insert_int_after(&mut self, pos: Pos, value: i64) -> Pos {
-        let at = self.after(pos.0);
-        self.splice(at, 0, &Element::of_int(value));
-        Pos(at)
-    }
-
-    /// Replaces the entry at `pos`, which stays its place.
-    pub fn replace(&mut self, pos: Pos, text: &[u8]) {
-        self.splice(pos.0, self.after(pos.0) - pos.0, &Element::of_text(text));
-    }
-
-    /// Replaces the entry at `pos` by an integer.
+    /// Replaces the entry at `pos` by an integer; it stays its place.
     pub fn replace_int(&mut self, pos: Pos, value: i64) {
-        self.splice(pos.0, self.after(pos.0) - pos.0, &Element::of_int(value));
-    }
-
-    /// Removes the entry at `pos`; returns the place of the one that followed it.
-    pub fn remove(&mut self, pos: Pos) -> Option<Pos> {
-        self.remove_run(pos, 1);
-        self.at(pos.0)
-    }
-
-    /// Removes up to `count` entries from the one at `pos` on; returns how many it removed.
-    pub fn remove_run(&mut self, pos: Pos, count: usize) -> usize {
-        let (mut end, mut removed) = (pos.0, 0);
-        while removed < count && self.bytes[end] != END {
-            end = self.after(end);
-            removed += 1;
-        }
-        self.cut(pos.0, end, removed);
-        removed
-    }
-
-    /// Removes up to `count` entries from number `index` on (negative: from the end, as
-    /// [`seek`](Self::seek) counts); returns how many it removed.
-    pub fn remove_range(&mut self, index: i64, count: usize) -> usize {
-        self.seek(index)
-            .map_or(0, |pos| self.remove_run(pos, count))
-    }
-
-    /// Adds all entries of `other` at the end.
-    pub fn extend(&mut self, other: &Listpack) {
-        let count = self.len().saturating_add(other.len());
-        let at = self.bytes.len() - 1;
-        self.open(at, 0, other.bytes.len() - HEADER - 1);
-        self.bytes[at..].copy_from_slice(&other.bytes[HEADER..]);
-        self.store_count(count);
-    }
-
-    /// Moves the entries from `pos` on into a list of their own.
-    pub fn split_off(&mut self, pos: Pos) -> Listpack {
-        let count = self.iter_from(pos).count();
-        let mut tail = Listpack {
-            bytes: [&[0; HEADER], &self.bytes[pos.0..]].concat().into(),
-        };
-        tail.store_total();
-        tail.store_count(count);
-        self.cut(pos.0, self.bytes.len() - 1, count);
-        tail
-    }
-
-    /// Removes all entries.
-    pub fn clear(&mut self) {
-        *self = Listpack::new();
+        let element = Element::of_int(value);
+        let (old, new) = (after(&self.bytes, pos.0) - pos.0, linked_size(&element));
+        self.bytes.open(pos.0, old, new);
+        write_linked(&element, &mut self.bytes[pos.0..]);
+        self.store_total();
     }
 
     fn stored_count(&self) -> u16 {
@@ -397,68 +186,13 @@ impl Listpack {
     }
 
     fn store_total(&mut self) {
+        // Those who append keep below SAFE_BYTES.
         let total = self.bytes.len() as u32;
         self.bytes[..4].copy_from_slice(&total.to_le_bytes());
     }
 
     fn at(&self, at: usize) -> Option<Pos> {
         (self.bytes[at] != END).then_some(Pos(at))
-    }
-
-    /// Where the entry at `at` ends.
-    fn after(&self, at: usize) -> usize {
-        let size = encoded_size(&self.bytes, at);
-        at + size + backlen_size(size)
-    }
-
-    /// The entry that ends at `end`.
-    fn before(&self, end: usize) -> Option<Pos> {
-        if end == HEADER {
-            return None;
-        }
-        let size = read_backlen(&self.bytes[HEADER..end])?;
-        Some(Pos(end - size - backlen_size(size)))
-    }
-
-    /// Puts an element in the place of `old` bytes (none, or one entry's) at `at`.
-    fn splice(&mut self, at: usize, old: usize, element: &Element<'_>) {
-        self.open(at, old, element.len());
-        element.write(&mut self.bytes[at..]);
-        if old == 0 {
-            let count = self.stored_count();
-            self.store_count(usize::from(count) + usize::from(count != COUNT_UNKNOWN));
-        }
-    }
-
-    /// Makes `old` bytes at `at` into `new` bytes, still to be written.
-    fn open(&mut self, at: usize, old: usize, new: usize) {
-        let len = self.bytes.len();
-        let total = len - old + new;
-        if total == len {
-            return;
-        }
-        // Callers keep below SAFE_BYTES by `has_room`; the format itself ends where the bytes do.
-        self.bytes.edit(|bytes| {
-            if total > len {
-                bytes.reserve_exact(total - len);
-                bytes.resize(total, 0);
-            }
-            bytes.copy_within(at + old..len, at + new);
-            bytes.truncate(total);
-        });
-        self.store_total();
-    }
-
-    /// Removes the bytes from `start` to `end`, which are `count` entries.
-    fn cut(&mut self, start: usize, end: usize, count: usize) {
-        self.bytes.edit(|bytes| {
-            bytes.drain(start..end);
-        });
-        self.store_total();
-        match self.stored_count() {
-            COUNT_UNKNOWN => {}
-            stored => self.store_count(usize::from(stored) - count),
-        }
     }
 }
 
@@ -499,20 +233,26 @@ impl Appender<'_> {
     fn element(&mut self, element: &Element<'_>) {
         self.count += 1;
         let at = self.bytes.len();
-        self.bytes.resize(at + element.len(), 0);
-        element.write(&mut self.bytes[at..]);
+        self.bytes.resize(at + linked_size(element), 0);
+        write_linked(element, &mut self.bytes[at..]);
     }
 }
 
-/// Entries of a listpack, from either end.
+/// Entries of a listpack, or of a part of one, from either end.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
-    list: &'a Listpack,
+    bytes: &'a [u8],
     front: usize,
     back: usize,
 }
 
-impl Iter<'_> {
+impl<'a> Iter<'a> {
+    /// The (well-formed) entries that begin at `front` and end at `back`.
+    #[inline]
+    pub(super) fn between(bytes: &'a [u8], front: usize, back: usize) -> Iter<'a> {
+        Iter { bytes, front, back }
+    }
+
     /// The place of the entry that comes next.
     pub fn pos(&self) -> Option<Pos> {
         (self.front < self.back).then_some(Pos(self.front))
@@ -524,7 +264,7 @@ impl Iter<'_> {
             if self.front == self.back {
                 return;
             }
-            self.front = self.list.after(self.front);
+            self.front = after(self.bytes, self.front);
         }
     }
 }
@@ -532,120 +272,83 @@ impl Iter<'_> {
 impl<'a> Iterator for Iter<'a> {
     type Item = Entry<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Entry<'a>> {
         if self.front == self.back {
             return None;
         }
-        let (entry, size) = decode(&self.list.bytes, self.front);
+        let (entry, size) = decode(self.bytes, self.front);
         self.front += size + backlen_size(size);
         Some(entry)
     }
 }
 
 impl DoubleEndedIterator for Iter<'_> {
+    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.front == self.back {
             return None;
         }
-        self.back = self.list.before(self.back)?.0;
-        Some(decode(&self.list.bytes, self.back).0)
+        self.back = before(self.bytes, self.back);
+        Some(decode(self.bytes, self.back).0)
     }
 }
 
-/// A new entry's bytes: encoding (and integer), string, backlen.
-pub(super) struct Element<'a> {
-    head: [u8; 9],
-    head_len: usize,
-    body: &'a [u8],
+/// The entries of bytes of any origin, all of which are checked first.
+pub(super) fn checked(bytes: &[u8]) -> Result<Iter<'_>, Malformed> {
+    let len = bytes.len();
+    if len < HEADER + 1 || bytes[len - 1] != END || read_u32(bytes, 0) as usize != len {
+        return Err(Malformed);
+    }
+    let (mut at, mut count) = (HEADER, 0usize);
+    while at < len - 1 {
+        at = check_entry(&bytes[..len - 1], at).ok_or(Malformed)?;
+        count += 1;
+    }
+    match u16::from_le_bytes([bytes[4], bytes[5]]) {
+        COUNT_UNKNOWN => {}
+        stored if usize::from(stored) == count => {}
+        _ => return Err(Malformed),
+    }
+    Ok(Iter::between(bytes, HEADER, len - 1))
 }
 
-impl<'a> Element<'a> {
-    pub(super) fn of_text(text: &'a [u8]) -> Element<'a> {
-        if let Some(value) = parse_i64(text) {
-            return Element::of_int(value);
-        }
-        let (mut head, len) = ([0; 9], text.len());
-        let head_len = match len {
-            0..64 => {
-                head[0] = 0x80 | len as u8;
-                1
-            }
-            64..4096 => {
-                head[0] = 0xE0 | (len >> 8) as u8;
-                head[1] = len as u8;
-                2
-            }
-            _ => {
-                head[0] = 0xF0;
-                // A longer string is stopped by the assertion on the total.
-                head[1..5].copy_from_slice(&(len as u32).to_le_bytes());
-                5
-            }
-        };
-        Element {
-            head,
-            head_len,
-            body: text,
-        }
-    }
-
-    fn of_int(value: i64) -> Element<'a> {
-        let mut head = [0; 9];
-        let little = value.to_le_bytes();
-        let head_len = match value {
-            0..=127 => {
-                head[0] = value as u8;
-                1
-            }
-            -4096..=4095 => {
-                head[0] = 0xC0 | (little[1] & 0x1F);
-                head[1] = little[0];
-                2
-            }
-            _ => {
-                let (mark, width) = match value {
-                    -0x8000..=0x7FFF => (0xF1, 2),
-                    -0x80_0000..=0x7F_FFFF => (0xF2, 3),
-                    -0x8000_0000..=0x7FFF_FFFF => (0xF3, 4),
-                    _ => (0xF4, 8),
-                };
-                head[0] = mark;
-                head[1..=width].copy_from_slice(&little[..width]);
-                width + 1
-            }
-        };
-        Element {
-            head,
-            head_len,
-            body: &[],
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.head_len + self.body.len()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.size() + backlen_size(self.size())
-    }
-
-    pub(super) fn write(&self, out: &mut [u8]) {
-        let size = self.size();
-        out[..self.head_len].copy_from_slice(&self.head[..self.head_len]);
-        out[self.head_len..size].copy_from_slice(self.body);
-        let groups = backlen_size(size);
-        for (i, byte) in out[size..size + groups].iter_mut().enumerate() {
-            let bits = (size >> (7 * (groups - 1 - i))) as u8 & 127;
-            *byte = if i == 0 { bits } else { bits | 128 };
-        }
-    }
+/// Checks the entry at `at` in `bytes` (all up to the end mark); returns where it ends.
+fn check_entry(bytes: &[u8], at: usize) -> Option<usize> {
+    let size = checked_size(bytes, at)?;
+    let end = at.checked_add(size)?.checked_add(backlen_size(size))?;
+    // Redis reads the number and trusts the size's own rule for how many bytes it takes; the bytes
+    // must therefore both say the number and be that many, or walking backwards would go astray.
+    let backlen = bytes.get(at + size..end)?;
+    (read_backlen(backlen) == Some(size)).then_some(end)
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// Bytes of an element with its backlen.
+#[inline]
+pub(super) fn linked_size(element: &Element<'_>) -> usize {
+    let size = element.size();
+    size + backlen_size(size)
 }
 
-/// How many bytes the backlen of an entry of `size` bytes has.
+/// Writes an element and its backlen.
+#[inline]
+pub(super) fn write_linked(element: &Element<'_>, out: &mut [u8]) {
+    element.write(out);
+    write_backlen(element.size(), &mut out[element.size()..]);
+}
+
+/// Writes the backlen of an element of `size` bytes; returns how many bytes it has.
+#[inline]
+pub(super) fn write_backlen(size: usize, out: &mut [u8]) -> usize {
+    let groups = backlen_size(size);
+    for (i, byte) in out[..groups].iter_mut().enumerate() {
+        let bits = (size >> (7 * (groups - 1 - i))) as u8 & 127;
+        *byte = if i == 0 { bits } else { bits | 128 };
+    }
+    groups
+}
+
+/// How many bytes the backlen of an element of `size` bytes has.
 #[inline]
 pub(super) fn backlen_size(size: usize) -> usize {
     match size {
@@ -658,7 +361,7 @@ pub(super) fn backlen_size(size: usize) -> usize {
 }
 
 /// The number in a backlen that ends where `bytes` end; `None` if it has no beginning.
-pub(super) fn read_backlen(bytes: &[u8]) -> Option<usize> {
+fn read_backlen(bytes: &[u8]) -> Option<usize> {
     let mut value = 0u64;
     for (i, byte) in bytes.iter().rev().take(5).enumerate() {
         value |= u64::from(byte & 127) << (7 * i);
@@ -669,65 +372,19 @@ pub(super) fn read_backlen(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Size in bytes of encoding and data of the (well-formed) entry at `at`.
+/// Where the (well-formed) entry at `at` ends.
 #[inline]
-pub(super) fn encoded_size(bytes: &[u8], at: usize) -> usize {
-    let head = bytes[at];
-    match head {
-        0x00..=0x7F => 1,
-        0x80..=0xBF => 1 + usize::from(head & 0x3F),
-        0xC0..=0xDF => 2,
-        0xE0..=0xEF => 2 + (usize::from(head & 0x0F) << 8 | usize::from(bytes[at + 1])),
-        0xF0 => 5 + read_u32(bytes, at + 1) as usize,
-        0xF1..=0xF3 => usize::from(head - 0xF1) + 3,
-        _ => 9,
-    }
+pub(super) fn after(bytes: &[u8], at: usize) -> usize {
+    let size = size_at(bytes, at);
+    at + size + backlen_size(size)
 }
 
-/// The (well-formed) entry at `at`, with its size without the backlen.
+/// Where the (well-formed) entry that ends at `end` begins.
 #[inline]
-pub(super) fn decode(bytes: &[u8], at: usize) -> (Entry<'_>, usize) {
-    let head = bytes[at];
-    let size = encoded_size(bytes, at);
-    let data = &bytes[at..at + size];
-    let entry = match head {
-        0x00..=0x7F => Entry::Int(head.into()),
-        0x80..=0xBF => Entry::Str(&data[1..]),
-        0xC0..=0xDF => {
-            let raw = i64::from(head & 0x1F) << 8 | i64::from(data[1]);
-            Entry::Int(if raw < 1 << 12 { raw } else { raw - (1 << 13) })
-        }
-        0xE0..=0xEF => Entry::Str(&data[2..]),
-        0xF0 => Entry::Str(&data[5..]),
-        _ => {
-            let mut raw = [0; 8];
-            raw[..size - 1].copy_from_slice(&data[1..]);
-            let unused = 64 - 8 * (size as u32 - 1);
-            Entry::Int(i64::from_le_bytes(raw) << unused >> unused)
-        }
-    };
-    (entry, size)
-}
-
-/// Checks the entry at `at` in `bytes` (all up to the end mark); returns where it ends.
-fn check_entry(bytes: &[u8], at: usize) -> Option<usize> {
-    let head = *bytes.get(at)?;
-    let needed = match head {
-        0xE0..=0xEF => 2,
-        0xF0 => 5,
-        0xF5..=0xFF => return None,
-        _ => 1,
-    };
-    if bytes.len() - at < needed {
-        return None;
-    }
-    let size = encoded_size(bytes, at);
-    let groups = backlen_size(size);
-    let end = at.checked_add(size)?.checked_add(groups)?;
-    // Redis reads the number and trusts the size's own rule for how many bytes it takes; the bytes
-    // must therefore both say the number and be that many, or walking backwards would go astray.
-    let backlen = bytes.get(at + size..end)?;
-    (read_backlen(backlen) == Some(size)).then_some(end)
+pub(super) fn before(bytes: &[u8], end: usize) -> usize {
+    // Entries are well-formed, so a backlen stands before each end.
+    let size = read_backlen(&bytes[..end]).unwrap_or(0);
+    end - size - backlen_size(size)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod bitmap;
 mod compact_bytes;
+mod element;
 pub mod float_text;
 pub mod geohash;
 pub mod glob;
@@ -15,6 +16,7 @@ pub mod listpack;
 pub mod longdouble;
 pub mod lzf;
 pub mod number;
+pub mod pack;
 pub mod sample;
 pub mod set;
 pub mod size_class;

@@ -1,25 +1,24 @@
-//! The set value: members without values, as an [`IntSet`] while all are integers and few, as a listpack
+//! The set value: members without values, as an [`IntSet`] while all are integers and few, as a [`Pack`]
 //! while they are few and short, as a [`HashTable`] with empty values once they are not. It never goes back
 //! by itself.
 
+use super::element::Element;
 use super::hashtable::{self, Ahead, HashTable, Position};
 use super::intset::{self, IntSet};
-use super::listpack::{self, Entry, Listpack, Malformed};
+use super::listpack::{Entry, Malformed};
 use super::number::{i64_text_len, parse_i64};
+use super::pack::{self, Pack};
 use super::sample;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::hash::Hasher;
-use siphasher::sip::SipHasher13;
 
 /// Up to where a set stays in its small forms, and the key of its hash function when it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most integers in an intset.
     pub max_intset: usize,
-    /// The most members in a listpack.
+    /// The most members in a pack.
     pub max_listpack: usize,
-    /// The longest member in a listpack, in bytes.
+    /// The longest member in a pack, in bytes.
     pub max_value: usize,
     /// The secret key of the table's hash function.
     pub hash_key: (u64, u64),
@@ -35,9 +34,12 @@ pub struct Set(Form);
 #[derive(Clone, Debug)]
 enum Form {
     IntSet(IntSet),
-    Listpack(Listpack),
+    Pack(Pack),
     Table(Box<HashTable>),
 }
+
+// It lies in its key's entry, whose tag has eight bytes more.
+const _: () = assert!(size_of::<Set>() == 16);
 
 impl Default for Set {
     fn default() -> Self {
@@ -61,7 +63,7 @@ impl Set {
         if count <= limits.max_intset && parse_i64(first).is_some() {
             Set::new()
         } else if count <= limits.max_listpack {
-            Set(Form::Listpack(Listpack::new()))
+            Set(Form::Pack(Pack::new()))
         } else {
             Set::new_table(limits.hash_key)
         }
@@ -76,30 +78,16 @@ impl Set {
         set
     }
 
-    /// Takes a listpack of any origin, as the large form if that is what the limits ask for.
+    /// Takes a pack of any origin, as the large form if that is what the limits ask for.
     ///
     /// # Errors
     /// A member is there twice.
-    pub fn from_listpack(list: Listpack, limits: &Limits) -> Result<Set, Malformed> {
-        // Sorted by a hash rather than compared one with all: a listpack can hold very many. The hash needs no
-        // secret, since equal ones are compared in full.
-        let mut members: Vec<(u64, Entry<'_>)> = list
-            .iter()
-            .map(|member| {
-                let mut hasher = SipHasher13::new();
-                hasher.write(&member.text());
-                (hasher.finish(), member)
-            })
-            .collect();
-        members.sort_unstable_by_key(|(hash, _)| *hash);
-        let differ = |run: &[(u64, Entry<'_>)]| {
-            run.len() == 1 || (run.len() == 2 && *run[0].1.text() != *run[1].1.text())
-        };
-        if !members.chunk_by(|a, b| a.0 == b.0).all(differ) {
+    pub fn from_pack(pack: Pack, limits: &Limits) -> Result<Set, Malformed> {
+        if !pack.all_differ(1) {
             return Err(Malformed);
         }
-        let large = list.len() > limits.max_listpack;
-        let mut set = Set(Form::Listpack(list));
+        let large = pack.len() > limits.max_listpack;
+        let mut set = Set(Form::Pack(pack));
         if large {
             set.convert(limits.hash_key);
         }
@@ -110,7 +98,7 @@ impl Set {
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
             Form::IntSet(_) => "intset",
-            Form::Listpack(_) => "listpack",
+            Form::Pack(_) => "listpack",
             Form::Table(_) => "hashtable",
         }
     }
@@ -124,9 +112,9 @@ impl Set {
     }
 
     /// The small form of texts, if that is what it has.
-    pub fn as_listpack(&self) -> Option<&Listpack> {
+    pub fn as_pack(&self) -> Option<&Pack> {
         match &self.0 {
-            Form::Listpack(list) => Some(list),
+            Form::Pack(pack) => Some(pack),
             _ => None,
         }
     }
@@ -144,7 +132,7 @@ impl Set {
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::IntSet(integers) => integers.len(),
-            Form::Listpack(list) => list.len(),
+            Form::Pack(pack) => pack.len(),
             Form::Table(table) => table.len(),
         }
     }
@@ -153,7 +141,7 @@ impl Set {
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Form::IntSet(integers) => integers.is_empty(),
-            Form::Listpack(list) => list.is_empty(),
+            Form::Pack(pack) => pack.is_empty(),
             Form::Table(table) => table.is_empty(),
         }
     }
@@ -162,7 +150,7 @@ impl Set {
     pub fn memory_bytes(&self) -> usize {
         match &self.0 {
             Form::IntSet(integers) => integers.memory_bytes(),
-            Form::Listpack(list) => list.memory_bytes(),
+            Form::Pack(pack) => pack.memory_bytes(),
             Form::Table(table) => size_of::<HashTable>() + table.memory_bytes(),
         }
     }
@@ -172,7 +160,7 @@ impl Set {
     pub fn ahead(&self, member: &[u8]) -> Option<Ahead<'_>> {
         match &self.0 {
             Form::Table(table) => table.ahead(member),
-            Form::IntSet(_) | Form::Listpack(_) => None,
+            Form::IntSet(_) | Form::Pack(_) => None,
         }
     }
 
@@ -181,7 +169,7 @@ impl Set {
     pub fn contains(&self, member: &[u8]) -> bool {
         match &self.0 {
             Form::IntSet(integers) => parse_i64(member).is_some_and(|n| integers.contains(n)),
-            Form::Listpack(list) => find(list, member).is_some(),
+            Form::Pack(pack) => pack.find(&Element::of_text(member), 1).is_some(),
             Form::Table(table) => table.contains(member),
         }
     }
@@ -200,7 +188,7 @@ impl Set {
     pub fn make_room(&mut self, count: usize, limits: &Limits) {
         let large = match &self.0 {
             Form::IntSet(_) => count > limits.max_intset,
-            Form::Listpack(_) => count > limits.max_listpack,
+            Form::Pack(_) => count > limits.max_listpack,
             Form::Table(_) => false,
         };
         if large {
@@ -244,24 +232,20 @@ impl Set {
                     self.convert(limits.hash_key);
                     return self.insert(member, limits);
                 }
-                let mut list = Listpack::new();
-                // An integer takes at most ten bytes there.
-                list.append_with(integers.len() * 10 + member.len() + 5, |w| {
-                    integers.iter().for_each(|n| w.int(n));
-                    w.text(member);
-                });
-                self.0 = Form::Listpack(list);
+                // An integer takes at most nine bytes there.
+                let room = integers.len() * 9 + member.len() + 5;
+                let members = integers.iter().map(Element::of_int);
+                let all = members.chain([Element::of_text(member)]);
+                self.0 = Form::Pack(Pack::of(room, all));
                 true
             }
-            Form::Listpack(list) => {
-                if find(list, member).is_some() {
+            Form::Pack(pack) => {
+                let element = Element::of_text(member);
+                if pack.find(&element, 1).is_some() {
                     return false;
                 }
-                // An encoding adds at most ten bytes to an element.
-                if fits(list.len(), member.len(), limits)
-                    && list.has_room(member.len().saturating_add(10))
-                {
-                    list.append(member);
+                if fits(pack.len(), member.len(), limits) && pack.has_room(element.size()) {
+                    pack.append(&[element]);
                     return true;
                 }
                 self.convert(limits.hash_key);
@@ -276,8 +260,11 @@ impl Set {
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.0 {
             Form::IntSet(integers) => parse_i64(member).is_some_and(|n| integers.remove(n)),
-            Form::Listpack(list) => match find(list, member) {
-                Some(pos) => list.remove_run(pos, 1) > 0,
+            Form::Pack(pack) => match pack.find(&Element::of_text(member), 1) {
+                Some((_, pos)) => {
+                    pack.remove(pos, 1);
+                    true
+                }
                 None => false,
             },
             Form::Table(table) => table.remove(member),
@@ -288,7 +275,7 @@ impl Set {
     pub fn iter(&self) -> Members<'_> {
         match &self.0 {
             Form::IntSet(integers) => Members::IntSet(integers.iter()),
-            Form::Listpack(list) => Members::Listpack(list.iter()),
+            Form::Pack(pack) => Members::Pack(pack.iter()),
             Form::Table(table) => Members::Table(table.iter()),
         }
     }
@@ -297,7 +284,7 @@ impl Set {
     pub fn nth(&self, n: usize) -> Option<Entry<'_>> {
         match &self.0 {
             Form::IntSet(integers) => integers.nth(n).map(Entry::Int),
-            Form::Listpack(list) => Some(list.get(list.seek(i64::try_from(n).ok()?)?)),
+            Form::Pack(pack) => Some(pack.get(pack.nth(n)?)),
             Form::Table(table) => table.nth(n).map(|(member, _)| Entry::Str(member)),
         }
     }
@@ -320,7 +307,7 @@ impl Set {
             return self.iter().for_each(emit);
         }
         let chosen = sample::distinct(len, count, random);
-        if matches!(self.0, Form::Listpack(_)) || count > len / 4 {
+        if matches!(self.0, Form::Pack(_)) || count > len / 4 {
             let mut chosen = chosen.into_iter().peekable();
             for (i, member) in self.iter().enumerate() {
                 if chosen.next_if_eq(&i).is_some() {
@@ -365,18 +352,15 @@ impl Set {
                 integers.is_empty()
                     || IntSet::from_bytes(integers.bytes().to_vec()).as_ref() == Ok(integers)
             ),
-            Form::Listpack(list) => {
-                assert_eq!(
-                    Listpack::from_bytes(list.bytes().to_vec()).as_ref(),
-                    Ok(list)
-                );
+            Form::Pack(pack) => {
+                pack.invariants();
                 let any = Limits {
                     max_intset: usize::MAX,
                     max_listpack: usize::MAX,
                     max_value: usize::MAX,
                     hash_key: (0, 0),
                 };
-                assert!(Set::from_listpack(list.clone(), &any).is_ok());
+                assert!(Set::from_pack(pack.clone(), &any).is_ok());
             }
             Form::Table(table) => {
                 table.invariants();
@@ -394,11 +378,7 @@ impl Set {
     }
 }
 
-fn find(list: &Listpack, member: &[u8]) -> Option<listpack::Pos> {
-    list.find(list.first()?, member, 0)
-}
-
-/// Whether a listpack of this many members may have one more of this length.
+/// Whether a pack of this many members may have one more of this length.
 fn fits(len: usize, longest: usize, limits: &Limits) -> bool {
     len < limits.max_listpack && longest <= limits.max_value
 }
@@ -417,8 +397,8 @@ impl<'a> IntoIterator for &'a Set {
 pub enum Members<'a> {
     /// From an intset.
     IntSet(intset::Iter<'a>),
-    /// From a listpack.
-    Listpack(listpack::Iter<'a>),
+    /// From a pack.
+    Pack(pack::Iter<'a>),
     /// From the large form.
     Table(hashtable::Iter<'a>),
 }
@@ -430,7 +410,7 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Entry<'a>> {
         match self {
             Members::IntSet(integers) => integers.next().map(Entry::Int),
-            Members::Listpack(entries) => entries.next(),
+            Members::Pack(entries) => entries.next(),
             Members::Table(entries) => entries.next().map(|(member, _)| Entry::Str(member)),
         }
     }
@@ -459,6 +439,7 @@ mod tests {
     use alloc::collections::BTreeSet;
     use alloc::format;
     use alloc::string::ToString;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     const LIMITS: Limits = Limits {
@@ -527,11 +508,10 @@ mod tests {
     }
 
     #[test]
-    fn foreign_listpacks_must_have_members_that_differ() {
+    fn foreign_packs_must_have_members_that_differ() {
         let list = |texts: &[&str]| {
-            let mut list = Listpack::new();
-            texts.iter().for_each(|text| list.append(text.as_bytes()));
-            Set::from_listpack(list, &LIMITS)
+            let members = texts.iter().map(|text| Element::of_text(text.as_bytes()));
+            Set::from_pack(Pack::of(0, members), &LIMITS)
         };
         assert!(list(&["a", "b", "1"]).is_ok());
         assert!(list(&["a", "b", "a"]).is_err());

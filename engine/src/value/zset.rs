@@ -1,5 +1,5 @@
-//! The sorted set: members with scores, in order of (score, member). While it is small it is a listpack of
-//! member, score, member, score, …, as Redis stores it; then a [`Tree`].
+//! The sorted set: members with scores, in order of (score, member). While it is small it is a [`Pack`] of
+//! member, score, member, score, …; then a [`Tree`].
 
 mod chunked;
 mod edit;
@@ -12,7 +12,8 @@ pub use edit::Updated;
 pub use tree::Tree;
 
 use super::hash::Limits;
-use super::listpack::{Entry, Listpack, Malformed};
+use super::listpack::{Entry, Malformed};
+use super::pack::Pack;
 use super::sample;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -26,9 +27,12 @@ pub struct ZSet(Form);
 
 #[derive(Clone)]
 enum Form {
-    Listpack(Listpack),
+    Pack(Pack),
     Tree(Box<Tree>),
 }
+
+// It lies in its key's entry, whose tag has eight bytes more.
+const _: () = assert!(size_of::<ZSet>() == 16);
 
 /// A range of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,30 +131,30 @@ impl core::fmt::Debug for ZSet {
 impl ZSet {
     /// An empty sorted set, in its small form.
     pub fn new() -> ZSet {
-        ZSet(Form::Listpack(Listpack::new()))
+        ZSet(Form::Pack(Pack::new()))
     }
 
-    /// Takes a listpack of any origin: it must be members that differ with scores, in order.
+    /// Takes a pack of any origin.
     ///
     /// # Errors
-    /// It is not.
-    pub fn from_listpack(list: Listpack) -> Result<ZSet, Malformed> {
-        small::check(&list)?;
-        Ok(ZSet(Form::Listpack(list)))
+    /// It is not members that differ with scores, in order.
+    pub fn from_pack(pack: Pack) -> Result<ZSet, Malformed> {
+        small::check(&pack)?;
+        Ok(ZSet(Form::Pack(pack)))
     }
 
     /// The name that OBJECT ENCODING shows.
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
-            Form::Listpack(_) => "listpack",
+            Form::Pack(_) => "listpack",
             Form::Tree(_) => "skiplist",
         }
     }
 
     /// The small form, if that is what it has.
-    pub fn as_listpack(&self) -> Option<&Listpack> {
+    pub fn as_pack(&self) -> Option<&Pack> {
         match &self.0 {
-            Form::Listpack(list) => Some(list),
+            Form::Pack(pack) => Some(pack),
             Form::Tree(_) => None,
         }
     }
@@ -159,7 +163,7 @@ impl ZSet {
     #[inline]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Form::Listpack(list) => list.len() / 2,
+            Form::Pack(pack) => pack.len() / 2,
             Form::Tree(tree) => tree.len(),
         }
     }
@@ -167,7 +171,7 @@ impl ZSet {
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
-            Form::Listpack(list) => list.is_empty(),
+            Form::Pack(pack) => pack.is_empty(),
             Form::Tree(tree) => tree.len() == 0,
         }
     }
@@ -175,7 +179,7 @@ impl ZSet {
     /// Bytes on the heap.
     pub fn memory_bytes(&self) -> usize {
         match &self.0 {
-            Form::Listpack(list) => list.memory_bytes(),
+            Form::Pack(pack) => pack.memory_bytes(),
             Form::Tree(tree) => size_of::<Tree>() + tree.memory_bytes(),
         }
     }
@@ -184,7 +188,7 @@ impl ZSet {
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match &self.0 {
-            Form::Listpack(list) => small::find(list, member).map(|(_, score)| score),
+            Form::Pack(pack) => small::find(pack, member).map(|found| found.score),
             Form::Tree(tree) => tree.score(member),
         }
     }
@@ -192,18 +196,18 @@ impl ZSet {
     /// How many members stand before a member, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match &self.0 {
-            Form::Listpack(list) => small::rank(list, member),
+            Form::Pack(pack) => small::find(pack, member).map(|found| (found.rank, found.score)),
             Form::Tree(tree) => tree.rank(member),
         }
     }
 
     /// Takes the large form if `more` members of up to `longest` bytes are too much for the small one.
     pub fn make_room(&mut self, more: usize, longest: usize, limits: &Limits) {
-        if let Form::Listpack(list) = &self.0 {
-            let bytes = longest.saturating_add(40).saturating_mul(more);
-            if list.len() / 2 + more > limits.max_entries
+        if let Form::Pack(pack) = &self.0 {
+            let bytes = (longest.saturating_add(small::MOST_BESIDES)).saturating_mul(more);
+            if pack.len() / 2 + more > limits.max_entries
                 || longest > limits.max_value
-                || !list.has_room(bytes)
+                || !pack.has_room(bytes)
             {
                 self.enlarge(limits.hash_key);
             }
@@ -219,14 +223,14 @@ impl ZSet {
         limits: &Limits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) -> Updated {
-        let list = match &mut self.0 {
-            Form::Listpack(list) => list,
+        let pack = match &mut self.0 {
+            Form::Pack(pack) => pack,
             Form::Tree(tree) => return tree.update(member, decide),
         };
-        if let Some((pos, old)) = small::find(list, member) {
-            return match decide(Some(old)) {
-                Some(score) if score != old => {
-                    small::rescore(list, pos, member, score);
+        if let Some(found) = small::find(pack, member) {
+            return match decide(Some(found.score)) {
+                Some(score) if score != found.score => {
+                    small::rescore(pack, found.pos, member, score);
                     Updated::Changed
                 }
                 Some(_) => Updated::Same,
@@ -238,7 +242,7 @@ impl ZSet {
         };
         self.make_room(1, member.len(), limits);
         match &mut self.0 {
-            Form::Listpack(list) => small::insert(list, member, score),
+            Form::Pack(pack) => small::insert(pack, member, score),
             Form::Tree(tree) => tree.add(tree.hash(member), member, score),
         }
         Updated::Added
@@ -252,10 +256,10 @@ impl ZSet {
     /// Removes a member; returns the score that it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.0 {
-            Form::Listpack(list) => {
-                let (pos, score) = small::find(list, member)?;
-                list.remove_run(pos, 2);
-                Some(score)
+            Form::Pack(pack) => {
+                let found = small::find(pack, member)?;
+                pack.remove(found.pos, 2);
+                Some(found.score)
             }
             Form::Tree(tree) => tree.remove(member),
         }
@@ -264,9 +268,9 @@ impl ZSet {
     /// Removes the `count` members from the one of this rank on.
     pub fn remove_range(&mut self, rank: usize, count: usize) {
         match &mut self.0 {
-            Form::Listpack(list) => {
-                if let Some(pos) = small::nth(list, rank) {
-                    list.remove_run(pos, count.saturating_mul(2));
+            Form::Pack(pack) => {
+                if let Some(pos) = small::nth(pack, rank) {
+                    pack.remove(pos, count.saturating_mul(2));
                 }
             }
             Form::Tree(tree) => tree.remove_range(rank, count),
@@ -279,9 +283,9 @@ impl ZSet {
             return 0..0;
         }
         let (start, end) = match &self.0 {
-            Form::Listpack(list) => (
-                small::count_while(list, |_, score| range.begins_above(score)),
-                small::count_while(list, |_, score| range.reaches(score)),
+            Form::Pack(pack) => (
+                small::count_while(pack, |_, score| range.begins_above(score)),
+                small::count_while(pack, |_, score| range.reaches(score)),
             ),
             Form::Tree(tree) => (
                 tree.count_before(Bound::Score(range.min, range.above_min)),
@@ -299,7 +303,7 @@ impl ZSet {
             return 0..0;
         }
         let tree = match &self.0 {
-            Form::Listpack(list) => return small::lex_ranks(list, range, back, skip),
+            Form::Pack(pack) => return small::lex_ranks(pack, range, back, skip),
             Form::Tree(tree) => tree,
         };
         let start = match range.min {
@@ -325,7 +329,7 @@ impl ZSet {
     /// `count` members (or all there are) from the one of this rank on, upwards or, if `back`, downwards.
     pub fn range(&self, rank: usize, count: usize, back: bool) -> Members<'_> {
         match &self.0 {
-            Form::Listpack(list) => Members::Listpack(SmallIter::new(list, rank, count, back)),
+            Form::Pack(pack) => Members::Pack(SmallIter::new(pack, rank, count, back)),
             Form::Tree(tree) => Members::Tree(tree.range(rank, count, back)),
         }
     }
@@ -358,7 +362,7 @@ impl ZSet {
         mut emit: impl FnMut(Entry<'a>, f64),
     ) {
         let chosen = sample::distinct(self.len(), count, random);
-        if self.as_listpack().is_some() || count > self.len() / 8 {
+        if self.as_pack().is_some() || count > self.len() / 8 {
             let mut chosen = chosen.into_iter().peekable();
             for (i, (member, score)) in self.iter().enumerate() {
                 if chosen.next_if_eq(&i).is_some() {
@@ -377,7 +381,7 @@ impl ZSet {
     /// member that stays is met at least once; the small form is given in one step.
     pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(Entry<'_>, f64)) -> u64 {
         match &self.0 {
-            Form::Listpack(_) => {
+            Form::Pack(_) => {
                 self.iter().for_each(|(member, score)| emit(member, score));
                 0
             }
@@ -398,14 +402,17 @@ impl ZSet {
             longest = longest.max(member.len());
             total = total.saturating_add(member.len());
         }
-        if longest > limits.max_value || !Listpack::new().has_room(total.saturating_mul(2)) {
+        if longest > limits.max_value
+            || !Pack::new()
+                .has_room(total.saturating_add(tree.len().saturating_mul(small::MOST_BESIDES)))
+        {
             return;
         }
-        let mut list = Listpack::new();
+        let mut pack = Pack::new();
         for (member, score) in tree.range(0, usize::MAX, false) {
-            small::append(&mut list, member, score);
+            small::append(&mut pack, member, score);
         }
-        self.0 = Form::Listpack(list);
+        self.0 = Form::Pack(pack);
     }
 
     /// A sorted set of these members, which differ; in the small form if they fit into it.
@@ -419,7 +426,7 @@ impl ZSet {
         set.make_room(members.len(), longest.unwrap_or(0), limits);
         for (member, score) in &members {
             match &mut set.0 {
-                Form::Listpack(list) => small::append(list, member, *score),
+                Form::Pack(pack) => small::append(pack, member, *score),
                 Form::Tree(tree) => tree.add(tree.hash(member), member, *score),
             }
         }
@@ -429,8 +436,8 @@ impl ZSet {
     /// Frees up to about `budget` chunks; returns whether all is freed. The set is empty from then on.
     pub fn free_step(&mut self, budget: usize) -> bool {
         match &mut self.0 {
-            Form::Listpack(list) => {
-                list.clear();
+            Form::Pack(pack) => {
+                *pack = Pack::new();
                 true
             }
             Form::Tree(tree) => tree.free_step(budget),
@@ -440,10 +447,9 @@ impl ZSet {
     /// Panics if something is not as it should be. Linear in the size.
     pub fn invariants(&self) {
         match &self.0 {
-            Form::Listpack(list) => {
-                let again = Listpack::from_bytes(list.bytes().to_vec());
-                assert_eq!(again.as_ref(), Ok(list));
-                assert!(small::check(list).is_ok());
+            Form::Pack(pack) => {
+                pack.invariants();
+                assert!(small::check(pack).is_ok());
             }
             Form::Tree(tree) => tree.invariants(),
         }
@@ -473,7 +479,7 @@ impl<'a> IntoIterator for &'a ZSet {
 #[derive(Clone)]
 pub enum Members<'a> {
     /// From the small form.
-    Listpack(SmallIter<'a>),
+    Pack(SmallIter<'a>),
     /// From the large form.
     Tree(tree::Iter<'a>),
 }
@@ -484,7 +490,7 @@ impl<'a> Iterator for Members<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Members::Listpack(iter) => iter.next(),
+            Members::Pack(iter) => iter.next(),
             Members::Tree(iter) => {
                 let (member, score) = iter.next()?;
                 Some((Entry::Str(member), score))
@@ -494,7 +500,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match self {
-            Members::Listpack(iter) => iter.size_hint(),
+            Members::Pack(iter) => iter.size_hint(),
             Members::Tree(iter) => iter.size_hint(),
         }
     }

@@ -111,18 +111,18 @@ pub(super) fn value(s: &mut Server<'_>, key: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// `DEBUG LISTPACK key`: what is in it goes to the log.
+/// `DEBUG LISTPACK key`: what is in it goes to the log, as the listpack that a snapshot has of it.
 pub(super) fn listpack(s: &mut Server<'_>, key: &[u8]) -> Outcome {
-    let list = match entry(s, key)?.value() {
-        ValueRef::Object(Object::Hash(hash)) => hash.as_listpack(),
-        ValueRef::Object(Object::Set(set)) => set.as_listpack(),
-        ValueRef::Object(Object::ZSet(set)) => set.as_listpack(),
+    let pack = match entry(s, key)?.value() {
+        ValueRef::Object(Object::Hash(hash)) => hash.as_pack(),
+        ValueRef::Object(Object::Set(set)) => set.as_pack(),
+        ValueRef::Object(Object::ZSet(set)) => set.as_pack(),
         _ => None,
     };
-    let list = list.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?;
-    let (bytes, len) = (list.bytes().len(), list.len());
+    let pack = pack.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?;
+    let (bytes, len) = (pack.listpack_bytes(), pack.len());
     let mut text = format!("{{total bytes {bytes}}} {{num entries {len}}}");
-    for (number, element) in list.iter().take(MOST_SHOWN).enumerate() {
+    for (number, element) in pack.iter().take(MOST_SHOWN).enumerate() {
         text += &match element {
             Entry::Int(n) => format!("\n{{{number}}} {n}"),
             Entry::Str(bytes) => format!("\n{{{number}}} \"{}\"", bytes.escape_ascii()),

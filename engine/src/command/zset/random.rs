@@ -56,7 +56,7 @@ pub fn zrandmember(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         set.sample(count, &mut || random.word(), |member, score| {
             chosen.push((member, score))
         });
-    } else if set.as_listpack().is_some() {
+    } else if set.as_pack().is_some() {
         // It can be read from one end only: once for all draws.
         let members: Vec<_> = set.iter().collect();
         let draw = |_| members[random.below(members.len() as u64) as usize];
@@ -81,7 +81,7 @@ pub fn zscan(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let o = Options::parse(&args[3..], false)?;
     let count = usize::try_from(o.count).unwrap_or(usize::MAX);
     // The small form's scores are given as they are stored.
-    let write = if set.as_listpack().is_some() {
+    let write = if set.as_pack().is_some() {
         write_score
     } else {
         write_f64

@@ -10,8 +10,9 @@
 use alloc::vec::Vec;
 
 use super::{End, Limits};
+use crate::value::element::{Element, Entry, decode};
 use crate::value::listpack::{
-    self, COUNT_UNKNOWN, END, Element, Entry, HEADER, Listpack, backlen_size, encoded_size,
+    COUNT_UNKNOWN, END, HEADER, Iter, Listpack, after, before, linked_size, write_linked,
 };
 use crate::value::number::parse_i64;
 use crate::value::size_class::size_class;
@@ -144,7 +145,7 @@ impl Chunk {
     /// The element number `index`, which must be there.
     #[inline]
     pub fn get(&self, index: usize) -> Entry<'_> {
-        listpack::decode(&self.buf, self.offset(index)).0
+        decode(&self.buf, self.offset(index)).0
     }
 
     /// All elements.
@@ -156,27 +157,19 @@ impl Chunk {
     /// The elements from number `index` on.
     #[inline]
     pub fn iter_from(&self, index: usize) -> Iter<'_> {
-        Iter {
-            bytes: &self.buf,
-            front: self.offset(index),
-            back: self.buf.len(),
-        }
+        Iter::between(&self.buf, self.offset(index), self.buf.len())
     }
 
     /// The elements before number `index`.
     #[inline]
     pub fn iter_to(&self, index: usize) -> Iter<'_> {
-        Iter {
-            bytes: &self.buf,
-            front: self.start as usize,
-            back: self.offset(index),
-        }
+        Iter::between(&self.buf, self.start as usize, self.offset(index))
     }
 
     /// Adds an element at the start.
     pub fn push_front(&mut self, text: &[u8]) {
         let element = Element::of_text(text);
-        let len = element.len();
+        let len = linked_size(&element);
         let at = match (self.start as usize).checked_sub(len) {
             Some(at) => {
                 self.start = at as u32;
@@ -184,7 +177,7 @@ impl Chunk {
             }
             None => self.open(self.start as usize, len),
         };
-        element.write(&mut self.buf[at..]);
+        write_linked(&element, &mut self.buf[at..]);
         self.count += 1;
     }
 
@@ -203,8 +196,8 @@ impl Chunk {
         let element = Element::of_text(text);
         let at = self.offset(index);
         let end = self.after(at);
-        if element.len() == end - at {
-            return element.write(&mut self.buf[at..]);
+        if linked_size(&element) == end - at {
+            return write_linked(&element, &mut self.buf[at..]);
         }
         self.cut(at, end, 1);
         self.insert(index, text);
@@ -222,9 +215,8 @@ impl Chunk {
         let (mut at, mut kept_to) = (self.start as usize, self.start as usize);
         let (mut seen, mut removed) = (0, 0);
         while at < self.buf.len() {
-            let (entry, size) = listpack::decode(&self.buf, at);
-            let end = at + size + backlen_size(size);
-            let hit = removed < count && needle.is(entry);
+            let end = self.after(at);
+            let hit = removed < count && needle.is(decode(&self.buf, at).0);
             seen += usize::from(hit);
             if hit && seen > skip {
                 removed += 1;
@@ -289,8 +281,7 @@ impl Chunk {
     /// Where the entry at `at` ends.
     #[inline]
     fn after(&self, at: usize) -> usize {
-        let size = encoded_size(&self.buf, at);
-        at + size + backlen_size(size)
+        after(&self.buf, at)
     }
 
     /// Where the entry that ends at `end` begins.
@@ -311,8 +302,8 @@ impl Chunk {
 
     fn insert_at(&mut self, at: usize, text: &[u8]) {
         let element = Element::of_text(text);
-        let at = self.open(at, element.len());
-        element.write(&mut self.buf[at..]);
+        let at = self.open(at, linked_size(&element));
+        write_linked(&element, &mut self.buf[at..]);
         self.count += 1;
     }
 
@@ -389,44 +380,5 @@ impl Chunk {
         if cap > SMALL_BUFFER && self.entries().len() < cap / 4 {
             self.compact();
         }
-    }
-}
-
-fn before(bytes: &[u8], end: usize) -> usize {
-    // Invariant: entries are well-formed, so a backlen stands before each end.
-    let size = listpack::read_backlen(&bytes[..end]).unwrap_or(0);
-    end - size - backlen_size(size)
-}
-
-/// Elements of a chunk, from either end.
-#[derive(Clone, Debug)]
-pub struct Iter<'a> {
-    bytes: &'a [u8],
-    front: usize,
-    back: usize,
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Entry<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Entry<'a>> {
-        if self.front == self.back {
-            return None;
-        }
-        let (entry, size) = listpack::decode(self.bytes, self.front);
-        self.front += size + backlen_size(size);
-        Some(entry)
-    }
-}
-
-impl DoubleEndedIterator for Iter<'_> {
-    #[inline]
-    fn next_back(&mut self) -> Option<Self::Item> {
-        if self.front == self.back {
-            return None;
-        }
-        self.back = before(self.bytes, self.back);
-        Some(listpack::decode(self.bytes, self.back).0)
     }
 }

@@ -1,15 +1,19 @@
-//! The small form: a listpack of pairs, member and score, in order.
+//! The small form: a pack of pairs, member and score, in order.
 //!
 //! A score that is an integer within ±2^62 is stored as one (and −0 as 0), any other as text with 17
 //! digits.
 
 use super::LexRange;
 use super::leaf::order;
-use crate::value::listpack::{Entry, Listpack, Malformed, Pos};
+use crate::value::element::Element;
+use crate::value::listpack::{Entry, Malformed};
 use crate::value::number::{integer_of, parse_f64_bound, write_score};
-use alloc::collections::BTreeSet;
+use crate::value::pack::{self, Pack, Pos};
 use alloc::vec::Vec;
 use core::ops::Range;
+
+/// More bytes than a member and its score have besides the member's text.
+pub(super) const MOST_BESIDES: usize = 40;
 
 /// The score that an entry is.
 #[inline]
@@ -21,29 +25,42 @@ fn score_of(entry: Entry<'_>) -> f64 {
     }
 }
 
-/// Where to find a member, and its score.
-pub(super) fn find(list: &Listpack, member: &[u8]) -> Option<(Pos, f64)> {
-    let pos = list.find(list.first()?, member, 1)?;
-    Some((pos, score_of(list.get(list.next(pos)?))))
+/// Gives `write` a score as it is stored.
+#[inline]
+fn stored<R>(score: f64, write: impl FnOnce(Element<'_>) -> R) -> R {
+    match integer_of(score) {
+        Some(value) => write(Element::of_int(value)),
+        None => {
+            let mut text = Vec::with_capacity(24);
+            write_score(&mut text, score);
+            write(Element::of_text(&text))
+        }
+    }
+}
+
+/// A member that is there.
+pub(super) struct Found {
+    pub(super) rank: usize,
+    pub(super) pos: Pos,
+    pub(super) score: f64,
+}
+
+/// Looks for a member.
+#[inline]
+pub(super) fn find(pack: &Pack, member: &[u8]) -> Option<Found> {
+    let (rank, pos) = pack.find(&Element::of_text(member), 2)?;
+    let score = score_of(pack.get(pack.next(pos)));
+    Some(Found { rank, pos, score })
 }
 
 /// The pair of this rank.
-pub(super) fn nth(list: &Listpack, rank: usize) -> Option<Pos> {
-    list.seek(i64::try_from(rank).ok()?.checked_mul(2)?)
-}
-
-/// A member's rank and score.
-pub(super) fn rank(list: &Listpack, member: &[u8]) -> Option<(usize, f64)> {
-    let (pos, score) = find(list, member)?;
-    let at =
-        SmallIter::new(list, 0, usize::MAX, false).position(|(it, _)| *it.text() == *member)?;
-    debug_assert_eq!(nth(list, at), Some(pos));
-    Some((at, score))
+pub(super) fn nth(pack: &Pack, rank: usize) -> Option<Pos> {
+    pack.nth(rank.checked_mul(2)?)
 }
 
 /// How many members from the first on `wanted` says yes to, until it says no.
-pub(super) fn count_while(list: &Listpack, wanted: impl Fn(Entry<'_>, f64) -> bool) -> usize {
-    SmallIter::new(list, 0, usize::MAX, false)
+pub(super) fn count_while(pack: &Pack, wanted: impl Fn(Entry<'_>, f64) -> bool) -> usize {
+    SmallIter::new(pack, 0, usize::MAX, false)
         .take_while(|(member, score)| wanted(*member, *score))
         .count()
 }
@@ -51,15 +68,15 @@ pub(super) fn count_while(list: &Listpack, wanted: impl Fn(Entry<'_>, f64) -> bo
 /// The ranks in a range of members, as Redis finds them by walking from one end: from the first that is
 /// not outside on this side, without the next `skip`, up to the first that is outside on the other.
 pub(super) fn lex_ranks(
-    list: &Listpack,
+    pack: &Pack,
     range: &LexRange<'_>,
     back: bool,
     skip: usize,
 ) -> Range<usize> {
-    let len = list.len() / 2;
+    let len = pack.len() / 2;
     let end = |back| {
         let rank = if back { len.saturating_sub(1) } else { 0 };
-        SmallIter::new(list, rank, 1, back).next()
+        SmallIter::new(pack, rank, 1, back).next()
     };
     let (Some((first, _)), Some((last, _))) = (end(false), end(true)) else {
         return 0..0;
@@ -80,7 +97,7 @@ pub(super) fn lex_ranks(
         }
     };
     let from = if back { len - 1 } else { 0 };
-    let mut members = SmallIter::new(list, from, len, back)
+    let mut members = SmallIter::new(pack, from, len, back)
         .map(|(member, _)| member)
         .enumerate()
         .skip_while(|(_, member)| outside(*member, true))
@@ -103,63 +120,64 @@ pub(super) fn lex_ranks(
     }
 }
 
-/// Writes a score behind the member at `member`.
-fn insert_score(list: &mut Listpack, member: Pos, score: f64) {
-    match integer_of(score) {
-        Some(value) => {
-            list.insert_int_after(member, value);
-        }
-        None => {
-            let mut text = Vec::with_capacity(24);
-            write_score(&mut text, score);
-            list.insert_after(member, &text);
-        }
-    }
+/// Adds a member that comes after all others.
+pub(super) fn append(pack: &mut Pack, member: &[u8], score: f64) {
+    stored(score, |score| {
+        pack.append(&[Element::of_text(member), score])
+    });
 }
 
-/// Adds a member that comes after all others.
-pub(super) fn append(list: &mut Listpack, member: &[u8], score: f64) {
-    list.append(member);
-    match integer_of(score) {
-        Some(value) => list.append_int(value),
-        None => {
-            let mut text = Vec::with_capacity(24);
-            write_score(&mut text, score);
-            list.append(&text);
+/// The first pair that comes after a member with this score, or the end.
+fn place(pack: &Pack, member: &[u8], score: f64) -> Pos {
+    let mut pos = pack.first();
+    while pos < pack.end() {
+        let its_score = pack.next(pos);
+        let there = score_of(pack.get(its_score));
+        if there > score || (there == score && *pack.get(pos).text() > *member) {
+            break;
         }
+        pos = pack.next(its_score);
     }
+    pos
 }
 
 /// Adds a member that is not there.
-pub(super) fn insert(list: &mut Listpack, member: &[u8], score: f64) {
-    let mut next = list.first();
-    while let Some(pos) = next {
-        let Some(its_score) = list.next(pos) else {
-            break;
-        };
-        let there = score_of(list.get(its_score));
-        if there > score || (there == score && *list.get(pos).text() > *member) {
-            list.insert_before(pos, member);
-            return insert_score(list, pos, score);
-        }
-        next = list.next(its_score);
-    }
-    append(list, member, score);
+pub(super) fn insert(pack: &mut Pack, member: &[u8], score: f64) {
+    let pos = place(pack, member, score);
+    stored(score, |score| {
+        pack.insert(pos, &[Element::of_text(member), score]);
+    });
 }
 
 /// Gives the member at `pos` another score.
-pub(super) fn rescore(list: &mut Listpack, pos: Pos, member: &[u8], score: f64) {
-    list.remove_run(pos, 2);
-    insert(list, member, score);
+pub(super) fn rescore(pack: &mut Pack, pos: Pos, member: &[u8], score: f64) {
+    let its_score = pack.next(pos);
+    let to = place(pack, member, score);
+    if to == pos || to == pack.next(its_score) {
+        return stored(score, |score| pack.replace(its_score, &score));
+    }
+    // What is behind moves, so it is changed first.
+    let behind = to > pos;
+    if !behind {
+        pack.remove(pos, 2);
+    }
+    stored(score, |score| {
+        pack.insert(to, &[Element::of_text(member), score]);
+    });
+    if behind {
+        pack.remove(pos, 2);
+    }
 }
 
-/// Checks a listpack of any origin.
-pub(super) fn check(list: &Listpack) -> Result<(), Malformed> {
-    let mut entries = list.iter();
+/// Checks a pack of any origin.
+pub(super) fn check(pack: &Pack) -> Result<(), Malformed> {
+    if !pack.len().is_multiple_of(2) || !pack.all_differ(2) {
+        return Err(Malformed);
+    }
+    let mut entries = pack.iter();
     let mut previous: Option<(f64, Entry<'_>)> = None;
-    let mut members = BTreeSet::new();
-    while let Some(member) = entries.next() {
-        let score = match entries.next().ok_or(Malformed)? {
+    while let (Some(member), Some(score)) = (entries.next(), entries.next()) {
+        let score = match score {
             Entry::Int(value) => value as f64,
             Entry::Str([]) => return Err(Malformed),
             Entry::Str(text) => parse_f64_bound(text).ok_or(Malformed)?,
@@ -169,67 +187,65 @@ pub(super) fn check(list: &Listpack) -> Result<(), Malformed> {
         {
             return Err(Malformed);
         }
-        // An integer and a string never have the same text.
-        let key = match member {
-            Entry::Int(value) => (Some(value), &[][..]),
-            Entry::Str(text) => (None, text),
-        };
-        if !members.insert(key) {
-            return Err(Malformed);
-        }
         previous = Some((score, member));
     }
     Ok(())
 }
 
-/// Members of a listpack with their scores, in order.
+/// Members of a pack with their scores, in order or against it.
 #[derive(Clone)]
 pub struct SmallIter<'a> {
-    list: &'a Listpack,
-    pos: Option<Pos>,
+    way: Way<'a>,
     left: usize,
-    back: bool,
+}
+
+#[derive(Clone)]
+enum Way<'a> {
+    Up(pack::Iter<'a>),
+    /// A pack can be read from its start only: where the members are was noted on the way there.
+    Down(&'a Pack, Vec<Pos>),
 }
 
 impl<'a> SmallIter<'a> {
-    pub(super) fn new(list: &'a Listpack, rank: usize, count: usize, back: bool) -> SmallIter<'a> {
-        let len = list.len() / 2;
-        let available = if back {
-            rank + 1
-        } else {
-            len.saturating_sub(rank)
+    pub(super) fn new(pack: &'a Pack, rank: usize, count: usize, back: bool) -> SmallIter<'a> {
+        let len = pack.len() / 2;
+        let left = match (rank < len, back) {
+            (false, _) => 0,
+            (true, false) => count.min(len - rank),
+            (true, true) => count.min(rank + 1),
         };
-        let pos = if rank == 0 {
-            list.first()
-        } else {
-            nth(list, rank)
+        let lowest = if back { rank + 1 - left } else { rank };
+        let mut pos = match left {
+            0 => pack.end(),
+            _ => nth(pack, lowest).unwrap_or(pack.end()),
         };
-        SmallIter {
-            list,
-            pos,
-            left: if pos.is_some() {
-                count.min(available)
-            } else {
-                0
-            },
-            back,
+        if !back || left <= 1 {
+            let way = Way::Up(pack.iter_from(pos));
+            return SmallIter { way, left };
         }
+        let mut places = Vec::with_capacity(left);
+        for _ in 0..left {
+            places.push(pos);
+            pos = pack.next(pack.next(pos));
+        }
+        let way = Way::Down(pack, places);
+        SmallIter { way, left }
     }
 }
 
 impl<'a> Iterator for SmallIter<'a> {
     type Item = (Entry<'a>, f64);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let member = self.pos?;
-        let score = self.list.next(member)?;
-        self.pos = match (self.left, self.back) {
-            (0, _) => None,
-            (_, false) => self.list.next(score),
-            (_, true) => (self.list.prev(member)).and_then(|pos| self.list.prev(pos)),
-        };
-        Some((self.list.get(member), score_of(self.list.get(score))))
+        match &mut self.way {
+            Way::Up(entries) => Some((entries.next()?, score_of(entries.next()?))),
+            Way::Down(pack, places) => {
+                let mut pair = pack.iter_from(places.pop()?);
+                Some((pair.next()?, score_of(pair.next()?)))
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

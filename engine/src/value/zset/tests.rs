@@ -1,4 +1,5 @@
 use super::*;
+use crate::value::element::Element;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
@@ -65,11 +66,10 @@ fn the_small_form_ends_beyond_its_limits() {
 }
 
 #[test]
-fn foreign_listpacks_must_be_members_in_order() {
+fn foreign_packs_must_be_members_in_order() {
     let list = |texts: &[&str]| {
-        let mut list = Listpack::new();
-        texts.iter().for_each(|text| list.append(text.as_bytes()));
-        ZSet::from_listpack(list).is_ok()
+        let entries = texts.iter().map(|text| Element::of_text(text.as_bytes()));
+        ZSet::from_pack(Pack::of(0, entries)).is_ok()
     };
     assert!(list(&[]) && list(&["a", "1", "b", "1", "a2", "inf"]));
     for bad in [
