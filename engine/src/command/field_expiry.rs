@@ -402,86 +402,96 @@ struct ExOptions<'a, 'b> {
 }
 
 impl<'a, 'b> ExOptions<'a, 'b> {
-    /// Reads the options of HGETEX, or of HSETEX (`sets`), whose fields come with values.
-    fn parse(
-        d: &Data<'_>,
-        args: &'b [&'a [u8]],
-        sets: bool,
-    ) -> Result<ExOptions<'a, 'b>, CommandError> {
-        let command = if sets { "hsetex" } else { "hgetex" };
-        let mut o = ExOptions {
+    fn none() -> ExOptions<'a, 'b> {
+        ExOptions {
             time: None,
             fields_present: None,
             key_present: None,
             fields: &[],
-        };
+        }
+    }
+
+    /// Reads what follows the key of HGETEX: a time at most, and the fields.
+    fn of_reading(d: &Data<'_>, args: &'b [&'a [u8]]) -> Result<Self, CommandError> {
+        let mut o = ExOptions::none();
+        let mut rest = args;
+        if let [word, time, tail @ ..] = args
+            && let Some(unit) = unit_of(word)
+        {
+            o.time = Some(NewTime::At(time_of(d, time, unit, "hgetex")?));
+            rest = tail;
+        } else if let [word, tail @ ..] = args
+            && word.eq_ignore_ascii_case(b"persist")
+        {
+            (o.time, rest) = (Some(NewTime::None), tail);
+        }
+        if rest.len() < 2 {
+            return Err(wrong_number("hgetex"));
+        }
+        o.fields = fields(rest, NOT_POSITIVE)?;
+        Ok(o)
+    }
+
+    /// Reads what follows the key of HSETEX: options in any order, and the fields with their values.
+    fn of_writing(d: &Data<'_>, args: &'b [&'a [u8]]) -> Result<Self, CommandError> {
+        let mut o = ExOptions::none();
         let mut rest = args;
         while let [word, tail @ ..] = rest {
             rest = tail;
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-            let unit = [("ex", EX), ("px", PX), ("exat", EXAT), ("pxat", PXAT)]
-                .into_iter()
-                .find(|unit| is(unit.0))
-                .map(|unit| unit.1);
-            let keeps = if sets {
-                is("keepttl").then_some(NewTime::Keep)
-            } else {
-                is("persist").then_some(NewTime::None)
-            };
             if is("fields") {
-                let [count, tail @ ..] = rest else {
-                    return Err(wrong_number(command));
+                let [count, pairs @ ..] = rest else {
+                    return Err(wrong_number("hsetex"));
                 };
+                // Where there is room for no pair, that is what is wrong, whatever the number.
+                if pairs.len() < 2 {
+                    return Err(wrong_number("hsetex"));
+                }
                 let count = parse_i64(count)
                     .filter(|count| (1..=i64::from(i32::MAX)).contains(count))
                     .ok_or(CommandError::fixed("ERR invalid number of fields"))?;
-                let words = count as usize * if sets { 2 } else { 1 };
-                if !o.fields.is_empty() {
+                if count as usize * 2 != pairs.len() {
+                    return Err(wrong_number("hsetex"));
+                }
+                o.fields = pairs;
+                return Ok(o);
+            } else if unit_of(word).is_some() || is("keepttl") {
+                if o.time.is_some() {
                     return Err(CommandError::fixed(
-                        "ERR FIELDS keyword can be specified only once",
+                        "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
                     ));
                 }
-                if words > tail.len() {
-                    return Err(wrong_number(command));
-                }
-                (o.fields, rest) = tail.split_at(words);
-            } else if unit.is_some() || keeps.is_some() {
-                if o.time.is_some() {
-                    return Err(CommandError::fixed(match sets {
-                        true => {
-                            "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
-                        }
-                        false => {
-                            "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
-                        }
-                    }));
-                }
-                o.time = match (unit, rest) {
-                    (None, _) => keeps,
+                o.time = match (unit_of(word), rest) {
+                    (None, _) => Some(NewTime::Keep),
                     (Some(_), []) => return Err(CommandError::fixed("ERR missing expire time")),
                     (Some(unit), [time, tail @ ..]) => {
                         rest = tail;
-                        Some(NewTime::At(time_of(d, time, unit, command)?))
+                        Some(NewTime::At(time_of(d, time, unit, "hsetex")?))
                     }
                 };
-            } else if sets && (is("fnx") || is("fxx")) {
+            } else if is("fnx") || is("fxx") {
                 if o.fields_present.is_some() {
                     return Err(CommandError::fixed(
                         "ERR Only one of FXX or FNX arguments can be specified",
                     ));
                 }
                 o.fields_present = Some(is("fxx"));
-            } else if sets && (is("nx") || is("xx")) && o.key_present.is_none() {
+            } else if (is("nx") || is("xx")) && o.key_present.is_none() {
                 o.key_present = Some(is("xx"));
             } else {
                 return Err(CommandError::showing(&[b"ERR unknown argument: ", word]));
             }
         }
-        if o.fields.is_empty() {
-            return Err(CommandError::fixed("ERR missing FIELDS argument"));
-        }
-        Ok(o)
+        Err(CommandError::fixed("ERR missing FIELDS argument"))
     }
+}
+
+/// The unit that a word asks for a time in.
+fn unit_of(word: &[u8]) -> Option<TimeUnit> {
+    [("ex", EX), ("px", PX), ("exat", EXAT), ("pxat", PXAT)]
+        .into_iter()
+        .find(|unit| word.eq_ignore_ascii_case(unit.0.as_bytes()))
+        .map(|unit| unit.1)
 }
 
 fn wrong_number(command: &str) -> CommandError {
@@ -494,7 +504,7 @@ fn wrong_number(command: &str) -> CommandError {
 pub(super) fn hgetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
     let found = collection::find::<Hash>(d, key)?;
-    let o = ExOptions::parse(d, &args[2..], false)?;
+    let o = ExOptions::of_reading(d, &args[2..])?;
     d.out.array(o.fields.len());
     let Some(place) = found else {
         o.fields.iter().for_each(|_| d.out.null());
@@ -538,8 +548,8 @@ pub(super) fn hgetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// <https://redis.io/commands/hsetex/>
 pub(super) fn hsetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let key = d.first_key(args[1]);
+    let o = ExOptions::of_writing(d, &args[2..])?;
     let found = collection::find::<Hash>(d, key)?;
-    let o = ExOptions::parse(d, &args[2..], true)?;
     let found = drop_due(d, key, found, o.fields.iter().step_by(2).copied());
     let before = d.due_before();
     let there = |field: &[u8]| {

@@ -119,13 +119,41 @@ fn what_is_wrong_is_said_in_redis_words() {
             ),
             ("HGETDEL h FIELD 1 a", missing, &[]),
             (
-                "HGETEX h EX 1 PX 1 FIELDS 1 a",
-                "-ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified",
+                "HGETEX h EX x FIELD",
+                "-ERR value is not an integer or out of range",
                 &[],
             ),
             (
-                "HGETEX h KEEPTTL FIELDS 1 a",
-                "-ERR unknown argument: KEEPTTL",
+                "HGETEX h EX 1 FIELDS",
+                "-ERR wrong number of arguments for \\'hgetex\\' command",
+                &[],
+            ),
+            ("HGETEX h EX 1 PX 1 FIELDS 1 a", missing, &[]),
+            ("HGETEX h KEEPTTL FIELDS 1 a", missing, &[]),
+            ("HGETEX h FIELDS 1 a PERSIST", count, &[]),
+            (
+                "HGETEX h FIELDS 0 a",
+                "-ERR Number of fields must be a positive integer",
+                &[],
+            ),
+            (
+                "HSETEX h FIELDS 0 a b",
+                "-ERR invalid number of fields",
+                &[],
+            ),
+            (
+                "HSETEX h FXX FIELDS 0 a",
+                "-ERR wrong number of arguments for \\'hsetex\\' command",
+                &[],
+            ),
+            (
+                "HSETEX h FIELDS 1 a b KEEPTTL",
+                "-ERR wrong number of arguments for \\'hsetex\\' command",
+                &[],
+            ),
+            (
+                "HSETEX h PERSIST FIELDS 1 a b",
+                "-ERR unknown argument: PERSIST",
                 &[],
             ),
             (

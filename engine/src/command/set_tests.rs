@@ -118,13 +118,10 @@ fn strings_on_conditions_are_journalled_without_them() {
     );
     assert_eq!(run(&mut e, "MSETEX 2 a 1 c 2 NX").trim(), ":0");
     assert_eq!(run(&mut e, "MSETEX 2 a 1 c 2 XX").trim(), ":0");
-    assert_eq!(
-        run(&mut e, "MSETEX 2 a 1 c").trim(),
-        "-ERR wrong number of key-value pairs"
-    );
+    assert_eq!(run(&mut e, "MSETEX 2 a 1 c").trim(), "-ERR syntax error");
     assert_eq!(
         run(&mut e, "MSETEX 0 a 1 c").trim(),
-        "-ERR invalid numkeys value"
+        "-ERR invalid numkeys value or out of range"
     );
 }
 

@@ -422,9 +422,11 @@ pub(super) fn msetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let count = parse_i64(args[1])
         .and_then(|count| usize::try_from(count).ok())
         .filter(|count| (1..=i32::MAX as usize).contains(count))
-        .ok_or(CommandError::fixed("ERR invalid numkeys value"))?;
+        .ok_or(CommandError::fixed(
+            "ERR invalid numkeys value or out of range",
+        ))?;
     if count > (args.len() - 2) / 2 {
-        return Err(CommandError::fixed("ERR wrong number of key-value pairs"));
+        return Err(CommandError::SYNTAX);
     }
     let (pairs, words) = args[2..].split_at(2 * count);
     let o = options(words, false)?;

@@ -136,6 +136,15 @@ fn cut_at(children: usize, end: Option<End>) -> Option<usize> {
     })
 }
 
+/// The children from number `at` on. The others, if they are many, will stay as many: no room is kept for more.
+fn cut<T>(slots: &mut Vec<Slot<T>>, at: usize) -> Vec<Slot<T>> {
+    let behind = slots.split_off(at);
+    if at >= FANOUT / 2 {
+        slots.shrink_to_fit();
+    }
+    behind
+}
+
 impl Branch {
     fn len(&self) -> usize {
         match self {
@@ -155,8 +164,8 @@ impl Branch {
     fn split(&mut self, end: Option<End>) -> Option<Branch> {
         let at = cut_at(self.children(), end)?;
         Some(match self {
-            Branch::Leaves(slots) => Branch::Leaves(slots.split_off(at)),
-            Branch::Branches(slots) => Branch::Branches(slots.split_off(at)),
+            Branch::Leaves(slots) => Branch::Leaves(cut(slots, at)),
+            Branch::Branches(slots) => Branch::Branches(cut(slots, at)),
         })
     }
 
