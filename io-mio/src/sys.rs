@@ -54,6 +54,25 @@ pub fn purge() {
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
+/// Lets page faults of this process be served by huge pages, or no longer. Those that it has stay.
+#[cfg(target_os = "linux")]
+pub fn allow_huge_pages(allowed: bool) {
+    // SAFETY: no pointers are passed. A kernel without huge pages refuses, and there are none then.
+    unsafe {
+        libc::prctl(
+            libc::PR_SET_THP_DISABLE,
+            libc::c_ulong::from(!allowed),
+            0,
+            0,
+            0,
+        )
+    };
+}
+
+/// Lets page faults of this process be served by huge pages, or no longer.
+#[cfg(not(target_os = "linux"))]
+pub fn allow_huge_pages(_allowed: bool) {}
+
 /// A moment in the local time zone, for log lines.
 pub struct LocalTime {
     /// 1 to 31.

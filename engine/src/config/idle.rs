@@ -42,10 +42,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "crash-memcheck-enabled",
         "the report of a crash tests no memory: use memtest86 for that",
     ),
-    (
-        "disable-thp",
-        "it is fork that huge pages harm; without fork they help (see PERFORMANCE.md)",
-    ),
     ("dynamic-hz", "timers are exact at any number of clients"),
     ("hide-user-data-from-log", "the log never shows users' data"),
     (

@@ -63,8 +63,9 @@ impl Form {
 }
 
 impl Engine {
-    /// Whether a snapshot is under way, or one that was given up still has traces to remove.
-    pub(super) fn snapshot_under_way(&self) -> bool {
+    /// Whether a snapshot is under way, for a file or for replicas, or one that was given up still has traces to
+    /// remove.
+    pub fn snapshot_under_way(&self) -> bool {
         self.job.is_some() || self.parts.store.walking()
     }
 
