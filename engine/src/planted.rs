@@ -9,6 +9,8 @@
 pub enum Bug {
     /// Under `appendfsync always`, replies do not wait for the disk.
     AcknowledgesBeforeSync = 1,
+    /// What a user may do is asked when a command is queued, but not when EXEC carries it out.
+    ChecksQueuedOnly,
     /// A replica's request to continue is granted whatever its history.
     ContinuesAnything,
     /// Deadlines are journalled as spans.
@@ -25,6 +27,8 @@ pub enum Bug {
     ForgetsSyncDir,
     /// Harmless: housekeeping comes ten times as often.
     KeepsHouseOften,
+    /// Who listens to a channel goes on listening when the right to it is gone.
+    KeepsListeners,
     /// Harmless: keys that are due are deleted when they are touched, not before.
     LazyExpiryOnly,
     /// The effects of a transaction are journalled one by one.
@@ -39,8 +43,9 @@ pub enum Bug {
 
 impl Bug {
     /// All, in order.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 16] = [
         Bug::AcknowledgesBeforeSync,
+        Bug::ChecksQueuedOnly,
         Bug::ContinuesAnything,
         Bug::DeadlinesAsSpans,
         Bug::ExpiresInSilence,
@@ -49,6 +54,7 @@ impl Bug {
         Bug::ForgetsSync,
         Bug::ForgetsSyncDir,
         Bug::KeepsHouseOften,
+        Bug::KeepsListeners,
         Bug::LazyExpiryOnly,
         Bug::SplitsTransactions,
         Bug::TrustsLoadedTail,

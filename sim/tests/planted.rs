@@ -43,8 +43,9 @@ type Case = (Bug, Kind, u64, fn(&mut Plan));
 
 #[test]
 fn planted_bugs_are_found_and_harmless_changes_are_not() {
-    let bugs: [Case; 12] = [
+    let bugs: [Case; 14] = [
         (Bug::AcknowledgesBeforeSync, Kind::Always, 60, as_drawn),
+        (Bug::ChecksQueuedOnly, Kind::Always, 20, as_drawn),
         (Bug::ContinuesAnything, Kind::Replicated, 200, as_drawn),
         (Bug::DeadlinesAsSpans, Kind::Always, 150, as_drawn),
         (Bug::ExpiresInSilence, Kind::Replicated, 100, as_drawn),
@@ -52,6 +53,7 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (Bug::ForgetsDeletions, Kind::Always, 40, as_drawn),
         (Bug::ForgetsSync, Kind::Always, 60, as_drawn),
         (Bug::ForgetsSyncDir, Kind::Always, 100, as_drawn),
+        (Bug::KeepsListeners, Kind::Always, 20, as_drawn),
         (Bug::SplitsTransactions, Kind::Always, 400, as_drawn),
         (
             Bug::TrustsLoadedTail,

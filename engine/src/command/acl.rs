@@ -13,6 +13,7 @@ use crate::acl::{DEFAULT, Denied, Selector, has_spaces};
 use crate::client::{Blocked, alert};
 use crate::config::{AclPubsubDefault, Config};
 use crate::face::LogLevel;
+use crate::planted::{self, Bug};
 use crate::resp::{Output, c_string, shown};
 
 /// Bits of the longest password that GENPASS makes.
@@ -56,7 +57,9 @@ pub(super) fn setuser(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         if before.is_all_powerful() != after.is_all_powerful() || !open {
             permission::settle_all(s.parts, Some(s.session));
         }
-        if let Some(left) = left {
+        if let Some(left) = left
+            && !planted::is(Bug::KeepsListeners)
+        {
             permission::cut_off(s.parts, s.session, change.user, &left);
         }
     }
