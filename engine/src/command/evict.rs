@@ -1,8 +1,10 @@
 //! Eviction: what goes when `maxmemory` is reached.
 //!
 //! By the policy: keys of which some are sampled, and the best candidates of all samples so far are kept in a
-//! small pool, as Redis does since 3.0 (LRU, LFU); any key (random); or the one that expires first (TTL, of
-//! which the index of deadlines knows). The `volatile-` policies take only keys that expire.
+//! small pool, as Redis does since 3.0 (LRU, LFU, TTL); or any key (random). The `volatile-` policies take only
+//! keys that expire. The index of deadlines would tell exactly which key expires first, but that is worse: where
+//! deadlines have little to do with use, the exact order throws out each new key that would be the next to expire,
+//! however often it is asked for, and a cache had half as many hits (`hit_ratio`).
 //! Source: <https://redis.io/docs/latest/develop/reference/eviction/>
 
 use alloc::vec::Vec;
@@ -23,7 +25,7 @@ const POOL: usize = 16;
 #[derive(Debug, Default)]
 pub struct Pool {
     /// (score, database, key), the best last.
-    candidates: Vec<(u32, usize, Vec<u8>)>,
+    candidates: Vec<(u64, usize, Vec<u8>)>,
     /// What the scores mean.
     policy: Option<MaxmemoryPolicy>,
     /// Where the search for keys that expire goes on.
@@ -95,7 +97,9 @@ fn candidate(parts: &mut Parts, now: Now) -> Option<(usize, Vec<u8>)> {
     let policy = parts.config.maxmemory_policy;
     match policy {
         NoEviction => None,
-        AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu => by_score(parts, now, policy),
+        AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu | VolatileTtl => {
+            by_score(parts, now, policy)
+        }
         AllkeysRandom | VolatileRandom => {
             let count = parts.store.databases().len();
             (0..count).find_map(|_| {
@@ -105,17 +109,8 @@ fn candidate(parts: &mut Parts, now: Now) -> Option<(usize, Vec<u8>)> {
                 Some((db, parts.store.entry(db, place).key().to_vec()))
             })
         }
-        VolatileTtl => {
-            let firsts = (0..parts.store.databases().len())
-                .filter_map(|db| Some((parts.store.next_expiring(db, LAST)?, db)));
-            let ((_, place), db) = firsts.min_by_key(|((at, _), _)| *at)?;
-            Some((db, parts.store.entry(db, place).key().to_vec()))
-        }
     }
 }
-
-/// After all deadlines: the next is the first.
-const LAST: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// How often a key that expires is looked for among all keys, before the index of deadlines is asked: that
 /// gives one in any case, but next to the one before, and neighbours in time are alike.
@@ -149,9 +144,9 @@ fn sample(parts: &mut Parts, db: usize, expiring: bool) -> Option<Place> {
 
 /// The best of the pool, after some more keys were looked at.
 fn by_score(parts: &mut Parts, now: Now, policy: MaxmemoryPolicy) -> Option<(usize, Vec<u8>)> {
-    use MaxmemoryPolicy::{VolatileLfu, VolatileLru};
+    use MaxmemoryPolicy::{VolatileLfu, VolatileLru, VolatileTtl};
     let lfu = access::is_lfu(&parts.config);
-    let expiring = matches!(policy, VolatileLfu | VolatileLru);
+    let expiring = matches!(policy, VolatileLfu | VolatileLru | VolatileTtl);
     if parts.pool.policy.replace(policy) != Some(policy) {
         parts.pool.candidates.clear();
     }
@@ -165,10 +160,13 @@ fn by_score(parts: &mut Parts, now: Now, policy: MaxmemoryPolicy) -> Option<(usi
                     break;
                 };
                 let entry = parts.store.entry(db, place);
-                let score = if lfu {
-                    255 - access::frequency(parts.config.lfu_decay_time, now, entry.access())
+                let score = if policy == VolatileTtl {
+                    u64::MAX - entry.deadline().unwrap_or(u64::MAX)
+                } else if lfu {
+                    let decay_time = parts.config.lfu_decay_time;
+                    u64::from(255 - access::frequency(decay_time, now, entry.access()))
                 } else {
-                    access::idle_s(now, entry.access())
+                    access::idle_s(now, entry.access()).into()
                 };
                 parts.pool.offer(score, db, entry.key());
             }
@@ -188,8 +186,8 @@ fn by_score(parts: &mut Parts, now: Now, policy: MaxmemoryPolicy) -> Option<(usi
 }
 
 impl Pool {
-    fn offer(&mut self, idle: u32, db: usize, key: &[u8]) {
-        let at = self.candidates.partition_point(|c| c.0 < idle);
+    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+        let at = self.candidates.partition_point(|c| c.0 < score);
         if self.candidates.len() == POOL {
             if at == 0 {
                 return;
@@ -198,9 +196,9 @@ impl Pool {
                 return;
             }
             self.candidates.remove(0);
-            self.candidates.insert(at - 1, (idle, db, key.to_vec()));
+            self.candidates.insert(at - 1, (score, db, key.to_vec()));
         } else if !self.candidates.iter().any(|c| c.1 == db && c.2 == key) {
-            self.candidates.insert(at, (idle, db, key.to_vec()));
+            self.candidates.insert(at, (score, db, key.to_vec()));
         }
     }
 }
@@ -276,7 +274,7 @@ mod tests {
         // The hot keys expire first.
         let (kept, timed, hot) = after_pressure("volatile-ttl");
         assert!(
-            kept == 300 && timed < 150 && hot == 50,
+            kept == 300 && timed < 150 && hot < 60,
             "{kept} {timed} {hot}"
         );
     }
