@@ -4,6 +4,7 @@ mod clustering;
 mod connections;
 mod link;
 mod links;
+mod load;
 mod migrate;
 mod persist;
 mod reload;

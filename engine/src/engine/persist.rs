@@ -1,28 +1,16 @@
-//! Carrying persistence's wishes to the other parts, and their news to it: files, loading, saving.
+//! Carrying persistence's wishes to the other parts, and their news to it: files, what was loaded, saving.
 
-use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use super::reload::Reload;
+use super::load::loader;
 use super::snapshot::Reader;
 use super::{DiskOwner, Engine};
-use crate::client::{Blocked, Session, alert};
+use crate::client::Blocked;
 use crate::command::context::{Parts, Wish, condition};
-use crate::command::execute::{self, Request};
-use crate::command::{access, dataset, libraries};
 use crate::config::{AppendFsync, Config};
-use crate::face::{Address, ConnId, Effect, Listener, LogLevel, Now, Refusal, Status};
-use crate::persistence::{Action, Fsync, LoadItem, SavePoint, Settings, Source};
-use crate::rdb::Event;
+use crate::face::{Effect, LogLevel, Now, Refusal, Status};
+use crate::persistence::{Action, Fsync, SavePoint, Settings, Source};
 use crate::replication::{Filter, RdbInfo, ReplId};
-
-/// Items of a file applied in one go.
-const LOAD_STEP: usize = 256;
-
-/// Items decoded before the first of them is applied.
-const LOAD_AHEAD: usize = 16;
 
 /// Digits of the run's name that tell its temporary files from those of others.
 const TOKEN_DIGITS: usize = 8;
@@ -82,21 +70,6 @@ pub(super) fn refused(parts: &mut Parts) -> Option<Refusal> {
         _ => why,
     };
     Some(Refusal { name, reason })
-}
-
-/// A session that carries out what a file says.
-pub(super) fn loader(now: Now) -> Box<Session> {
-    let nowhere = || Address::Unix(String::new());
-    let mut session = Session::new(
-        0,
-        ConnId::outgoing(0),
-        Listener::Tcp,
-        nowhere(),
-        nowhere(),
-        now,
-    );
-    session.set(alert::TRUSTED, true);
-    Box::new(session)
 }
 
 impl Engine {
@@ -194,137 +167,6 @@ impl Engine {
         self.parts.unblock_all(&Blocked::Paused, |_| {});
         self.reload_saved(now, ok);
         self.shutdown_saved(ok);
-    }
-
-    /// Applies some of what the files hold; true if there is more at hand.
-    pub(super) fn load_step(&mut self, now: Now) -> bool {
-        if !self.parts.persistence.loading() {
-            return false;
-        }
-        let mut left = LOAD_STEP;
-        let mut ahead = Vec::with_capacity(LOAD_AHEAD);
-        while left > 0 {
-            // Some keys at once: the places that they go to are asked for before the first goes there.
-            while ahead.len() < LOAD_AHEAD.min(left) {
-                let Some(item) = self.parts.persistence.poll_load(now) else {
-                    left = 0;
-                    break;
-                };
-                let store = &self.parts.store;
-                let small = if let LoadItem::Snapshot {
-                    event: Event::Key { db, key, value, .. },
-                    ..
-                } = &item
-                {
-                    let hash = store.hasher().hash(key);
-                    store.database(*db as usize).table().prefetch_bucket(hash);
-                    value.is_small()
-                } else {
-                    false
-                };
-                ahead.push(item);
-                // Memory is bounded by the largest value, not by many of them.
-                if !small {
-                    break;
-                }
-            }
-            if left == 0 && ahead.is_empty() {
-                return false;
-            }
-            let more = left > 0;
-            left = left.saturating_sub(ahead.len());
-            for item in ahead.drain(..) {
-                match item {
-                    LoadItem::Snapshot { event, base } => self.load_event(now, event, base),
-                    LoadItem::Command(words) => self.load_command(now, &words),
-                }
-            }
-            if !more {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn load_event(&mut self, now: Now, event: Event, base: bool) {
-        let parts = &mut self.parts;
-        match event {
-            Event::Key {
-                db,
-                key,
-                expire_ms,
-                value,
-                idle_s,
-                frequency,
-            } => {
-                let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
-                if overdue && !base && !parts.is(condition::REPLICA) {
-                    // Replicas that continue from before the restart learn of it by a DEL.
-                    self.overdue_at_load.push((db as usize, key));
-                    return parts.persistence.count_expired();
-                }
-                let access = access::loaded(&parts.config, now, idle_s, frequency);
-                let limits = dataset::Limits::new(&parts.config, &parts.store);
-                if self.reload.as_ref().is_some_and(Reload::merges) {
-                    parts.store.forget(db as usize, &key);
-                }
-                match dataset::insert(
-                    &mut parts.store,
-                    db as usize,
-                    &key,
-                    value,
-                    expire_ms,
-                    access,
-                    &limits,
-                ) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let key = String::from_utf8_lossy(&key);
-                        parts
-                            .persistence
-                            .reject_load(format!("RDB has duplicated key '{key}' in DB {db}"));
-                    }
-                    Err(error) => {
-                        let key = String::from_utf8_lossy(&key);
-                        parts.persistence.reject_load(format!(
-                            "Internal error in RDB reading: key '{key}': {error}"
-                        ));
-                    }
-                }
-            }
-            Event::Function(library) => {
-                // What was there before stays only in a reload that says so.
-                let merges = self.reload.as_ref().is_some_and(Reload::merges);
-                if let Err(why) = libraries::keep(parts, library, merges) {
-                    let why = String::from_utf8_lossy(&why);
-                    let why = format!("Failed loading library, {why}");
-                    parts.persistence.reject_load(why);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn load_command(&mut self, now: Now, words: &[Vec<u8>]) {
-        let Some(mut session) = self.loader.take() else {
-            return;
-        };
-        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        match self.parts.index.find_original(words[0]) {
-            None => self.parts.persistence.reject_command(words[0]),
-            command => {
-                let request = Request {
-                    args: &words,
-                    raw: None,
-                    command,
-                    first_hash: None,
-                };
-                execute::process(&mut self.parts, &mut session, now, request);
-                let pending = session.out.pending() as usize;
-                session.out.advance(pending);
-            }
-        }
-        self.loader = Some(session);
     }
 
     /// All data is there; the append-only file is opened next.

@@ -10,7 +10,7 @@
 
 use core::mem;
 
-use super::{Engine, persist};
+use super::{Engine, load};
 use crate::command::context::{ReloadSource, condition};
 use crate::command::libraries;
 use crate::face::{ConnId, LogLevel, Now};
@@ -65,7 +65,7 @@ impl Engine {
         match stage {
             Stage::Wait if busy || persistence.saving() || persistence.rewriting() => {}
             Stage::Wait => {
-                self.loader = Some(persist::loader(now));
+                self.loader = Some(load::loader(now));
                 self.parts.set(condition::LOADING, true);
                 match source {
                     ReloadSource::Snapshot { save: true, .. } => {

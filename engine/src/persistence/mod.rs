@@ -47,6 +47,7 @@ pub use outbox::Action;
 
 use crate::face::{DiskError, DiskReply, Now};
 use crate::journal::Journal;
+use crate::rdb::{PLAIN_KEYS, Plain};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -56,6 +57,7 @@ use core::mem;
 use load::Load;
 use outbox::{Outbox, Ticket};
 use save::Save;
+use smallvec::SmallVec;
 
 /// The names of our files towards the disk; all are below 0x1_0000.
 mod file {
@@ -338,6 +340,17 @@ impl Persistence {
         item
     }
 
+    /// Keys with short strings that a snapshot holds next, and whether it is the base of an append-only file (see
+    /// [`LoadItem::Snapshot`]). If there are none, [`poll_load`](Persistence::poll_load) says what is next.
+    pub fn plain_keys(&mut self) -> (bool, SmallVec<[Plain<'_>; PLAIN_KEYS]>) {
+        let Some(load) = &mut self.load else {
+            return (false, SmallVec::new());
+        };
+        let base = load.is_base();
+        let keys = load.plain_keys(&mut self.last_load);
+        (base, keys)
+    }
+
     /// Whether data is being loaded (`-LOADING`).
     pub fn loading(&self) -> bool {
         self.load.as_ref().is_some_and(|load| !load.over())
@@ -357,10 +370,10 @@ impl Persistence {
         }
     }
 
-    /// Says that the key last handed out had expired and was not kept.
-    pub fn count_expired(&mut self) {
+    /// Says that so many of the keys that were handed out had expired and were not kept.
+    pub fn count_expired(&mut self, keys: u64) {
         if let Some(load) = &mut self.load {
-            load.figures.expired += 1;
+            load.figures.expired += keys;
         }
     }
 

@@ -5,6 +5,10 @@
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
+mod plain;
+
+pub use plain::{PLAIN_KEYS, Plain, PlainValue};
+
 use super::event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
 use super::gather::Gathered;
 use super::reader::{Reader, Step, Stop, Text, corrupt};
@@ -15,6 +19,9 @@ use crate::value::listpack::{Entry, Listpack};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
+
+/// Bytes of a key in a snapshot, at least: its type, and an empty key and value.
+const SMALLEST_KEY: u64 = 3;
 
 /// Strings from this length are moved out of the buffer as they arrive.
 const LARGE: u64 = 64 << 10;
@@ -29,7 +36,9 @@ pub struct Decoder {
     wanted: usize,
     total: Option<u64>,
     verify: bool,
+    /// Of all bytes before `buffer[summed]`: it is brought up to date for many items at once.
     digest: crc::Digest<'static, u64, crc::Table<16>>,
+    summed: usize,
     version: u32,
     origin: Origin,
     state: State,
@@ -93,6 +102,7 @@ impl Decoder {
             total,
             verify,
             digest: CRC.digest(),
+            summed: 0,
             version: 0,
             origin: Origin::Redis,
             state: State::Header,
@@ -131,8 +141,9 @@ impl Decoder {
     /// The next bytes of the file.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.at > 0 {
+            self.sum_up();
             self.buffer.drain(..self.at);
-            self.at = 0;
+            (self.at, self.summed) = (0, 0);
         }
         self.buffer.extend_from_slice(bytes);
     }
@@ -149,6 +160,7 @@ impl Decoder {
 
     /// Bytes behind the end of the snapshot that were fed with it.
     pub fn take_rest(&mut self) -> Vec<u8> {
+        self.summed = 0;
         let mut rest = mem::take(&mut self.buffer);
         rest.drain(..mem::take(&mut self.at));
         rest
@@ -385,9 +397,14 @@ impl Decoder {
                 event = Some(Event::SelectDb(db));
             }
             op::RESIZE_DB => {
+                let left = self
+                    .total
+                    .map_or(u64::MAX, |total| total - self.offset.min(total));
+                let most = left / SMALLEST_KEY;
                 event = Some(Event::ResizeDb {
-                    keys: reader.length()?,
-                    expires: reader.length()?,
+                    db,
+                    keys: reader.length()?.min(most),
+                    expires: reader.length()?.min(most),
                 })
             }
             op::AUX => {
@@ -495,6 +512,7 @@ impl Decoder {
 
     fn checksum(&mut self) -> Step<bool> {
         let found = u64::from_le_bytes(self.reader().array()?);
+        self.sum_up();
         let expected = self.digest.clone().finalize();
         let checked = self.verify && found != 0;
         if checked && found != expected {
@@ -543,11 +561,16 @@ impl Decoder {
     }
 
     fn consume(&mut self, count: usize) {
-        if self.verify {
-            self.digest.update(&self.buffer[self.at..self.at + count]);
-        }
         self.at += count;
         self.offset += count as u64;
+    }
+
+    /// Takes what was consumed into the checksum.
+    fn sum_up(&mut self) {
+        if self.verify {
+            self.digest.update(&self.buffer[self.summed..self.at]);
+        }
+        self.summed = self.at;
     }
 
     /// The key whose value is being read.

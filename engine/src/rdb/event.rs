@@ -20,8 +20,11 @@ pub enum Event {
     },
     /// The keys that follow belong to this database. Check it against the number of databases.
     SelectDb(u32),
-    /// A hint: that many keys follow in this database, of which so many expire.
+    /// A hint: that many keys follow in this database, of which so many expire. It is no more than the rest of the
+    /// file could hold, if its size is known; else not to be relied on.
     ResizeDb {
+        /// The database.
+        db: u32,
         /// Keys.
         keys: u64,
         /// Keys with an expiry.

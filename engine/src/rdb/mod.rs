@@ -53,7 +53,7 @@ mod newer_tests;
 mod tests;
 
 pub use crate::value::lzf;
-pub use decode::Decoder;
+pub use decode::{Decoder, PLAIN_KEYS, Plain, PlainValue};
 pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView};
 pub use event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
 pub use list::ListPart;

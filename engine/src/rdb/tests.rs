@@ -142,6 +142,7 @@ fn a_snapshot_by_redis_is_read() {
     );
     assert!(events.contains(&Event::SelectDb(9)));
     assert!(events.contains(&Event::ResizeDb {
+        db: 9,
         keys: 2,
         expires: 1
     }));

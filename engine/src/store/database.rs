@@ -401,6 +401,14 @@ impl Store {
         place
     }
 
+    /// Makes an empty database as it will be with so many keys, if their hashes are spread evenly: they need not be in
+    /// a cluster, where they begin with the slot.
+    pub fn expect(&mut self, db: usize, keys: usize) {
+        if !self.hasher.by_slot && self.databases[db].walk_from.is_none() {
+            self.databases[db].table.expect(keys);
+        }
+    }
+
     /// Puts a key in that is not there.
     pub fn insert(
         &mut self,

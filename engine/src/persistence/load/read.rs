@@ -4,15 +4,16 @@ use super::super::aof_reader::{Command, CommandReader, Next};
 use super::super::outbox::{Outbox, Ticket};
 use super::super::{Settings, aof_sum, file};
 use super::{
-    AHEAD, EMPTY_KEYS_LOGGED, File, Form, Found, Kind, Load, LoadItem, PIECE, Reading, SIGNATURE,
-    Stage, Wait,
+    AHEAD, EMPTY_KEYS_LOGGED, Figures, File, Form, Found, Kind, Load, LoadItem, PIECE, Reading,
+    SIGNATURE, Stage, Wait,
 };
 use crate::face::{DiskError, DiskReply, DiskRequest, LogLevel, Now};
-use crate::rdb::{Decoder, Event};
+use crate::rdb::{Decoder, Event, PLAIN_KEYS, Plain};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use smallvec::SmallVec;
 
 impl Load {
     /// Opens the file at `self.current`, skipping empty ones; ends if there is none.
@@ -146,6 +147,25 @@ impl Load {
             }
         }
         None
+    }
+
+    /// Whether a snapshot that is being read is the base of an append-only file.
+    pub fn is_base(&self) -> bool {
+        self.append_only
+    }
+
+    /// Keys with short strings, if a snapshot is being read and they come next.
+    pub fn plain_keys(&mut self, last: &mut Figures) -> SmallVec<[Plain<'_>; PLAIN_KEYS]> {
+        let (Stage::Reading, Some(reading)) = (&self.stage, &mut self.reading) else {
+            return SmallVec::new();
+        };
+        let Form::Snapshot(decoder) = &mut reading.form else {
+            return SmallVec::new();
+        };
+        let keys = decoder.plain_keys();
+        self.figures.keys += keys.len() as u64;
+        *last = self.figures;
+        keys
     }
 
     pub(super) fn feed(&mut self, piece: &[u8], settings: &Settings, outbox: &mut Outbox) {

@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Most hash bits that one directory resolves.
-const DIRECTORY_BITS: u32 = 14;
+pub(super) const DIRECTORY_BITS: u32 = 14;
 
 /// A directory's place: a segment, or a directory below.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,15 +71,21 @@ pub(super) struct Directories {
 impl Directories {
     /// All hashes lead to segment 0.
     pub fn new() -> Directories {
+        Directories::even(0)
+    }
+
+    /// The first `bits` bits of a hash, at most [`DIRECTORY_BITS`], are the number of its segment.
+    pub fn even(bits: u32) -> Directories {
+        let places: Vec<Node> = (0..1 << bits).map(Node).collect();
         Directories {
+            bytes: (places.len() - 1) * size_of::<Node>(),
             all: vec![Directory {
                 base: 0,
                 prefix: 0,
-                bits: 0,
-                alone: 0,
-                places: vec![Node(0)],
+                bits,
+                alone: if bits > 0 { 1 << bits } else { 0 },
+                places,
             }],
-            bytes: 0,
         }
     }
 

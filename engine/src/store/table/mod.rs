@@ -32,7 +32,7 @@ use alloc::vec::Vec;
 use core::ptr;
 
 use super::entry::{Entry, EntryMut, EntryRef, ValueRef};
-use directory::Directories;
+use directory::{DIRECTORY_BITS, Directories};
 use segment::{
     MAX_BUCKETS, SLOTS, Segment, TAG_SHIFT, fitting, next_size, tag_of, untagged, with_tag,
 };
@@ -128,6 +128,27 @@ impl Table {
             }
             matches &= matches - 1;
         }
+    }
+
+    /// Makes an empty table as it would be with so many entries (or with all that one directory leads to), if
+    /// their hashes are spread evenly: then it need not grow there.
+    pub fn expect(&mut self, entries: usize) {
+        // Entries of a segment that need not split, chance allowed for.
+        const MOST: usize = MAX_BUCKETS as usize * SLOTS * 4 / 5;
+        if self.len > 0 || self.segments.len() > 1 {
+            return;
+        }
+        let bits = (usize::BITS - (entries / MOST).leading_zeros()).min(DIRECTORY_BITS);
+        if bits == 0 {
+            return;
+        }
+        // Filled to 0.85, but rounded down to groups: the few that get more than their share grow.
+        let buckets = ((entries >> bits).min(MOST) * 20 / (17 * SLOTS)) as u16 & !7;
+        self.segments = (0..1u64 << bits)
+            .map(|prefix| Segment::new(bits as u8, prefix << (64 - bits), buckets.max(8)))
+            .collect();
+        self.directories = Directories::even(bits);
+        self.bytes = self.segments.iter().map(Segment::bytes).sum();
     }
 
     /// Where the entry with this key is.

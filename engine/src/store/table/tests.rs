@@ -57,6 +57,38 @@ fn grows_full_and_flat() {
 }
 
 #[test]
+fn a_table_made_for_its_entries_is_as_one_that_grew() {
+    for entries in [0, 1, 380, 400, 3000, 50_000, 200_000] {
+        let (mut grown, mut made) = (Table::default(), Table::default());
+        made.expect(entries as usize);
+        made.invariants(hash);
+        for n in 0..entries as u32 {
+            insert(&mut grown, &n.to_le_bytes(), hash);
+            insert(&mut made, &n.to_le_bytes(), hash);
+        }
+        made.invariants(hash);
+        let (grown_bytes, bytes) = (grown.bytes(), made.bytes());
+        assert!(
+            bytes * 10 <= grown_bytes * 11,
+            "{bytes} for {grown_bytes} bytes of {entries}"
+        );
+        // It is not empty any more: too late to expect anything.
+        let segments = made.segments.len();
+        made.expect(1_000_000);
+        assert!(entries == 0 || made.segments.len() == segments);
+        for n in 0..entries as u32 {
+            let key = n.to_le_bytes();
+            let place = made.find(hash(&key), &key).unwrap();
+            made.remove(place);
+        }
+        if entries > 0 {
+            made.invariants(hash);
+            assert!(made.segments.len() == 1 && made.bytes() <= 300);
+        }
+    }
+}
+
+#[test]
 fn one_slot_with_many_keys_is_no_burden() {
     let mut t = Table::default();
     for n in 0..50_000u32 {
