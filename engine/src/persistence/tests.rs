@@ -5,4 +5,5 @@ mod disk;
 mod files;
 mod lock;
 mod rot;
+mod saves;
 mod world;

@@ -1,5 +1,6 @@
 mod chaos;
 mod golden;
 mod hostile;
+mod links;
 mod scenarios;
 mod world;
