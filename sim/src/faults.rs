@@ -127,6 +127,15 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// DISK-4, DISK-6: the process dies, and what it has on its disk can't be read, at times, when it starts again.
+    BadReads {
+        /// Which node.
+        node: u16,
+        /// Reads that fail, of a thousand.
+        reads: u32,
+        /// How long.
+        for_us: u64,
+    },
     /// DISK-6, DISK-7: operations fail.
     DiskErrors {
         /// Which node.
@@ -288,6 +297,11 @@ impl Menu {
                 sector: bit.is_multiple_of(3),
                 for_us,
             },
+            16 if self.disk_errors && bit.is_multiple_of(7) => Fault::BadReads {
+                node,
+                reads: rng.range(100, 1000) as u32,
+                for_us,
+            },
             16 if self.disk_errors && bit.is_multiple_of(2) => Fault::DiskFull {
                 node,
                 bytes: rng.log_range(1, 5_000),
@@ -339,6 +353,7 @@ impl Fault {
             | Fault::Stall { for_us, .. }
             | Fault::Freeze { for_us, .. }
             | Fault::DiskFull { for_us, .. }
+            | Fault::BadReads { for_us, .. }
             | Fault::DiskErrors { for_us, .. }
             | Fault::Rot { for_us, .. }
             | Fault::SlowSync { for_us, .. } => Some(for_us),

@@ -252,6 +252,9 @@ fn program(kind: Kind, node: u16, rng: &mut Rng) -> Program {
                 "repl-diskless-sync-delay",
                 if rng.chance(500) { "0" } else { "1" },
             );
+            if rng.chance(300) {
+                say("repl-diskless-sync", "no");
+            }
             say(
                 "repl-backlog-size",
                 if rng.chance(300) { "16kb" } else { "1mb" },

@@ -32,6 +32,7 @@ fn under_always_nothing_that_was_answered_is_lost() {
         "aof.sync-failed",
         "aof.torn-tail",
         "disk.error",
+        "disk.read-failed",
         "disk.rot-found",
     ];
     keeps_its_promises(Kind::Always, 250, &marks);
@@ -44,6 +45,7 @@ fn under_everysec_two_seconds_are_lost_at_most_and_only_from_the_end() {
         "aof.sync-failed",
         "aof.torn-tail",
         "disk.error",
+        "disk.read-failed",
         "disk.rot-found",
     ];
     keeps_its_promises(Kind::EverySec, 150, &marks);

@@ -4,6 +4,7 @@ use super::{Event, Phase, World};
 use crate::faults::Fault;
 use crate::history::Fork;
 use crate::network::LinkSettings;
+use crate::time::MS;
 
 impl World<'_> {
     /// A fault of the plan is due.
@@ -95,6 +96,14 @@ impl World<'_> {
             Fault::DiskFull { node, bytes, .. } => {
                 self.nodes[usize::from(node)].disk.limit_space(bytes)
             }
+            Fault::BadReads { node, reads, .. } => {
+                if self.nodes[usize::from(node)].running() {
+                    let fork = self.fork_at_death(node);
+                    self.kill(node, false, fork);
+                    self.queue.push(now + 10 * MS, Event::Boot { node });
+                }
+                self.nodes[usize::from(node)].disk.faults().read_eio = u64::from(reads);
+            }
             Fault::DiskErrors {
                 node,
                 writes,
@@ -162,6 +171,10 @@ impl World<'_> {
             Fault::Freeze { node, .. } => self.nodes[usize::from(node)].clock.freeze(now, false),
             Fault::DiskFull { node, .. } => {
                 self.nodes[usize::from(node)].disk.faults().space = None
+            }
+            Fault::BadReads { node, .. } => {
+                self.nodes[usize::from(node)].disk.faults().read_eio = 0;
+                self.boot(node);
             }
             Fault::DiskErrors { node, .. } => {
                 let faults = self.nodes[usize::from(node)].disk.faults();

@@ -268,6 +268,9 @@ impl World<'_> {
         if found_rot {
             self.marks.hit("disk.rot-found");
         }
+        if !orderly && self.nodes[usize::from(id)].disk.faults().read_eio > 0 {
+            self.marks.hit("disk.read-failed");
+        }
         self.kill(id, false, fork);
         if let (true, Some(Some(dump))) = (orderly && persists && !standing.loading, asked) {
             self.returning.insert(id, dump);
