@@ -141,7 +141,7 @@ impl Check {
         let (from, to) = (self.item, self.decoder.offset());
         self.item = to;
         match event {
-            Event::NeedMore | Event::ResizeDb { .. } => {}
+            Event::NeedMore | Event::Part { .. } | Event::ResizeDb { .. } => {}
             Event::Aux { name, value } => {
                 let (name, value) = (name.escape_ascii(), value.escape_ascii());
                 writeln!(out, "[offset {to}] AUX FIELD {name} = '{value}'")?;

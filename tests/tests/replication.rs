@@ -196,6 +196,32 @@ fn by_file_as_well_as_by_socket() {
 }
 
 #[test]
+fn a_file_made_for_replicas_stays_only_where_files_are_wanted() {
+    let never = "\"\"";
+    for (delete, save, stays) in [
+        ("yes", never, false),
+        ("yes", "3600 1", true),
+        ("no", never, true),
+    ] {
+        let primary = subject()
+            .set("repl-diskless-sync", "no")
+            .set("rdb-del-sync-files", delete)
+            .set("save", save)
+            .start();
+        let replicas = [subject().start(), subject().start()];
+        fill(&mut primary.conn(), 2);
+        for replica in &replicas {
+            follow(replica, &primary);
+        }
+        for replica in &replicas {
+            same(&primary, replica);
+        }
+        let file = primary.path("dump.rdb");
+        until(SOON, "the file is there, or not", || file.exists() == stays);
+    }
+}
+
+#[test]
 fn a_chain_of_both_kinds() {
     let (Some(first), Some(last)) = (oracle(), oracle()) else {
         return;

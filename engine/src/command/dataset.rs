@@ -5,14 +5,18 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::access;
 use super::{hash_limits, list_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
-use crate::rdb::{self, Encoder, KeyMeta, ListPart, StreamPosition, ValueView};
+use crate::rdb::{
+    self, Encoder, KeyMeta, ListPart, PLAIN_KEYS, Plain, PlainValue, StreamPosition, TextPosition,
+    ValueView,
+};
 use crate::store::OwnedValue;
-use crate::store::{Collection, DatabaseSize, Object, SnapshotItem, Store, Value, ValueRef};
+use crate::store::{Collection, DatabaseSize, Key, Object, SnapshotItem, Store, Value, ValueRef};
 use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
 use crate::value::intset::IntSet;
@@ -98,6 +102,7 @@ enum LargeValue {
     ZSet(ZSet, usize),
     /// With the number of the next element.
     List(Rc<List>, usize),
+    Str(Rc<Vec<u8>>, TextPosition),
 }
 
 impl LargeValue {
@@ -107,6 +112,7 @@ impl LargeValue {
             LargeValue::Set(set) => Object::Set(set),
             LargeValue::ZSet(set, _) => Object::ZSet(set),
             LargeValue::List(list, _) => Object::List(list),
+            LargeValue::Str(text, _) => Object::Str(text),
         }
     }
 
@@ -120,6 +126,7 @@ impl LargeValue {
             LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
             LargeValue::ZSet(set, _) => encoder.zset(key, meta, set.len() as u64),
             LargeValue::List(list, _) => encoder.list(key, meta, list.nodes() as u64),
+            LargeValue::Str(..) => encoder.text(key, meta),
         }
     }
 
@@ -141,6 +148,7 @@ impl LargeValue {
                 *next = list.visit_node(*next, |node| encoder.list_node(node))?;
                 Some(from)
             }
+            LargeValue::Str(text, at) => (!at.step(text, encoder)).then_some(from),
             LargeValue::Set(set) => set.part(from, STEP_ELEMENTS, |member| encoder.element(member)),
             LargeValue::ZSet(set, left) => {
                 let next = left.saturating_sub(STEP_ELEMENTS);
@@ -196,6 +204,7 @@ impl Writer {
 
     /// Writes some more; true when the snapshot is complete.
     pub fn step(&mut self, store: &mut Store) -> bool {
+        self.encoder.expect(STEP_BYTES + STEP_BYTES / 8);
         for _ in 0..STEP_BUCKETS {
             if self.encoder.pending() >= STEP_BYTES {
                 return false;
@@ -253,6 +262,9 @@ impl Writer {
         let view = match item.value {
             ValueRef::Inline(bytes) => ValueView::Str(bytes),
             ValueRef::Int(n) => ValueView::Int(n),
+            ValueRef::Object(Object::Str(bytes)) if bytes.len() > STEP_BYTES => {
+                return large(LargeValue::Str(Rc::clone(bytes), TextPosition::Begin));
+            }
             ValueRef::Object(Object::Str(bytes)) => ValueView::Str(bytes),
             ValueRef::Object(Object::Stream(stream)) if stream.memory_bytes() > STEP_BYTES => {
                 let large = LargeStream {
@@ -331,8 +343,7 @@ impl Writer {
     }
 }
 
-fn list_of(parts: Vec<ListPart>, limits: &list::Limits) -> List {
-    let mut list = List::new();
+fn add_nodes(list: &mut List, parts: Vec<ListPart>, limits: &list::Limits) {
     for part in parts {
         match part {
             ListPart::Element(text) => list.push(End::Back, &text, limits),
@@ -342,7 +353,6 @@ fn list_of(parts: Vec<ListPart>, limits: &list::Limits) -> List {
             }
         }
     }
-    list
 }
 
 /// The value that a snapshot, or DUMP, holds, as the store keeps it.
@@ -351,7 +361,6 @@ fn list_of(parts: Vec<ListPart>, limits: &list::Limits) -> List {
 /// It is damaged.
 pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, String> {
     Ok(match value {
-        rdb::Value::List(parts) => list_of(parts, &limits.list).into_object().into(),
         rdb::Value::SetIntset(bytes) => {
             let integers = IntSet::from_bytes(bytes)
                 .map_err(|_| String::from("Intset integrity check failed."))?;
@@ -362,31 +371,12 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
             .map_err(|_| String::from("Set listpack integrity check failed."))?
             .into_object()
             .into(),
-        rdb::Value::Set(members) => {
-            let first = members.first().map_or(&b""[..], |member| member);
-            let mut set = Set::for_members(first, members.len(), &limits.set);
-            for member in &members {
-                if !set.insert(member, &limits.set) {
-                    return Err(String::from("Duplicate set members detected"));
-                }
-            }
-            set.into_object().into()
-        }
         rdb::Value::ZSetListpack(bytes) => {
             let mut set = Pack::from_listpack(&bytes)
                 .and_then(ZSet::from_pack)
                 .map_err(|_| String::from("Zset listpack integrity check failed."))?;
             // Longer than any small form takes: the large one.
             set.make_room(0, 0, &limits.zset);
-            set.into_object().into()
-        }
-        rdb::Value::ZSet(members) => {
-            let mut set = ZSet::new();
-            for (member, score) in &members {
-                if set.set(member, *score, &limits.zset) != Updated::Added {
-                    return Err(String::from("Duplicate zset fields detected"));
-                }
-            }
             set.into_object().into()
         }
         rdb::Value::Str(bytes) => OwnedValue::Bytes(bytes),
@@ -402,36 +392,136 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
             }
             OwnedValue::Object(Object::Hash(hash))
         }
-        rdb::Value::HashTimed(pairs) => {
-            let mut hash = Hash::new();
-            for (field, value, time) in &pairs {
-                if !hash.set(field, value, &limits.hash) {
-                    return Err(String::from("Duplicate hash fields detected"));
-                }
-                hash.set_time(field, *time, limits.hash.hash_key);
-            }
-            hash.into_object().into()
-        }
-        rdb::Value::Hash(pairs) => {
-            let mut hash = Hash::new();
-            for (field, value) in &pairs {
-                if !hash.set(field, value, &limits.hash) {
-                    return Err(String::from("Duplicate hash fields detected"));
-                }
-            }
-            OwnedValue::Object(Object::Hash(hash))
+        value => {
+            let mut building = Building::default();
+            building.add(value, 0, limits)?;
+            return building
+                .0
+                .map(OwnedValue::Object)
+                .ok_or_else(|| "no elements".into());
         }
     })
 }
 
-/// Puts a key that a snapshot holds into the store. False if it is there already.
+/// A large collection of which not all elements are here.
+#[derive(Default)]
+pub(crate) struct Building(Option<Object>);
+
+impl Building {
+    /// Adds elements; `left` will follow.
+    ///
+    /// # Errors
+    /// One is there twice, or they are of another type.
+    pub fn add(&mut self, value: rdb::Value, left: u64, limits: &Limits) -> Result<(), String> {
+        let object = self
+            .0
+            .get_or_insert_with(|| empty_for(&value, left, limits));
+        match (value, object) {
+            (rdb::Value::Hash(pairs), Object::Hash(hash)) => {
+                for (field, value) in &pairs {
+                    if !hash.set(field, value, &limits.hash) {
+                        return Err(String::from("Duplicate hash fields detected"));
+                    }
+                }
+            }
+            (rdb::Value::HashTimed(pairs), Object::Hash(hash)) => {
+                for (field, value, time) in &pairs {
+                    if !hash.set(field, value, &limits.hash) {
+                        return Err(String::from("Duplicate hash fields detected"));
+                    }
+                    hash.set_time(field, *time, limits.hash.hash_key);
+                }
+            }
+            (rdb::Value::List(parts), Object::List(list)) => {
+                add_nodes(Rc::make_mut(list), parts, &limits.list);
+            }
+            (rdb::Value::Set(members), Object::Set(set)) => {
+                for member in &members {
+                    if !set.insert(member, &limits.set) {
+                        return Err(String::from("Duplicate set members detected"));
+                    }
+                }
+            }
+            (rdb::Value::ZSet(members), Object::ZSet(set)) => {
+                for (member, score) in &members {
+                    if set.set(member, *score, &limits.zset) != Updated::Added {
+                        return Err(String::from("Duplicate zset fields detected"));
+                    }
+                }
+            }
+            _ => return Err(String::from("a collection of two types")),
+        }
+        Ok(())
+    }
+
+    /// Frees what was built, in steps: it is not wanted.
+    pub fn discard(self, store: &mut Store) {
+        if let Some(object) = self.0 {
+            store.discard_object(object);
+        }
+    }
+}
+
+/// An empty collection for these elements and so many more.
+fn empty_for(value: &rdb::Value, left: u64, limits: &Limits) -> Object {
+    match value {
+        rdb::Value::List(_) => List::new().into_object(),
+        rdb::Value::Set(members) => {
+            let first = members.first().map_or(&b""[..], |member| member);
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            Set::for_members(first, members.len().saturating_add(left), &limits.set).into_object()
+        }
+        rdb::Value::ZSet(_) => ZSet::new().into_object(),
+        _ => Hash::new().into_object(),
+    }
+}
+
+/// Puts keys with short strings into the store, if `wants` says so, with the `access` field. Stops with the number of
+/// one that is there already.
+pub(crate) fn insert_plain(
+    store: &mut Store,
+    keys: &[Plain<'_>],
+    access: impl Fn(&Plain<'_>) -> u32,
+    mut wants: impl FnMut(&mut Store, &Plain<'_>) -> bool,
+) -> Result<(), usize> {
+    // The places that they go to are asked for before the first goes there.
+    let hashed: SmallVec<[Key<'_>; PLAIN_KEYS]> = keys
+        .iter()
+        .map(|plain| {
+            let key = store.hasher().key(plain.key);
+            let table = store.database(plain.db as usize).table();
+            table.prefetch_bucket(key.hash);
+            key
+        })
+        .collect();
+    for (at, (plain, key)) in keys.iter().zip(hashed).enumerate() {
+        if !wants(store, plain) {
+            continue;
+        }
+        let db = plain.db as usize;
+        if store.find(db, key).is_some() {
+            return Err(at);
+        }
+        let value = match plain.value {
+            PlainValue::Str(bytes) => Value::Bytes(bytes),
+            PlainValue::Int(number) => Value::Int(number),
+        };
+        store.insert(db, key, value, plain.expire_ms, access(plain));
+    }
+    Ok(())
+}
+
+/// Puts a key that a snapshot holds into the store, its value with what came of it before. False if it is there
+/// already.
 ///
 /// # Errors
 /// The value is damaged.
+#[expect(clippy::too_many_arguments)]
 pub(crate) fn insert(
     store: &mut Store,
     db: usize,
     key: &[u8],
+    begun: Option<Building>,
     value: rdb::Value,
     deadline: Option<u64>,
     access: u32,
@@ -441,7 +531,13 @@ pub(crate) fn insert(
     if store.find(db, hashed).is_some() {
         return Ok(false);
     }
-    let value = owned(value, limits)?;
+    let value = match begun {
+        None => owned(value, limits)?,
+        Some(mut begun) => {
+            begun.add(value, 0, limits)?;
+            begun.0.map(OwnedValue::Object).ok_or("no elements")?
+        }
+    };
     let value = match &value {
         // As SET would keep them.
         OwnedValue::Bytes(bytes) => Value::Bytes(bytes),

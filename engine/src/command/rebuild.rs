@@ -3,7 +3,7 @@
 //! ```text
 //! FUNCTION LOAD code…
 //! SELECT db, then for each key:
-//!   string   SET key value                    hash    HMSET key field value…  [HPEXPIREAT key ms FIELDS 1 field]…
+//!   string   SET key value [APPEND key rest]… hash    HMSET key field value…  [HPEXPIREAT key ms FIELDS 1 field]…
 //!   list     RPUSH key element…               set     SADD key member…
 //!   zset     ZADD key score member…           stream  see `StreamJob`
 //!   PEXPIREAT key ms                          if it expires
@@ -60,6 +60,8 @@ enum JobValue {
     /// With the number of the next element.
     List(Rc<List>, usize),
     Set(Set, Position),
+    /// With the number of the next byte.
+    Str(Rc<Vec<u8>>, usize),
     Stream(StreamJob),
     /// With the rank of the next member.
     ZSet(ZSet, usize),
@@ -155,6 +157,9 @@ impl CommandWriter {
                 write_i64(&mut text, n);
                 return self.string(item, &text);
             }
+            ValueRef::Object(Object::Str(bytes)) if bytes.len() > STEP_BYTES => {
+                JobValue::Str(Rc::clone(bytes), 0)
+            }
             ValueRef::Object(Object::Str(bytes)) => return self.string(item, bytes),
             ValueRef::Object(Object::Hash(hash)) => {
                 JobValue::Hash(hash.clone(), Position::default())
@@ -191,6 +196,7 @@ impl JobValue {
             JobValue::Hash(hash, _) => Object::Hash(hash),
             JobValue::List(list, _) => Object::List(list),
             JobValue::Set(set, _) => Object::Set(set),
+            JobValue::Str(text, _) => Object::Str(text),
             JobValue::Stream(job) => Object::Stream(job.stream),
             JobValue::ZSet(set, _) => Object::ZSet(set),
         }
@@ -241,6 +247,13 @@ impl JobValue {
                 args.write(out);
                 *at = next.unwrap_or_default();
                 next.is_none()
+            }
+            JobValue::Str(text, at) => {
+                let verb: &[u8] = if *at == 0 { b"SET" } else { b"APPEND" };
+                let next = text.len().min(*at + STEP_BYTES);
+                command(out, &[verb, key, &text[*at..next]]);
+                *at = next;
+                next == text.len()
             }
             JobValue::Stream(job) => job.step(out, key),
             JobValue::ZSet(set, at) => {

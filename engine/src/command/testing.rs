@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
+use super::context::condition;
 use super::effects::encode;
 use crate::config::{Config, ProtectedAction};
 use crate::face::{
@@ -53,7 +54,15 @@ pub fn engine_with(config: Config) -> Engine {
 fn settle(engine: &mut Engine) {
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut open: BTreeMap<FileId, String> = BTreeMap::new();
-    while let Some(effect) = engine.poll_effect() {
+    loop {
+        let Some(effect) = engine.poll_effect() else {
+            // A long load goes on without the disk.
+            if engine.parts.is(condition::LOADING) && engine.deadline() == Some(0) {
+                engine.handle(NOW, Input::Tick);
+                continue;
+            }
+            return;
+        };
         if let Effect::Reconfigured { .. } = effect {
             engine.handle(NOW, Input::Reconfigured { refused: None });
         }

@@ -74,10 +74,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "a primary's command that fails is logged, as by default",
     ),
     (
-        "rdb-del-sync-files",
-        "no files are written for a replica's synchronisation",
-    ),
-    (
         "rdb-key-save-delay",
         "it is a brake for tests of child processes, of which there are none",
     ),

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use smallvec::SmallVec;
 
 use super::Engine;
 use super::reload::Reload;
@@ -14,8 +13,7 @@ use crate::command::execute::{self, Request};
 use crate::command::{access, dataset, libraries};
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::persistence::LoadItem;
-use crate::rdb::{Event, PLAIN_KEYS, PlainValue};
-use crate::store::{Key, Value};
+use crate::rdb::{Event, Plain};
 
 /// Items of a file applied in one go.
 const LOAD_STEP: usize = 256;
@@ -23,8 +21,22 @@ const LOAD_STEP: usize = 256;
 /// Of keys with short strings, so many count as one item.
 const PLAIN_KEYS_EACH: usize = 4;
 
+/// A part of a large collection counts as so many items.
+const PART_COST: usize = 64;
+
 /// Items decoded before the first of them is applied.
 const LOAD_AHEAD: usize = 16;
+
+/// What applying an item takes, in small items.
+fn cost(item: &LoadItem) -> usize {
+    match item {
+        LoadItem::Snapshot {
+            event: Event::Part { .. },
+            ..
+        } => PART_COST,
+        _ => 1,
+    }
+}
 
 /// A session that carries out what a file says.
 pub(super) fn loader(now: Now) -> Box<Session> {
@@ -83,7 +95,7 @@ impl Engine {
                 return false;
             }
             let more = left > 0;
-            left = left.saturating_sub(ahead.len());
+            left = left.saturating_sub(ahead.iter().map(cost).sum());
             for item in ahead.drain(..) {
                 match item {
                     LoadItem::Snapshot { event, base } => self.load_event(now, event, base),
@@ -103,39 +115,30 @@ impl Engine {
         let parts = &mut self.parts;
         let keeps_overdue = parts.is(condition::REPLICA);
         let (base, keys) = parts.persistence.plain_keys();
-        // The places that they go to are asked for before the first goes there.
-        let hashed: SmallVec<[Key<'_>; PLAIN_KEYS]> = (keys.iter())
-            .map(|plain| {
-                let key = parts.store.hasher().key(plain.key);
-                let table = parts.store.database(plain.db as usize).table();
-                table.prefetch_bucket(key.hash);
-                key
-            })
-            .collect();
-        let (mut overdue, mut twice) = (0, None);
-        for (plain, key) in keys.iter().zip(hashed) {
-            let db = plain.db as usize;
-            let deadline = plain.expire_ms;
-            if deadline.is_some_and(|at| at < now.unix_ms()) && !base && !keeps_overdue {
-                // Replicas that continue from before the restart learn of it by a DEL.
-                self.overdue_at_load.push((db, key.bytes.to_vec()));
-                overdue += 1;
-                continue;
-            }
-            if merges {
-                parts.store.forget(db, key.bytes);
-            }
-            if parts.store.find(db, key).is_some() {
-                twice = Some((db, String::from_utf8_lossy(key.bytes).into_owned()));
-                break;
-            }
-            let value = match plain.value {
-                PlainValue::Str(bytes) => Value::Bytes(bytes),
-                PlainValue::Int(number) => Value::Int(number),
-            };
-            let access = access::loaded(&parts.config, now, plain.idle_s, plain.frequency);
-            parts.store.insert(db, key, value, deadline, access);
-        }
+        let (mut overdue, config) = (0, &parts.config);
+        let overdue_keys = &mut self.overdue_at_load;
+        let inserted = dataset::insert_plain(
+            &mut parts.store,
+            &keys,
+            |plain| access::loaded(config, now, plain.idle_s, plain.frequency),
+            |store, plain| {
+                let db = plain.db as usize;
+                if plain.expire_ms.is_some_and(|at| at < now.unix_ms()) && !base && !keeps_overdue {
+                    // Replicas that continue from before the restart learn of it by a DEL.
+                    overdue_keys.push((db, plain.key.to_vec()));
+                    overdue += 1;
+                    return false;
+                }
+                if merges {
+                    store.forget(db, plain.key);
+                }
+                true
+            },
+        );
+        let twice = inserted.err().map(|at| {
+            let Plain { db, key, .. } = keys[at];
+            (db, String::from_utf8_lossy(key).into_owned())
+        });
         let count = keys.len();
         drop(keys);
         if overdue > 0 {
@@ -151,6 +154,14 @@ impl Engine {
     fn load_event(&mut self, now: Now, event: Event, base: bool) {
         let parts = &mut self.parts;
         match event {
+            Event::Part { value, left } => {
+                let limits = dataset::Limits::new(&parts.config, &parts.store);
+                let building = self.building.get_or_insert_default();
+                if let Err(error) = building.add(value, left, &limits) {
+                    (parts.persistence)
+                        .reject_load(format!("Internal error in RDB reading: {error}"));
+                }
+            }
             Event::Key {
                 db,
                 key,
@@ -160,7 +171,11 @@ impl Engine {
                 frequency,
             } => {
                 let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
+                let begun = self.building.take();
                 if overdue && !base && !parts.is(condition::REPLICA) {
+                    if let Some(begun) = begun {
+                        begun.discard(&mut parts.store);
+                    }
                     // Replicas that continue from before the restart learn of it by a DEL.
                     self.overdue_at_load.push((db as usize, key));
                     return parts.persistence.count_expired(1);
@@ -174,6 +189,7 @@ impl Engine {
                     &mut parts.store,
                     db as usize,
                     &key,
+                    begun,
                     value,
                     expire_ms,
                     access,

@@ -2,6 +2,7 @@
 
 mod clustering;
 mod connections;
+mod incoming;
 mod link;
 mod links;
 mod load;
@@ -12,6 +13,7 @@ mod replicate;
 mod rewrite;
 mod shutdown;
 mod snapshot;
+mod sync_file;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -24,6 +26,7 @@ use alloc::vec::Vec;
 
 use crate::client::{Clients, Session, Watches, alert, limits};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
+use crate::command::dataset::Building;
 use crate::command::effects::Effects;
 use crate::command::evict::{self, Pool};
 use crate::command::scripting;
@@ -42,13 +45,14 @@ use crate::random::Random;
 use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
+use incoming::Incoming;
 use link::PrimaryLink;
 use links::{LinkKind, Links};
 use reload::Reload;
-use replicate::Incoming;
 use rewrite::Rewrites;
 use shutdown::Shutdown;
 use snapshot::Job;
+use sync_file::SyncFile;
 use users::AclFile;
 
 /// Time between two rounds of housekeeping, in microseconds.
@@ -71,8 +75,12 @@ enum DiskOwner {
     Cluster,
     /// CONFIG REWRITE.
     ConfigFile,
+    /// What comes of it does not matter.
+    Nobody,
     /// Persistence.
     Persistence,
+    /// A snapshot file on its way to replicas.
+    SyncFile,
 }
 
 /// Reading what comes before the data: the ACL file, nodes.conf.
@@ -106,6 +114,8 @@ pub struct Engine {
     boot: Option<Boot>,
     /// Carries out what files say, at the start.
     loader: Option<Box<Session>>,
+    /// A large collection of which not all has been read.
+    building: Option<Building>,
     /// Keys that had expired when their file was loaded.
     overdue_at_load: Vec<(usize, Vec<u8>)>,
     /// Files were not read to their end: there is more at hand.
@@ -133,8 +143,10 @@ pub struct Engine {
     step_due: bool,
     /// A client waits for a snapshot that could not begin yet.
     save_wanted: bool,
-    /// Replicas want a snapshot with this in it, as soon as none is under way.
-    snapshot_wanted: Option<Filter>,
+    /// Replicas want a snapshot with this in it, as soon as none is under way; to their sockets, or to a file first.
+    snapshot_wanted: Option<(Filter, bool)>,
+    /// A snapshot goes to replicas by way of its file.
+    sync_file: Option<SyncFile>,
     /// DEBUG RELOAD or LOADAOF under way.
     reload: Option<Reload>,
 }
@@ -234,6 +246,7 @@ impl Engine {
             last_op: 0,
             boot: None,
             loader: None,
+            building: None,
             overdue_at_load: Vec::new(),
             load_goes_on: false,
             reconfigured: VecDeque::new(),
@@ -248,6 +261,7 @@ impl Engine {
             step_due: false,
             save_wanted: false,
             snapshot_wanted: None,
+            sync_file: None,
             reload: None,
         };
         engine.boot();
@@ -376,14 +390,15 @@ impl Engine {
         if !script && core::mem::take(&mut self.save_wanted) {
             self.grant(now, Wish::Save);
         }
-        if !script && let Some(filter) = self.snapshot_wanted.take() {
-            self.snapshot_for_replicas(now, filter);
+        if !script && let Some((filter, diskless)) = self.snapshot_wanted.take() {
+            self.snapshot_for_replicas(now, filter, diskless);
         }
         self.reload_step(now);
         if core::mem::take(&mut self.step_due) {
             self.load_goes_on = self.load_step(now);
             self.snapshot_step(now);
         }
+        self.sync_file_step();
         self.shutdown_step(now);
         loop {
             self.parts.journal.seal();
@@ -516,7 +531,11 @@ impl Engine {
             DiskRequest::Sync { .. } => match owner {
                 DiskOwner::Persistence => planted::is(Bug::ForgetsSync),
                 DiskOwner::Cluster => planted::is(Bug::ForgetsClusterSync),
-                DiskOwner::AclFile | DiskOwner::Boot | DiskOwner::ConfigFile => false,
+                DiskOwner::AclFile
+                | DiskOwner::Boot
+                | DiskOwner::ConfigFile
+                | DiskOwner::Nobody
+                | DiskOwner::SyncFile => false,
             },
             DiskRequest::SyncDir { .. } => planted::is(Bug::ForgetsSyncDir),
             _ => false,
@@ -538,13 +557,14 @@ impl Engine {
     /// The disk answered the oldest request.
     fn disk_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
         match self.disk_owners.pop_front() {
-            None => {}
+            None | Some(DiskOwner::Nobody) => {}
             Some(DiskOwner::AclFile) => self.acl_answer(now, result),
             Some(DiskOwner::Boot) => self.boot_answer(now, result),
             Some(DiskOwner::Cluster) => {
                 self.with_cluster(now, |cluster| cluster.on_disk(now, result))
             }
             Some(DiskOwner::ConfigFile) => self.config_answer(result),
+            Some(DiskOwner::SyncFile) => self.sync_file_answer(now, result),
             Some(DiskOwner::Persistence) => {
                 self.parts.persistence.on_disk(now, result);
                 self.answer_reconfigured();
@@ -825,6 +845,14 @@ impl Engine {
             .chain(self.parts.pause_ends_us())
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
+    }
+
+    /// Whether every reply to a request that came now would wait for the disk, which is at work.
+    pub fn waits_for_disk(&self) -> bool {
+        let parts = &self.parts;
+        parts.is(condition::STRICT)
+            && parts.persistence.durable_offset() < parts.journal.end()
+            && parts.persistence.syncing()
     }
 
     /// Whether files are still being read or opened. Until then there is no talk with other servers of data: a

@@ -165,6 +165,7 @@ impl Engine {
             }
         }
         self.parts.unblock_all(&Blocked::Paused, |_| {});
+        self.sync_file_saved(now, ok);
         self.reload_saved(now, ok);
         self.shutdown_saved(ok);
     }

@@ -167,6 +167,9 @@ impl Engine {
         self.loader = None;
         self.overdue_at_load.clear();
         let parts = &mut self.parts;
+        if let Some(building) = self.building.take() {
+            building.discard(&mut parts.store);
+        }
         parts.set(condition::LOADING, false);
         if reload.stage == Stage::Load {
             parts.persistence.end_load(parts.changes);

@@ -3,25 +3,15 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::incoming::Incoming;
 use super::snapshot::Reader;
 use super::{Engine, LinkKind};
 use crate::client::{Blocked, alert};
 use crate::command::context::condition;
-use crate::command::dataset;
 use crate::config::Config;
 use crate::face::{ConnId, Effect, Now};
-use crate::rdb::{Decoder, Event};
 use crate::replication::{Action, Filter, Settings};
 use crate::store::Store;
-
-/// A primary's snapshot on its way in, loaded beside the data that is still served.
-pub(crate) struct Incoming {
-    decoder: Decoder,
-    store: Store,
-    stream_db: Option<u32>,
-    failed: Option<alloc::string::String>,
-    done: bool,
-}
 
 /// What replication reads of the configuration.
 pub(crate) fn settings(config: &Config) -> Settings {
@@ -80,6 +70,7 @@ impl Engine {
         match action {
             Action::CancelSnapshot => {
                 self.snapshot_wanted = None;
+                self.cancel_sync_file();
                 self.cancel_snapshot(Reader::Replicas);
             }
             Action::Close { conn } => self.close(conn),
@@ -105,42 +96,45 @@ impl Engine {
                 self.parts.outbox.push_back(Effect::Role('M'));
             }
             Action::Log { level, text } => self.parts.log(level, text),
-            Action::Payload(bytes) => self.payload(&bytes),
+            Action::Payload(bytes) => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.feed(&bytes, &self.parts.config, now);
+                }
+            }
             Action::PayloadAbort => {
                 if let Some(incoming) = self.incoming.take() {
-                    self.parts.store.discard_all(incoming.store);
+                    incoming.discard(&mut self.parts.store);
                 }
             }
             Action::PayloadBegin { size } => {
-                let store = Store::new(
-                    self.parts.store.databases().len(),
-                    *self.parts.store.hasher(),
-                );
-                let decoder = Decoder::new(size, self.parts.config.rdbchecksum);
-                self.incoming = Some(Incoming {
-                    decoder,
-                    store,
-                    stream_db: None,
-                    failed: None,
-                    done: false,
-                });
+                let parts = &self.parts;
+                let databases = parts.store.databases().len();
+                let store = Store::new(databases, *parts.store.hasher());
+                self.incoming = Some(Incoming::new(size, parts.config.rdbchecksum, store));
             }
             Action::PayloadEnd { .. } => self.payload_end(now),
             Action::Send { conn, bytes } => self.send(now, conn, bytes),
             Action::Stream(bytes) => self.stream(now, &bytes),
             Action::StreamBegin { conn, db } => self.begin_stream(conn, db, now),
-            Action::WantSnapshot { filter, .. } => self.snapshot_for_replicas(now, filter),
+            Action::WantSnapshot {
+                filter, diskless, ..
+            } => self.snapshot_for_replicas(now, filter, diskless),
         }
     }
 
     /// Begins a snapshot for replicas; as soon as it can, if one is under way.
-    pub(super) fn snapshot_for_replicas(&mut self, now: Now, filter: Filter) {
-        if self.begin_snapshot(now, Reader::Replicas, filter) {
+    pub(super) fn snapshot_for_replicas(&mut self, now: Now, filter: Filter, diskless: bool) {
+        let begun = if diskless || filter != Filter::ALL {
+            self.begin_snapshot(now, Reader::Replicas, filter)
+        } else {
+            self.begin_sync_file(now)
+        };
+        if begun {
             self.parts
                 .replication
                 .snapshot_began(now, &mut self.parts.journal);
         } else {
-            self.snapshot_wanted = Some(filter);
+            self.snapshot_wanted = Some((filter, diskless));
         }
     }
 
@@ -173,94 +167,6 @@ impl Engine {
         } else {
             self.links.send(conn, bytes);
         }
-    }
-
-    fn payload(&mut self, bytes: &[u8]) {
-        let Some(incoming) = self.incoming.as_mut().filter(|i| i.failed.is_none()) else {
-            return;
-        };
-        incoming.decoder.feed(bytes);
-        let limits = dataset::Limits::new(&self.parts.config, &self.parts.store);
-        loop {
-            match incoming.decoder.next_event() {
-                Ok(Event::NeedMore) => return,
-                Ok(Event::Aux { name, value }) if name == b"repl-stream-db" => {
-                    incoming.stream_db = core::str::from_utf8(&value)
-                        .ok()
-                        .and_then(|v| v.parse().ok());
-                }
-                Ok(Event::SelectDb(db)) if db as usize >= incoming.store.databases().len() => {
-                    incoming.failed = Some("the snapshot has more databases than we".into());
-                    return;
-                }
-                Ok(Event::Key {
-                    db,
-                    key,
-                    expire_ms,
-                    value,
-                    ..
-                }) => {
-                    match dataset::insert(
-                        &mut incoming.store,
-                        db as usize,
-                        &key,
-                        value,
-                        expire_ms,
-                        0,
-                        &limits,
-                    ) {
-                        Ok(true) => {}
-                        Ok(false) => {
-                            incoming.failed = Some("the snapshot holds a key twice".into())
-                        }
-                        Err(error) => incoming.failed = Some(error),
-                    }
-                    if incoming.failed.is_some() {
-                        return;
-                    }
-                }
-                Ok(Event::Function(library)) => incoming.store.keep_function(library),
-                Ok(Event::End { .. }) => {
-                    incoming.done = true;
-                    return;
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    incoming.failed = Some(alloc::format!("{error}"));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn payload_end(&mut self, now: Now) {
-        let parts = &mut self.parts;
-        let Some(incoming) = self.incoming.take() else {
-            return;
-        };
-        if !incoming.done || incoming.failed.is_some() {
-            let reason = incoming
-                .failed
-                .unwrap_or_else(|| alloc::format!("{}", incoming.decoder.cut_short()));
-            parts.store.discard_all(incoming.store);
-            return parts
-                .replication
-                .load_failed(now, &mut parts.journal, &reason);
-        }
-        // A snapshot of what is replaced is nobody's use.
-        self.job = None;
-        self.full_copies += 1;
-        let parts = &mut self.parts;
-        parts.store.replace(incoming.store);
-        parts.own_keys.clear();
-        crate::command::libraries::refresh(parts);
-        parts.watches.touch_all();
-        parts
-            .replication
-            .loaded(now, &mut parts.journal, incoming.stream_db);
-        // The files go on with the new data and its offsets.
-        parts.persistence.abort_save();
-        parts.persistence.rebase(parts.journal.end());
     }
 
     /// Lets WAIT and its like go whose replicas have acknowledged, or whose time is up.

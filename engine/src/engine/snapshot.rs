@@ -11,7 +11,7 @@ use crate::store::Store;
 use bytes::Bytes;
 
 /// Bytes that may wait for a replica's socket before the walk pauses.
-const REPLICA_AHEAD: u64 = 1 << 20;
+pub(super) const REPLICA_AHEAD: u64 = 256 << 10;
 
 /// Buckets of an abandoned walk that are looked at in one go.
 const ABANDONED_STEPS: usize = 256;

@@ -220,7 +220,7 @@ fn run(value: Value, commands: &[&str]) {
     // As if a replica read it.
     parts.effects.wanted = true;
     let limits = dataset::Limits::new(&parts.config, &parts.store);
-    if dataset::insert(&mut parts.store, 0, b"k", value, None, 0, &limits).is_err() {
+    if dataset::insert(&mut parts.store, 0, b"k", None, value, None, 0, &limits).is_err() {
         return;
     }
     for command in commands {

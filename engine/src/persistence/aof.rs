@@ -269,6 +269,11 @@ impl Aof {
                 .map_or(0, |appender| appender.delayed_syncs)
     }
 
+    /// Whether the last increment is being synced.
+    pub fn syncing(&self) -> bool {
+        self.appender.as_ref().is_some_and(Appender::syncing)
+    }
+
     pub fn sync_under_way(&self) -> bool {
         self.appender
             .as_ref()

@@ -182,7 +182,11 @@ impl Appender {
         }
         self.write(now, journal, end, conditions, outbox);
         if sync_due && note_first {
-            return self.sync(now, outbox);
+            // Under `everysec` it comes after the write's answer, so that a slow sync is known for what it is.
+            if conditions.fsync != Fsync::EverySec || conditions.hurry {
+                self.sync(now, outbox);
+            }
+            return;
         }
         if conditions.fsync == Fsync::Always && !conditions.hold_sync {
             self.sync(now, outbox);
@@ -205,6 +209,11 @@ impl Appender {
     /// Whether a sync or write is under way.
     pub fn busy(&self) -> bool {
         self.flight != Flight::None || self.syncing.is_some()
+    }
+
+    /// Whether a sync is under way, or a write with the sync that follows it.
+    pub fn syncing(&self) -> bool {
+        self.syncing.is_some()
     }
 
     /// Syncs now if anything is not durable. Returns whether there is one to wait for.

@@ -74,7 +74,7 @@ pub enum Source {
 /// Something to apply to the data set.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoadItem {
-    /// From a snapshot: [`Event::SelectDb`], [`Event::ResizeDb`], [`Event::Key`] or [`Event::Function`].
+    /// From a snapshot: [`Event::SelectDb`], [`Event::ResizeDb`], [`Event::Part`], [`Event::Key`] or [`Event::Function`].
     Snapshot {
         /// What.
         event: Event,

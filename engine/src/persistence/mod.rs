@@ -427,6 +427,12 @@ impl Persistence {
         self.aof.durable()
     }
 
+    /// Whether a sync of the append-only file is under way: [`durable_offset`](Persistence::durable_offset) may rise
+    /// when it ends.
+    pub fn syncing(&self) -> bool {
+        self.aof.syncing()
+    }
+
     /// The journal is on stable storage up to this offset, whatever the policy; nothing while the append-only
     /// file is off, not complete, or in error.
     pub fn synced_offset(&self) -> Option<u64> {

@@ -45,6 +45,8 @@ pub struct Decoder {
     db: u32,
     meta: Meta,
     failed: Option<RdbError>,
+    /// Large collections are given part by part.
+    in_parts: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -109,6 +111,15 @@ impl Decoder {
             db: 0,
             meta: Meta::default(),
             failed: None,
+            in_parts: false,
+        }
+    }
+
+    /// The same, but that it gives large collections part by part, as they arrive.
+    pub fn in_parts(self) -> Decoder {
+        Decoder {
+            in_parts: true,
+            ..self
         }
     }
 
@@ -291,6 +302,16 @@ impl Decoder {
                 let stop = loop {
                     if left == 0 {
                         break None;
+                    }
+                    if self.in_parts && gathered.is_part() {
+                        let value = gathered.take_part();
+                        self.consume(read);
+                        self.state = State::Gather {
+                            key,
+                            gathered,
+                            left,
+                        };
+                        return Ok(Some(Event::Part { value, left }));
                     }
                     match gathered.one(&mut reader) {
                         Ok(()) => read = reader.at,

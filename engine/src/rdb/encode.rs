@@ -95,7 +95,7 @@ pub enum ValueView<'a> {
 const MAX_INT_TEXT: usize = 11;
 /// Strings must be longer than this to be compressed, and be shortened by [`MIN_GAIN`].
 const MIN_COMPRESSED: usize = 20;
-const MIN_GAIN: usize = 4;
+pub(super) const MIN_GAIN: usize = 4;
 /// Room that is kept from one value to the next, in bytes.
 const MOST_KEPT: usize = 1 << 16;
 
@@ -192,6 +192,14 @@ impl Encoder {
         self.value(value);
     }
 
+    /// A key whose value is a string; all steps of its [`TextPosition`](super::TextPosition) must follow before anything
+    /// else.
+    pub fn text(&mut self, key: &[u8], meta: &KeyMeta) {
+        self.meta(meta);
+        self.out.push(kind::STRING);
+        self.string(key);
+    }
+
     /// A key whose value is a hash of `pairs` pairs; as many calls of [`pair`](Encoder::pair) must follow
     /// before anything else.
     pub fn hash(&mut self, key: &[u8], meta: &KeyMeta, pairs: u64) {
@@ -270,6 +278,11 @@ impl Encoder {
             0
         };
         self.out.extend_from_slice(&sum.to_le_bytes());
+    }
+
+    /// So many bytes are about to be written before they are taken: they need one allocation.
+    pub fn expect(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
     }
 
     /// Bytes that wait to be taken.
@@ -401,10 +414,20 @@ impl Encoder {
 
     /// A string that has been compressed already, of `plain` bytes before.
     pub(super) fn compressed(&mut self, packed: &[u8], plain: u64) {
-        self.out.push(special::LZF);
-        self.length(packed.len() as u64);
-        self.length(plain);
+        self.compressed_head(packed.len() as u64, plain);
         self.out.extend_from_slice(packed);
+    }
+
+    /// What stands before the compressed form of a string: its length, and that of the string.
+    pub(super) fn compressed_head(&mut self, packed: u64, plain: u64) {
+        self.out.push(special::LZF);
+        self.length(packed);
+        self.length(plain);
+    }
+
+    /// Whether strings are compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.options.compress
     }
 
     fn int(&mut self, number: i32) {

@@ -45,6 +45,14 @@ pub enum Event {
         /// The value.
         value: Value,
     },
+    /// Some elements of a large collection; more of them follow, the last with their [`Event::Key`]. Only from a decoder
+    /// that is asked for such.
+    Part {
+        /// The elements.
+        value: Value,
+        /// How many follow, as the snapshot says.
+        left: u64,
+    },
     /// A key whose collection is empty, as some old servers wrote. Redis drops it with a warning.
     EmptyKey {
         /// The key.

@@ -6,6 +6,12 @@ use super::reader::{Reader, Step, corrupt};
 use super::{Origin, kind, legacy};
 use crate::value::hash::MAX_TIME_MS;
 use alloc::vec::Vec;
+use core::mem::take;
+
+/// Elements of a collection that are handed on together.
+const PART: usize = 256;
+/// The same of a list's nodes, of some kilobytes each.
+const PART_NODES: usize = 16;
 
 /// The elements so far of a collection.
 pub(super) enum Gathered {
@@ -80,6 +86,28 @@ impl Gathered {
             Gathered::Members { members, binary } => members.push(member(reader, *binary)?),
         }
         Ok(())
+    }
+
+    /// Whether there is enough for an [`Event::Part`](super::Event::Part).
+    pub(super) fn is_part(&self) -> bool {
+        match self {
+            Gathered::Pairs(pairs) => pairs.len() >= PART,
+            Gathered::TimedPairs { pairs, .. } => pairs.len() >= PART,
+            Gathered::Parts { parts, .. } => parts.len() >= PART_NODES,
+            Gathered::Elements(elements) => elements.len() >= PART,
+            Gathered::Members { members, .. } => members.len() >= PART,
+        }
+    }
+
+    /// What has arrived, which is something; more will.
+    pub(super) fn take_part(&mut self) -> Value {
+        match self {
+            Gathered::Pairs(pairs) => Value::Hash(take(pairs)),
+            Gathered::TimedPairs { pairs, .. } => Value::HashTimed(take(pairs)),
+            Gathered::Parts { parts, .. } => Value::List(take(parts)),
+            Gathered::Elements(elements) => Value::Set(take(elements)),
+            Gathered::Members { members, .. } => Value::ZSet(take(members)),
+        }
     }
 
     /// The value, now that all its elements are there; nothing, if there are none.

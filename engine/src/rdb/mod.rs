@@ -46,6 +46,7 @@ mod legacy;
 mod list;
 mod reader;
 mod stream;
+mod text;
 
 #[cfg(test)]
 mod newer_tests;
@@ -58,6 +59,7 @@ pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView}
 pub use event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
 pub use list::ListPart;
 pub use stream::StreamPosition;
+pub use text::TextPosition;
 
 /// The version that [`Encoder`] writes.
 pub const VERSION: u32 = 10;

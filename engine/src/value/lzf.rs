@@ -27,30 +27,98 @@ const MAX_RATIO: usize = MAX_MATCH / 3;
 pub struct Compressor {
     /// By hash of three bytes: the last position with that hash, plus one; 0 is none.
     recent: Vec<u32>,
+    cursor: Cursor,
+}
+
+/// How far a compression has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    at: usize,
+    /// From here on nothing is written yet.
+    literal_from: usize,
+}
+
+/// A string that is being compressed in steps.
+#[derive(Debug)]
+pub struct Packing {
+    compressor: Compressor,
+    limit: usize,
+    out: Vec<u8>,
+}
+
+impl Packing {
+    /// Begins with a string; `limit`: what its compressed form may take at most.
+    pub fn new(input: &[u8], limit: usize) -> Packing {
+        let mut compressor = Compressor::default();
+        compressor.begin(input);
+        Packing {
+            compressor,
+            limit,
+            out: Vec::new(),
+        }
+    }
+
+    /// Goes on with the same string, for about so many of its bytes. At the end it says whether the compressed form
+    /// is short enough.
+    pub fn step(&mut self, input: &[u8], bytes: usize) -> Option<bool> {
+        let until = self.compressor.cursor.at.saturating_add(bytes);
+        (self.compressor).emit(input, until, self.limit, 0, &mut self.out)
+    }
+
+    /// The compressed form.
+    pub fn into_packed(self) -> Vec<u8> {
+        self.out
+    }
+}
+
+/// Whether a string is of a length that can be compressed.
+fn compressible(input: &[u8]) -> bool {
+    input.len() > MIN_MATCH && input.len() < u32::MAX as usize
 }
 
 impl Compressor {
     /// Appends the compressed form of `input` to `out` if it takes at most `limit` bytes. Otherwise
     /// `out` is as before and the answer is false.
     pub fn compress(&mut self, input: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
-        if input.len() < MIN_MATCH + 1 || input.len() >= u32::MAX as usize {
-            return false;
-        }
-        let slots = input.len().next_power_of_two().clamp(64, 1 << 14);
-        self.recent.clear();
-        self.recent.resize(slots, 0);
+        self.begin(input);
         let start = out.len();
-        let fits = self.emit(input, limit, slots - 1, out);
+        let fits = self.emit(input, usize::MAX, limit, start, out) == Some(true);
         if !fits {
             out.truncate(start);
         }
         fits
     }
 
-    fn emit(&mut self, input: &[u8], limit: usize, mask: usize, out: &mut Vec<u8>) -> bool {
-        let start = out.len();
-        let (mut at, mut literal_from) = (0, 0);
+    fn begin(&mut self, input: &[u8]) {
+        let slots = input.len().next_power_of_two().clamp(64, 1 << 14);
+        self.recent.clear();
+        self.recent.resize(slots, 0);
+        self.cursor = Cursor::default();
+    }
+
+    /// Goes on up to `until`, or a little further. At the end it says whether what is in `out` from `start` on is within
+    /// the limit.
+    fn emit(
+        &mut self,
+        input: &[u8],
+        until: usize,
+        limit: usize,
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<bool> {
+        if !compressible(input) {
+            return Some(false);
+        }
+        let mask = self.recent.len() - 1;
+        let Cursor {
+            mut at,
+            mut literal_from,
+        } = self.cursor;
         while at + MIN_MATCH <= input.len() {
+            if at >= until {
+                self.cursor = Cursor { at, literal_from };
+                return None;
+            }
             let here = [input[at], input[at + 1], input[at + 2]];
             let slot = &mut self.recent[hash(here) & mask];
             let candidate = *slot as usize;
@@ -65,7 +133,7 @@ impl Compressor {
                     literals(&input[literal_from..at], out);
                     literal_from = at;
                     if out.len() - start > limit {
-                        return false;
+                        return Some(false);
                     }
                 }
                 continue;
@@ -83,11 +151,11 @@ impl Compressor {
             at += length;
             literal_from = at;
             if out.len() - start > limit {
-                return false;
+                return Some(false);
             }
         }
         literals(&input[literal_from..], out);
-        out.len() - start <= limit
+        Some(out.len() - start <= limit)
     }
 }
 
@@ -228,6 +296,25 @@ mod tests {
             if let Some(small) = compress(&input) {
                 prop_assert!(small.len() <= input.len());
                 prop_assert_eq!(decompress(&small, input.len()).unwrap(), input);
+            }
+        }
+
+        #[test]
+        fn steps_make_no_difference(word in proptest::collection::vec(any::<u8>(), 1..400),
+                                    many in 1usize..40, step in 1usize..5000) {
+            let input = word.repeat(many);
+            let limit = input.len().saturating_sub(4);
+            let mut whole = Vec::new();
+            let fits = Compressor::default().compress(&input, limit, &mut whole);
+            let mut packing = Packing::new(&input, limit);
+            let answer = loop {
+                if let Some(fits) = packing.step(&input, step) {
+                    break fits;
+                }
+            };
+            prop_assert_eq!(answer, fits);
+            if fits {
+                prop_assert_eq!(packing.into_packed(), whole);
             }
         }
 

@@ -193,7 +193,8 @@ impl Load {
                             "Reading RDB base file on AOF loading...".into()
                         });
                     }
-                    let mut decoder = Decoder::new(Some(this.len), settings.rdb_checksum);
+                    let mut decoder =
+                        Decoder::new(Some(this.len), settings.rdb_checksum).in_parts();
                     decoder.feed(head);
                     reading.form = Form::Snapshot(decoder);
                 } else {
@@ -452,6 +453,7 @@ impl Load {
             Event::End { checked } => self.snapshot_ends(checked, settings, outbox),
             Event::SelectDb(_)
             | Event::ResizeDb { .. }
+            | Event::Part { .. }
             | Event::Key { .. }
             | Event::Function(_) => {
                 self.figures.keys += u64::from(matches!(event, Event::Key { .. }));
