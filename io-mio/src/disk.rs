@@ -1,481 +1,317 @@
 //! The disk thread: carries out the engine's disk requests, one after the other, in their order.
 //!
-//! It sleeps on its channel when there is nothing to do, and wakes the poll loop when an answer is there.
+//! ```text
+//! loop ── requests of a turn, at once ──▶ thread
+//!      ◀── answers, a write's together with that of the sync behind it ──
+//! ```
+//!
+//! Each side sleeps when it has nothing to do, and is woken only then: the thread parks, the loop waits for events or
+//! (for a short time, while replies wait for a sync) for the thread.
+
+mod files;
 
 use crate::cpus;
-use crate::log::words;
-use bytes::Bytes;
+use files::Disk;
 use mio::Waker;
-use reprise_engine::{DiskError, DiskErrorKind, DiskReply, DiskRequest, FileId, OpId, OpenMode};
-use smallvec::SmallVec;
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, IoSlice, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use reprise_engine::{DiskError, DiskReply, DiskRequest, OpId};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-
-/// Time between two attempts at a lock that somebody has.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What came of a request.
 pub type Answer = Result<DiskReply, DiskError>;
 
 /// The poll loop's end of the disk thread.
 pub struct DiskThread {
-    requests: Sender<(OpId, DiskRequest)>,
-    answers: Receiver<(OpId, Answer)>,
+    shared: Arc<Shared>,
+    thread: Thread,
+    /// Requests of this turn.
+    next: Vec<(OpId, DiskRequest)>,
+    /// Answers taken from the thread.
+    answers: VecDeque<Answered>,
+}
+
+struct Answered {
+    op: OpId,
+    answer: Answer,
+    /// The request was a sync.
+    sync: bool,
+}
+
+/// What both sides see.
+struct Shared {
+    requests: Mailbox<(OpId, DiskRequest)>,
+    answers: Mailbox<Answered>,
+    /// The loop is gone, or cannot be woken: the process is about to end.
+    over: AtomicBool,
+}
+
+/// How a side sleeps, and so how it is woken.
+mod sleep {
+    pub const AWAKE: u8 = 0;
+    pub const PARKED: u8 = 1;
+    /// In the poll.
+    pub const POLLING: u8 = 2;
+}
+
+/// Things for one side, and whether it sleeps until there are some.
+struct Mailbox<T> {
+    items: Mutex<VecDeque<T>>,
+    asleep: AtomicU8,
+}
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Mailbox<T> {
+        Mailbox {
+            items: Mutex::default(),
+            asleep: AtomicU8::new(sleep::AWAKE),
+        }
+    }
+}
+
+impl<T> Mailbox<T> {
+    fn items(&self) -> MutexGuard<'_, VecDeque<T>> {
+        // Nobody panics with the lock; and if: a queue is always whole.
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts some in. How the other side sleeps: it is to be woken, and counts as awake.
+    fn put(&self, some: impl IntoIterator<Item = T>) -> u8 {
+        self.items().extend(some);
+        // Either we see that it sleeps, or it sees what we put in.
+        fence(Ordering::SeqCst);
+        self.asleep.swap(sleep::AWAKE, Ordering::Relaxed)
+    }
+
+    /// Says that this side is about to sleep. False if there is something: then it must not.
+    fn may_sleep(&self, how: u8) -> bool {
+        self.asleep.store(how, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let empty = self.items().is_empty();
+        if !empty {
+            self.woke();
+        }
+        empty
+    }
+
+    /// Says that this side is awake.
+    fn woke(&self) {
+        self.asleep.store(sleep::AWAKE, Ordering::Relaxed);
+    }
 }
 
 impl DiskThread {
-    /// Starts the thread, on these CPUs. `waker` is woken when an answer is there.
+    /// Starts the thread, on these CPUs. `waker` is woken when an answer is there and the loop waits for events. It is
+    /// the thread that calls this that runs the loop.
     pub fn start(waker: Arc<Waker>, cpus: String) -> io::Result<DiskThread> {
-        let (requests, inbox) = channel::<(OpId, DiskRequest)>();
-        let (outbox, answers) = channel();
-        thread::Builder::new().name("disk".into()).spawn(move || {
+        let shared = Arc::new(Shared {
+            requests: Mailbox::default(),
+            answers: Mailbox::default(),
+            over: AtomicBool::new(false),
+        });
+        let desk = Desk {
+            shared: Arc::clone(&shared),
+            disk: Disk::default(),
+            poll_loop: thread::current(),
+            waker,
+        };
+        let handle = thread::Builder::new().name("disk".into()).spawn(move || {
             cpus::bind(&cpus);
-            let mut disk = Disk::default();
-            while let Ok((op, request)) = inbox.recv() {
-                let answer = disk.carry_out(request);
-                // The loop is gone or cannot be woken: the process is about to end.
-                if outbox.send((op, answer)).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
+            desk.serve();
         })?;
-        Ok(DiskThread { requests, answers })
+        Ok(DiskThread {
+            shared,
+            thread: handle.thread().clone(),
+            next: Vec::new(),
+            answers: VecDeque::new(),
+        })
     }
 
-    /// Hands a request over.
-    pub fn request(&self, op: OpId, request: DiskRequest) {
-        self.requests
-            .send((op, request))
-            .expect("the disk thread lives as long as its channel");
+    /// Takes a request, to be handed over by [`submit`](DiskThread::submit).
+    pub fn request(&mut self, op: OpId, request: DiskRequest) {
+        self.next.push((op, request));
+    }
+
+    /// Hands over what was requested.
+    pub fn submit(&mut self) {
+        if !self.next.is_empty() && self.shared.requests.put(self.next.drain(..)) != sleep::AWAKE {
+            self.thread.unpark();
+        }
     }
 
     /// The next answer, if one is there.
-    pub fn answer(&self) -> Option<(OpId, Answer)> {
-        self.answers.try_recv().ok()
-    }
-}
-
-/// The open files.
-#[derive(Default)]
-struct Disk {
-    files: HashMap<FileId, File>,
-}
-
-impl Disk {
-    fn carry_out(&mut self, request: DiskRequest) -> Answer {
-        let done = |result: io::Result<()>| result.map(|()| DiskReply::Done);
-        let result = match request {
-            DiskRequest::Open { file, path, mode } => self.open(file, &path, mode),
-            DiskRequest::Read { file, offset, len } => self.read(file, offset, len),
-            DiskRequest::Write { file, data } => return self.write(file, &data),
-            DiskRequest::Sync { file } => done(self.file(file).and_then(|f| f.sync_data())),
-            DiskRequest::Truncate { path, len } => done(
-                OpenOptions::new()
-                    .write(true)
-                    .open(path)
-                    .and_then(|f| f.set_len(len)),
-            ),
-            DiskRequest::Close { file } => {
-                self.files.remove(&file);
-                Ok(DiskReply::Done)
-            }
-            DiskRequest::Rename { from, to } => done(fs::rename(from, to)),
-            DiskRequest::Remove { path } => done(fs::remove_file(path)),
-            DiskRequest::MakeDir { path } => done(make_dir(&path)),
-            DiskRequest::List { path } => list(&path).map(DiskReply::Names),
-            DiskRequest::Lock {
-                file,
-                path,
-                patience_ms,
-            } => return self.lock(file, here(&path), Duration::from_millis(patience_ms)),
-            DiskRequest::SyncDir { path } => {
-                done(File::open(here(&path)).and_then(|dir| dir.sync_all()))
-            }
-        };
-        result.map_err(|error| disk_error(&error, 0))
-    }
-
-    fn file(&self, file: FileId) -> io::Result<&File> {
-        self.files
-            .get(&file)
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
-    }
-
-    fn open(&mut self, file: FileId, path: &str, mode: OpenMode) -> io::Result<DiskReply> {
-        let mut options = OpenOptions::new();
-        match mode {
-            OpenMode::Read => options.read(true),
-            OpenMode::Create => options.write(true).create(true).truncate(true),
-            OpenMode::Append => options.append(true).create(true),
-        };
-        let opened = options.mode(0o644).open(path)?;
-        let len = opened.metadata()?.len();
-        self.files.insert(file, opened);
-        Ok(DiskReply::Opened { len })
-    }
-
-    fn read(&self, file: FileId, offset: u64, len: u32) -> io::Result<DiskReply> {
-        let file = self.file(file)?;
-        let left = file.metadata()?.len().saturating_sub(offset);
-        let mut data = vec![0; usize::try_from(left.min(u64::from(len))).unwrap_or(usize::MAX)];
-        let mut filled = 0;
-        while filled < data.len() {
-            match file.read_at(&mut data[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    pub fn answer(&mut self) -> Option<(OpId, Answer)> {
+        if self.answers.is_empty() {
+            self.answers.append(&mut self.shared.answers.items());
         }
-        data.truncate(filled);
-        Ok(DiskReply::Data(data))
+        let next = self.answers.pop_front()?;
+        Some((next.op, next.answer))
     }
 
-    /// Takes the lock, and writes into the file whose it is.
-    fn lock(&mut self, file: FileId, path: &str, patience: Duration) -> Answer {
-        let opened = if Path::new(path).is_dir() {
-            File::open(path)
-        } else {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o644)
-                .open(path)
-        };
-        let lock = opened.map_err(|error| disk_error(&error, 0))?;
-        if self.files.get(&file).is_some_and(|held| same(held, &lock)) {
-            return Ok(DiskReply::Done);
-        }
+    /// Waits for the end of a sync, but not for longer than this; whether it came.
+    pub fn await_sync(&mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    thread::sleep(LOOK_AGAIN)
-                }
-                Err(TryLockError::WouldBlock) => return Err(locked_by(&lock)),
-                Err(TryLockError::Error(error)) => return Err(disk_error(&error, 0)),
+            self.answers.append(&mut self.shared.answers.items());
+            if self.answers.iter().any(|answered| answered.sync) {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            if self.shared.answers.may_sleep(sleep::PARKED) {
+                thread::park_timeout(left);
+                self.shared.answers.woke();
             }
         }
-        // For whoever wonders; nothing depends on it.
-        let _ = lock.set_len(0);
-        let _ = lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0);
-        self.files.insert(file, lock);
-        Ok(DiskReply::Done)
     }
 
-    fn write(&mut self, file: FileId, data: &[Bytes]) -> Answer {
-        const PIECES: usize = 64;
-        let mut file = self.file(file).map_err(|error| disk_error(&error, 0))?;
-        let mut written = 0u64;
-        // The piece that is next, and how much of it has been written.
-        let (mut next, mut offset) = (0, 0);
-        while next < data.len() {
-            let slices: SmallVec<[IoSlice<'_>; PIECES]> = data[next..]
-                .iter()
-                .take(PIECES)
-                .enumerate()
-                .map(|(i, piece)| IoSlice::new(if i == 0 { &piece[offset..] } else { piece }))
-                .collect();
-            if slices.iter().all(|slice| slice.is_empty()) {
-                next += slices.len();
-                offset = 0;
-                continue;
+    /// The loop is about to wait for events: from now on an answer wakes it. False if one is there already.
+    pub fn may_sleep(&self) -> bool {
+        self.answers.is_empty() && self.shared.answers.may_sleep(sleep::POLLING)
+    }
+
+    /// The loop is awake, and looks for answers by itself.
+    pub fn woke(&self) {
+        self.shared.answers.woke();
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// The thread's end.
+struct Desk {
+    shared: Arc<Shared>,
+    disk: Disk,
+    poll_loop: Thread,
+    waker: Arc<Waker>,
+}
+
+impl Desk {
+    fn serve(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while !shared.over.load(Ordering::SeqCst) {
+            while let Some((op, request)) = self.next(|_| true) {
+                self.carry_out(op, request);
             }
-            let mut n = match file.write_vectored(&slices) {
-                Ok(0) => {
-                    return Err(disk_error(
-                        &io::Error::from_raw_os_error(libc::ENOSPC),
-                        written,
-                    ));
-                }
-                Ok(n) => n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(disk_error(&error, written)),
-            };
-            written += n as u64;
-            while next < data.len() && n >= data[next].len() - offset {
-                n -= data[next].len() - offset;
-                next += 1;
-                offset = 0;
+            if shared.requests.may_sleep(sleep::PARKED) {
+                thread::park();
+                shared.requests.woke();
             }
-            offset += n;
-        }
-        Ok(DiskReply::Done)
-    }
-}
-
-/// Whether both are the same file, under whatever names.
-fn same(one: &File, other: &File) -> bool {
-    let which = |file: &File| file.metadata().map(|m| (m.dev(), m.ino())).ok();
-    which(one).is_some() && which(one) == which(other)
-}
-
-/// Another process has the lock: the one that its file names.
-fn locked_by(lock: &File) -> DiskError {
-    let mut text = [0; 20];
-    let len = lock.read_at(&mut text, 0).unwrap_or(0);
-    let process = str::from_utf8(&text[..len]).unwrap_or_default().trim();
-    DiskError {
-        kind: DiskErrorKind::Locked,
-        written: 0,
-        message: match process {
-            "" => "another server uses it".into(),
-            process => format!("another server uses it (process {process})"),
-        },
-    }
-}
-
-/// The engine's name for the process's directory is an empty path.
-fn here(path: &str) -> &str {
-    if path.is_empty() { "." } else { path }
-}
-
-fn make_dir(path: &str) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && Path::new(path).is_dir() => {
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-fn list(path: &str) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(here(path))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            // A name that is not UTF-8 is none of ours.
-            names.extend(entry.file_name().into_string());
         }
     }
-    Ok(names)
-}
 
-fn disk_error(error: &io::Error, written: u64) -> DiskError {
-    let kind = match error.raw_os_error() {
-        Some(libc::ENOENT) => DiskErrorKind::NotFound,
-        Some(libc::ENOSPC | libc::EDQUOT) => DiskErrorKind::NoSpace,
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => DiskErrorKind::Denied,
-        _ => DiskErrorKind::Io,
-    };
-    DiskError {
-        kind,
-        written,
-        message: words(error),
+    /// The next request, if it is one that is wanted.
+    fn next(&self, wanted: impl FnOnce(&DiskRequest) -> bool) -> Option<(OpId, DiskRequest)> {
+        let mut requests = self.shared.requests.items();
+        let (_, first) = requests.front()?;
+        if wanted(first) {
+            requests.pop_front()
+        } else {
+            None
+        }
+    }
+
+    fn carry_out(&mut self, op: OpId, request: DiskRequest) {
+        let written = match &request {
+            DiskRequest::Write { file, .. } => Some(*file),
+            _ => None,
+        };
+        let first = self.answer(op, request);
+        // Who waits for a write with a sync behind it waits for both.
+        let sync = written.and_then(|written| {
+            self.next(|next| matches!(next, DiskRequest::Sync { file } if *file == written))
+        });
+        let second = sync.map(|(op, request)| self.answer(op, request));
+        match self.shared.answers.put([first].into_iter().chain(second)) {
+            sleep::PARKED => self.poll_loop.unpark(),
+            sleep::POLLING if self.waker.wake().is_err() => {
+                self.shared.over.store(true, Ordering::SeqCst);
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, op: OpId, request: DiskRequest) -> Answered {
+        let sync = matches!(request, DiskRequest::Sync { .. });
+        let answer = self.disk.carry_out(request);
+        Answered { op, answer, sync }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use bytes::Bytes;
+    use reprise_engine::{FileId, OpenMode};
 
     const FILE: FileId = FileId(1);
 
-    struct Fixture {
-        disk: Disk,
-        dir: tempfile::TempDir,
+    fn start() -> (DiskThread, mio::Poll, tempfile::TempDir) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let disk = DiskThread::start(waker, String::new()).unwrap();
+        (disk, poll, tempfile::tempdir().unwrap())
     }
 
-    impl Fixture {
-        fn new() -> Fixture {
-            Fixture {
-                disk: Disk::default(),
-                dir: tempfile::tempdir().unwrap(),
+    fn open(disk: &mut DiskThread, dir: &tempfile::TempDir) {
+        let path = dir.path().join("a").to_str().unwrap().to_string();
+        let (file, mode) = (FILE, OpenMode::Append);
+        disk.request(OpId(1), DiskRequest::Open { file, path, mode });
+    }
+
+    fn write(disk: &mut DiskThread, op: u64) {
+        let data = vec![Bytes::from_static(b"x")];
+        disk.request(OpId(op), DiskRequest::Write { file: FILE, data });
+    }
+
+    #[test]
+    fn answers_come_in_order_and_wake_a_loop_that_polls() {
+        let (mut disk, mut poll, dir) = start();
+        open(&mut disk, &dir);
+        (2..200).for_each(|op| write(&mut disk, op));
+        disk.submit();
+        let (mut events, mut last) = (mio::Events::with_capacity(1), 0);
+        while last < 199 {
+            if disk.may_sleep() {
+                poll.poll(&mut events, None).unwrap();
+            }
+            disk.woke();
+            while let Some((OpId(op), answer)) = disk.answer() {
+                assert!(answer.is_ok() && op == last + 1);
+                last = op;
             }
         }
-
-        fn path(&self, name: &str) -> String {
-            self.dir.path().join(name).to_str().unwrap().to_string()
-        }
-
-        fn open(&mut self, name: &str, mode: OpenMode) -> Answer {
-            let path = self.path(name);
-            self.disk.carry_out(DiskRequest::Open {
-                file: FILE,
-                path,
-                mode,
-            })
-        }
-
-        fn write(&mut self, pieces: &[&'static [u8]]) -> Answer {
-            let data = pieces
-                .iter()
-                .map(|piece| Bytes::from_static(piece))
-                .collect();
-            self.disk.carry_out(DiskRequest::Write { file: FILE, data })
-        }
-
-        fn read(&mut self, offset: u64, len: u32) -> Answer {
-            self.disk.carry_out(DiskRequest::Read {
-                file: FILE,
-                offset,
-                len,
-            })
-        }
     }
 
     #[test]
-    fn what_is_written_is_read() {
-        let mut f = Fixture::new();
-        assert_eq!(
-            f.open("a", OpenMode::Create),
-            Ok(DiskReply::Opened { len: 0 })
-        );
-        assert_eq!(f.write(&[b"one ", b"", b"two "]), Ok(DiskReply::Done));
-        assert_eq!(f.write(&[b"", b""]), Ok(DiskReply::Done));
-        assert_eq!(
-            f.disk.carry_out(DiskRequest::Sync { file: FILE }),
-            Ok(DiskReply::Done)
-        );
-        assert_eq!(
-            f.open("a", OpenMode::Append),
-            Ok(DiskReply::Opened { len: 8 })
-        );
-        assert_eq!(f.write(&[b"three"]), Ok(DiskReply::Done));
-        assert_eq!(
-            f.open("a", OpenMode::Read),
-            Ok(DiskReply::Opened { len: 13 })
-        );
-        assert_eq!(f.read(4, 3), Ok(DiskReply::Data(b"two".to_vec())));
-        assert_eq!(f.read(8, u32::MAX), Ok(DiskReply::Data(b"three".to_vec())));
-        assert_eq!(f.read(99, 5), Ok(DiskReply::Data(Vec::new())));
-        let mode = fs::metadata(f.path("a")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o133, 0, "no more than 0644: {mode:o}");
-        assert_eq!(
-            f.open("a", OpenMode::Create),
-            Ok(DiskReply::Opened { len: 0 })
-        );
-    }
-
-    #[test]
-    fn many_pieces_are_written_in_order() {
-        let mut f = Fixture::new();
-        f.open("a", OpenMode::Create).unwrap();
-        let data: Vec<Bytes> = (0..1000u32).map(|i| Bytes::from(format!("{i},"))).collect();
-        let whole = data.concat();
-        f.disk
-            .carry_out(DiskRequest::Write { file: FILE, data })
-            .unwrap();
-        assert_eq!(fs::read(f.path("a")).unwrap(), whole);
-    }
-
-    #[test]
-    fn errors_have_a_class_and_the_systems_words() {
-        let mut f = Fixture::new();
-        let missing = f.open("missing", OpenMode::Read).unwrap_err();
-        assert_eq!(
-            (missing.kind, missing.message.as_str()),
-            (DiskErrorKind::NotFound, "No such file or directory")
-        );
-        let unopened = f.read(0, 1).unwrap_err();
-        assert_eq!(unopened.kind, DiskErrorKind::Io);
-        if Path::new("/dev/full").exists() {
-            let path = "/dev/full".to_string();
-            f.disk
-                .carry_out(DiskRequest::Open {
-                    file: FILE,
-                    path,
-                    mode: OpenMode::Append,
-                })
-                .unwrap();
-            let full = f.write(&[b"x"]).unwrap_err();
-            assert_eq!((full.kind, full.written), (DiskErrorKind::NoSpace, 0));
-        }
-    }
-
-    #[test]
-    fn a_lock_is_had_by_one_at_a_time() {
-        let mut f = Fixture::new();
-        let path = f.path("lock");
-        let lock = |disk: &mut Disk, path: &str, patience_ms| {
-            disk.carry_out(DiskRequest::Lock {
-                file: FILE,
-                path: path.into(),
-                patience_ms,
-            })
-        };
-        let dir = f.dir.path().to_str().unwrap().to_string();
-        for path in [&path, &dir] {
-            let mut other = Disk::default();
-            assert_eq!(lock(&mut other, path, 0), Ok(DiskReply::Done));
-            assert_eq!(lock(&mut other, path, 0), Ok(DiskReply::Done), "it has it");
-            let error = lock(&mut f.disk, path, 30).unwrap_err();
-            assert_eq!(error.kind, DiskErrorKind::Locked);
-            if *path != dir {
-                let whose = format!("(process {})", std::process::id());
-                assert!(error.message.ends_with(&whose), "{}", error.message);
+    fn who_waits_for_a_sync_gets_it_with_its_write() {
+        let (mut disk, _poll, dir) = start();
+        open(&mut disk, &dir);
+        for op in (2..200).step_by(2) {
+            write(&mut disk, op);
+            disk.request(OpId(op + 1), DiskRequest::Sync { file: FILE });
+            disk.submit();
+            while !disk.await_sync(Duration::from_secs(60)) {}
+            let mut seen = Vec::new();
+            while let Some((op, answer)) = disk.answer() {
+                assert!(answer.is_ok());
+                seen.push(op);
             }
-            // It goes while it is waited for.
-            let waiting = thread::spawn({
-                let path = path.clone();
-                move || lock(&mut Disk::default(), &path, 10_000)
-            });
-            other.carry_out(DiskRequest::Close { file: FILE }).unwrap();
-            assert_eq!(waiting.join().unwrap(), Ok(DiskReply::Done));
+            assert_eq!(seen[seen.len() - 2..], [OpId(op), OpId(op + 1)]);
         }
-        // What cannot be had leaves what is had.
-        let mut other = Disk::default();
-        assert_eq!(lock(&mut f.disk, &path, 0), Ok(DiskReply::Done));
-        assert_eq!(lock(&mut other, &dir, 0), Ok(DiskReply::Done));
-        assert!(lock(&mut other, &path, 0).is_err());
-        assert!(lock(&mut f.disk, &dir, 0).is_err());
-        let missing = lock(&mut f.disk, "/nowhere/lock", 0).unwrap_err();
-        assert_eq!(missing.kind, DiskErrorKind::NotFound);
-    }
-
-    #[test]
-    fn names() {
-        let mut f = Fixture::new();
-        let (a, b, sub) = (f.path("a"), f.path("b"), f.path("sub"));
-        f.open("a", OpenMode::Create).unwrap();
-        f.write(&[b"12345"]).unwrap();
-        let done =
-            |disk: &mut Disk, request| assert_eq!(disk.carry_out(request), Ok(DiskReply::Done));
-        done(&mut f.disk, DiskRequest::Close { file: FILE });
-        done(&mut f.disk, DiskRequest::MakeDir { path: sub.clone() });
-        done(&mut f.disk, DiskRequest::MakeDir { path: sub });
-        done(
-            &mut f.disk,
-            DiskRequest::Rename {
-                from: a,
-                to: b.clone(),
-            },
-        );
-        done(
-            &mut f.disk,
-            DiskRequest::Truncate {
-                path: b.clone(),
-                len: 2,
-            },
-        );
-        assert_eq!(fs::read(&b).unwrap(), b"12");
-        let dir = f.dir.path().to_str().unwrap().to_string();
-        done(&mut f.disk, DiskRequest::SyncDir { path: dir.clone() });
-        let list = DiskRequest::List { path: dir };
-        assert_eq!(
-            f.disk.carry_out(list.clone()),
-            Ok(DiskReply::Names(vec!["b".into()]))
-        );
-        done(&mut f.disk, DiskRequest::Remove { path: b.clone() });
-        assert_eq!(f.disk.carry_out(list), Ok(DiskReply::Names(vec![])));
         assert!(
-            f.disk
-                .carry_out(DiskRequest::MakeDir {
-                    path: b.clone() + "/c"
-                })
-                .is_err()
+            !disk.await_sync(Duration::from_millis(1)),
+            "nothing is under way"
         );
-        assert!(f.disk.carry_out(DiskRequest::Remove { path: b }).is_err());
     }
 }

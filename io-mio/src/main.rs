@@ -20,6 +20,7 @@ mod log;
 mod metrics;
 mod oom;
 mod poll;
+mod purge;
 mod report;
 mod signals;
 mod supervise;

@@ -21,6 +21,7 @@ use crate::listen::Open;
 use crate::log::{Logger, words};
 use crate::metrics::Endpoint;
 use crate::oom::OomScore;
+use crate::purge;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
 use crate::supervise::Supervisor;
@@ -57,6 +58,8 @@ const WRITE: usize = 1024 * 1024;
 const SLICES: usize = 64;
 /// Bytes of cipher text read from a socket in one go.
 const CIPHER: usize = 16 * 1024;
+/// How long requests gather at most that could not be answered at once anyway.
+const GATHER: Duration = Duration::from_micros(500);
 
 struct Listening {
     kind: Listener,
@@ -131,6 +134,7 @@ impl Server {
         let mut clock = Clock::new();
         let now = clock.now();
         let bio = config.bio_cpulist.clone();
+        purge::start(bio.clone())?;
         let mut server = Server {
             engine: Engine::new(config, seed, now),
             log,
@@ -186,7 +190,10 @@ impl Server {
             if watchdog_ms > 0 {
                 crash::set_timer(0);
             }
-            match self.poll.poll(&mut events, self.patience(end_us)) {
+            let patience = self.rest(end_us);
+            let polled = self.poll.poll(&mut events, patience);
+            self.disk.woke();
+            match polled {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 Err(error) => return Err(format!("Waiting for events failed: {}", words(&error))),
                 Ok(()) => {}
@@ -213,7 +220,35 @@ impl Server {
         }
     }
 
-    /// How long to wait for events at most.
+    /// How long to wait for events at most. While all replies wait for a sync, what comes in is left to gather
+    /// first: it would leave no sooner.
+    fn rest(&mut self, now_us: u64) -> Option<Duration> {
+        let patience = self.patience(now_us);
+        if patience != Some(Duration::ZERO) && self.engine.waits_for_disk() {
+            if self.disk.await_sync(patience.unwrap_or(GATHER).min(GATHER)) {
+                self.release();
+            }
+            return Some(Duration::ZERO);
+        }
+        if self.disk.may_sleep() {
+            patience
+        } else {
+            Some(Duration::ZERO)
+        }
+    }
+
+    /// Lets the replies go that a sync was waited for with, before new requests are read: who gets one soon has
+    /// another request, and all of those go with the next sync.
+    fn release(&mut self) {
+        let now = self.clock.now();
+        self.enter(now);
+        self.spans.clear();
+        self.execute();
+        self.carry_out();
+        self.meter.turn(self.clock.mono_us() - now.mono_us);
+    }
+
+    /// How long there is nothing to do, unless something happens.
     fn patience(&self, now_us: u64) -> Option<Duration> {
         if self.metrics.ready
             || !self.ready.is_empty()
@@ -484,6 +519,7 @@ impl Server {
                 idle = false;
                 self.effect(effect);
             }
+            self.disk.submit();
             for id in unsent.drain(..) {
                 idle = false;
                 self.write(id);

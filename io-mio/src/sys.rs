@@ -73,6 +73,18 @@ pub fn allow_huge_pages(allowed: bool) {
 #[cfg(not(target_os = "linux"))]
 pub fn allow_huge_pages(_allowed: bool) {}
 
+/// Gives memory back to the system that has been free for as long as the allocator's settings say.
+pub fn purge_expired() {
+    // SAFETY: as above.
+    unsafe { libmimalloc_sys::mi_collect(false) };
+}
+
+/// Lets this thread run only when no other wants to.
+pub fn yield_to_others() {
+    // SAFETY: a plain call. (0: the thread itself, on Linux.) Where it is refused, nothing is lost.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// A moment in the local time zone, for log lines.
 pub struct LocalTime {
     /// 1 to 31.
