@@ -8,6 +8,7 @@ use crate::face::Now;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
 use crate::replication::Filter;
 use crate::store::Store;
+use alloc::boxed::Box;
 use bytes::Bytes;
 
 /// Bytes that may wait for a replica's socket before the walk pauses.
@@ -36,7 +37,7 @@ pub(crate) struct Job {
 /// The form that it takes.
 enum Form {
     Commands(CommandWriter),
-    Snapshot(Writer),
+    Snapshot(Box<Writer>),
 }
 
 impl Form {
@@ -122,7 +123,7 @@ impl Engine {
         };
         self.job = Some(Job {
             reader,
-            writer: Form::Snapshot(Writer::new(encoder, sizes, access)),
+            writer: Form::Snapshot(Box::new(Writer::new(encoder, sizes, access))),
         });
         true
     }
