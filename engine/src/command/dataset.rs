@@ -202,10 +202,10 @@ impl Writer {
         self.encoder.take()
     }
 
-    /// Writes some more; true when the snapshot is complete.
-    pub fn step(&mut self, store: &mut Store) -> bool {
+    /// Writes some more, or as `little` as can be; true when the snapshot is complete.
+    pub fn step(&mut self, store: &mut Store, little: bool) -> bool {
         self.encoder.expect(STEP_BYTES + STEP_BYTES / 8);
-        for _ in 0..STEP_BUCKETS {
+        for _ in 0..if little { 1 } else { STEP_BUCKETS } {
             if self.encoder.pending() >= STEP_BYTES {
                 return false;
             }

@@ -45,6 +45,8 @@ pub(crate) struct CommandWriter {
     /// Values that are to be written; the first is under way.
     jobs: VecDeque<Job>,
     walked: bool,
+    /// Keys begun so far.
+    pub keys: u64,
 }
 
 /// A value under way, as it was.
@@ -106,6 +108,7 @@ impl CommandWriter {
             db: None,
             jobs: VecDeque::new(),
             walked: !walks,
+            keys: 0,
         }
     }
 
@@ -121,9 +124,9 @@ impl CommandWriter {
         mem::take(&mut self.out).into()
     }
 
-    /// Writes some more; true when all is written.
-    pub fn step(&mut self, store: &mut Store) -> bool {
-        for _ in 0..STEP_PIECES {
+    /// Writes some more, or as `little` as can be; true when all is written.
+    pub fn step(&mut self, store: &mut Store, little: bool) -> bool {
+        for _ in 0..if little { 1 } else { STEP_PIECES } {
             if self.out.len() >= STEP_BYTES {
                 return false;
             }
@@ -150,6 +153,7 @@ impl CommandWriter {
     }
 
     fn item(&mut self, item: &SnapshotItem<'_>) {
+        self.keys += 1;
         let value = match item.value {
             ValueRef::Inline(bytes) => return self.string(item, bytes),
             ValueRef::Int(n) => {

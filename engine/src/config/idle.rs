@@ -54,10 +54,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "one thread does all reading and writing",
     ),
     ("jemalloc-bg-thread", "the allocator is mimalloc"),
-    (
-        "key-load-delay",
-        "it is a brake for tests of loading in one go; ours goes in steps",
-    ),
     ("lazyfree-lazy-user-del", IN_STEPS),
     ("lazyfree-lazy-user-flush", IN_STEPS),
     (
@@ -72,10 +68,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "propagation-error-behavior",
         "a primary's command that fails is logged, as by default",
-    ),
-    (
-        "rdb-key-save-delay",
-        "it is a brake for tests of child processes, of which there are none",
     ),
     (
         "repl-diskless-load",

@@ -286,9 +286,9 @@ directives! {
     rdb_del_sync_files: bool = false, "rdb-del-sync-files";
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync";
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error";
-    /// Microseconds a key; negative: nanoseconds (a test's brake).
+    /// Microseconds a key; negative: so many keys a microsecond (a test's brake).
     rdb_key_save_delay: i32 = 0, "rdb-key-save-delay" => ANY_INT, [HIDDEN];
-    /// As `rdb-key-save-delay`, when loading.
+    /// As `rdb-key-save-delay`, when files are loaded.
     key_load_delay: i32 = 0, "key-load-delay" => ANY_INT, [HIDDEN];
     loading_process_events_interval_bytes: u64 = 2 << 20, "loading-process-events-interval-bytes"
         => Rule::range(1024, INT_MAX), [HIDDEN];

@@ -59,10 +59,19 @@ impl Engine {
         if !self.parts.persistence.loading() {
             return false;
         }
-        let mut left = LOAD_STEP;
+        let delay = self.parts.config.key_load_delay;
+        if self.load_brake.holds(now, delay) {
+            return true;
+        }
+        let mut left = if delay == 0 { LOAD_STEP } else { 1 };
+        self.load_brake.pull(now, delay, left as u64);
         let mut ahead = Vec::with_capacity(LOAD_AHEAD);
         while left > 0 {
-            let plain = self.load_plain_keys(now);
+            let plain = if delay == 0 {
+                self.load_plain_keys(now)
+            } else {
+                0
+            };
             if plain > 0 {
                 left = left.saturating_sub(plain.div_ceil(PLAIN_KEYS_EACH));
                 continue;

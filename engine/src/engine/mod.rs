@@ -1,5 +1,6 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
+mod brake;
 mod clustering;
 mod connections;
 mod incoming;
@@ -45,6 +46,7 @@ use crate::random::Random;
 use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
+use brake::Brake;
 use incoming::Incoming;
 use link::PrimaryLink;
 use links::{LinkKind, Links};
@@ -118,6 +120,10 @@ pub struct Engine {
     building: Option<Building>,
     /// Keys that had expired when their file was loaded.
     overdue_at_load: Vec<(usize, Vec<u8>)>,
+    /// `key-load-delay`.
+    load_brake: Brake,
+    /// `rdb-key-save-delay`.
+    save_brake: Brake,
     /// Files were not read to their end: there is more at hand.
     load_goes_on: bool,
     /// Rewrites of the configuration file.
@@ -248,6 +254,8 @@ impl Engine {
             loader: None,
             building: None,
             overdue_at_load: Vec::new(),
+            load_brake: Brake::default(),
+            save_brake: Brake::default(),
             load_goes_on: false,
             reconfigured: VecDeque::new(),
             rewrites: Rewrites::default(),
@@ -813,13 +821,16 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming()
-            || self.snapshot_ready()
-            || self.load_goes_on
-            || self.parts.scripts.is_parked()
-        {
+        if self.parts.clients.resuming() || self.parts.scripts.is_parked() {
             return Some(0);
         }
+        let config = &self.parts.config;
+        let braked = |brake: &Brake, delay| if delay == 0 { 0 } else { brake.until_us() };
+        let save =
+            (self.snapshot_ready()).then(|| braked(&self.save_brake, config.rdb_key_save_delay));
+        let load = self
+            .load_goes_on
+            .then(|| braked(&self.load_brake, config.key_load_delay));
         let waiting = self
             .parts
             .blocked
@@ -843,6 +854,8 @@ impl Engine {
             .chain(self.parts.watches.waits.deadline())
             .chain(self.parts.transfers.deadline())
             .chain(self.parts.pause_ends_us())
+            .chain(save)
+            .chain(load)
             .min();
         Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
     }

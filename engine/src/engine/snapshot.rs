@@ -41,10 +41,19 @@ enum Form {
 }
 
 impl Form {
-    fn step(&mut self, store: &mut Store) -> bool {
+    /// Writes some more, or as little as can be; true when all is written.
+    fn step(&mut self, store: &mut Store, little: bool) -> bool {
         match self {
-            Form::Commands(writer) => writer.step(store),
-            Form::Snapshot(writer) => writer.step(store),
+            Form::Commands(writer) => writer.step(store, little),
+            Form::Snapshot(writer) => writer.step(store, little),
+        }
+    }
+
+    /// Keys that were begun so far.
+    fn keys(&self) -> u64 {
+        match self {
+            Form::Commands(writer) => writer.keys,
+            Form::Snapshot(writer) => writer.keys,
         }
     }
 
@@ -141,7 +150,8 @@ impl Engine {
 
     /// Goes on with the snapshot, one step, unless its reader is behind.
     pub(super) fn snapshot_step(&mut self, now: Now) {
-        if !self.snapshot_ready() {
+        let delay = self.parts.config.rdb_key_save_delay;
+        if !self.snapshot_ready() || self.save_brake.holds(now, delay) {
             return;
         }
         let parts = &mut self.parts;
@@ -150,7 +160,9 @@ impl Engine {
             let _over = (0..ABANDONED_STEPS).any(|_| parts.store.walk_step(|_| ()));
             return;
         };
-        let done = job.writer.step(&mut parts.store);
+        let before = job.writer.keys();
+        let done = job.writer.step(&mut parts.store, delay != 0);
+        self.save_brake.pull(now, delay, job.writer.keys() - before);
         let bytes = job.writer.take();
         match job.reader {
             Reader::Base => {

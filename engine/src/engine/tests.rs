@@ -1,11 +1,13 @@
 //! What only the whole engine can promise: turns that stay short.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use super::Engine;
-use crate::command::testing::{NOW, conn, engine_with, run};
+use super::brake::Brake;
+use crate::command::testing::{NOW, after_ms, conn, engine, engine_with, run, run_at};
 use crate::config::{Config, ProtectedAction};
-use crate::face::{DiskReply, Effect, Input};
+use crate::face::{DiskReply, Effect, Input, Now};
 
 /// Does what a runtime does in a turn, with a network that takes everything at once. Bytes that were sent.
 fn carry_out(engine: &mut Engine) -> usize {
@@ -63,4 +65,46 @@ fn a_fast_replica_does_not_make_a_turn_long() {
     total += carry_out(&mut engine);
     assert!(total > 2_000_000, "{total} bytes in {turns} turns");
     assert!(total / turns < 100_000);
+}
+
+/// How many milliseconds a BGSAVE of three keys takes when somebody looks every 100 ms, and `orders` are given after the
+/// first of them.
+fn save_takes_ms(delay: &str, orders: &str) -> u64 {
+    let mut engine = engine();
+    run(&mut engine, "MSET a 1 b 2 c 3");
+    run(
+        &mut engine,
+        &format!("CONFIG SET rdb-key-save-delay {delay}"),
+    );
+    run(&mut engine, "BGSAVE");
+    for ms in (0..).step_by(100) {
+        let info = run_at(&mut engine, after_ms(ms), "INFO persistence");
+        if info.contains("rdb_bgsave_in_progress:0") {
+            return ms;
+        }
+        run_at(&mut engine, after_ms(ms), orders);
+    }
+    0
+}
+
+#[test]
+fn a_test_can_brake_a_save_and_let_go_again() {
+    assert!(save_takes_ms("0", "PING") <= 500);
+    assert!((3000..3600).contains(&save_takes_ms("1000000", "PING")));
+    assert!(save_takes_ms("1000000", "CONFIG SET rdb-key-save-delay 0") <= 600);
+    assert!(save_takes_ms("-1000", "PING") <= 1000);
+}
+
+#[test]
+fn less_than_a_microsecond_a_key_adds_up() {
+    let mut brake = Brake::default();
+    let late = |us| Now {
+        mono_us: NOW.mono_us + us,
+        ..NOW
+    };
+    for _ in 0..3000 {
+        brake.pull(NOW, -10, 1);
+    }
+    assert!(brake.holds(late(299), -10) && !brake.holds(late(300), -10));
+    assert!(!brake.holds(NOW, 0));
 }
