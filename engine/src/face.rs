@@ -147,6 +147,22 @@ pub enum Input {
     },
     /// What the allocator and the system say of our memory, for display in INFO only.
     Memory(MemoryReport),
+    /// Something took long, for display in LATENCY only.
+    Took {
+        /// What.
+        work: Work,
+        /// How long, in microseconds.
+        micros: u64,
+    },
+}
+
+/// What the runtime times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The oldest request to the disk that is not answered yet: its answer comes next.
+    Disk,
+    /// The last [`Input::Tick`].
+    Tick,
 }
 
 /// Why the runtime cannot do what a directive says.

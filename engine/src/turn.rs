@@ -81,10 +81,8 @@ enum What {
 struct Running {
     number: u16,
     since_us: u64,
-    /// Its place in the batch; of a command in a transaction, EXEC's.
-    at: usize,
-    /// It was queued in the transaction that is under way.
-    queued: bool,
+    /// Its place in the batch; `None` if it was queued in the transaction that is under way.
+    at: Option<usize>,
     /// Bytes of its reply.
     reply_bytes: u64,
     /// It, or its reply, is large enough to be remembered for that.
@@ -253,37 +251,45 @@ impl<'a> Turn<'a> {
             let event = if fast { "fast-command" } else { "command" };
             parts.latency.add(now, event, micros / 1000);
         }
-        let item = &self.scratch.batch[running.at];
-        let source = &self.scratch.sources[item.source as usize];
         if !(slow || running.large) || command.flags & flag::SKIP_SLOWLOG != 0 {
             return;
         }
-        let bytes = match source.read {
-            Some(read) => self.reads[read as usize].1,
-            None => &source.kept[..],
-        };
-        let queued = (running.queued)
-            .then(|| parts.transaction.as_ref()?.last())
-            .flatten();
-        let bytes = match queued {
-            Some(queued) => &queued.request[..],
-            None => &bytes[item.start..item.start + item.len],
-        };
         let inline;
-        let words: Vec<&[u8]> = match (queued, item.what) {
-            (Some(queued), _) => queued.args.iter().map(|a| a.of(bytes)).collect(),
-            (None, What::Command { args, .. }) => {
-                let ranges = &self.scratch.args[args.0 as usize..args.1 as usize];
-                ranges.iter().map(|a| a.of(bytes)).collect()
+        let (conn, len, words): (ConnId, usize, Vec<&[u8]>) = match running.at {
+            None => {
+                let Some(transaction) = &parts.transaction else {
+                    return;
+                };
+                let Some(queued) = transaction.last() else {
+                    return;
+                };
+                let words = queued.args.iter().map(|a| a.of(&queued.request)).collect();
+                (transaction.conn, queued.request.len(), words)
             }
-            (None, What::Inline { line }) => {
-                inline = split_words(&bytes[..line]).unwrap_or_default();
-                inline.iter().map(Vec::as_slice).collect()
+            Some(at) => {
+                let item = &self.scratch.batch[at];
+                let source = &self.scratch.sources[item.source as usize];
+                let bytes = match source.read {
+                    Some(read) => self.reads[read as usize].1,
+                    None => &source.kept[..],
+                };
+                let bytes = &bytes[item.start..item.start + item.len];
+                let words = match item.what {
+                    What::Command { args, .. } => {
+                        let ranges = &self.scratch.args[args.0 as usize..args.1 as usize];
+                        ranges.iter().map(|a| a.of(bytes)).collect()
+                    }
+                    What::Inline { line } => {
+                        inline = split_words(&bytes[..line]).unwrap_or_default();
+                        inline.iter().map(Vec::as_slice).collect()
+                    }
+                    What::Broken(_) => return,
+                };
+                (source.conn, item.len, words)
             }
-            (None, What::Broken(_)) => return,
         };
         let words = redacted(command, &words);
-        let (peer, name) = match parts.clients.get(source.conn) {
+        let (peer, name) = match parts.clients.get(conn) {
             Some(session) => (address(&session.peer), &session.name[..]),
             None => (Default::default(), &b""[..]),
         };
@@ -291,9 +297,9 @@ impl<'a> Turn<'a> {
         let logs = [
             (slow, &mut parts.slow_log, micros, config.slowlog_max_len),
             (
-                exceeds(config.commandlog_request_larger_than, bytes.len() as u64),
+                exceeds(config.commandlog_request_larger_than, len as u64),
                 &mut parts.large_requests,
-                bytes.len() as u64,
+                len as u64,
                 config.commandlog_large_request_max_len,
             ),
             (
@@ -418,13 +424,11 @@ impl<'a> Turn<'a> {
         if let Some(number) = ran {
             let len = item.len as u64;
             let waits = matches!(session.blocked.as_deref(), Some(Blocked::Keys(_)));
-            let queued = false;
             let replied = session.out.position().saturating_sub(reply_from);
             self.running = Some(Running {
                 number,
                 since_us,
-                at,
-                queued,
+                at: Some(at),
                 reply_bytes: replied,
                 large: large(&parts.config, len, replied),
                 waits,
@@ -470,14 +474,13 @@ impl<'a> Turn<'a> {
                     let source = self.scratch.batch[at].source;
                     self.scratch.sources[source as usize].halted = true;
                 }
-            } else if let Some(at) = self.exec {
+            } else {
                 self.running = (transaction.last())
                     .filter(|_| parts.stats.processed != processed)
                     .map(|queued| Running {
                         number: queued.number,
                         since_us: now.mono_us,
-                        at,
-                        queued: true,
+                        at: None,
                         reply_bytes: replied,
                         large: large(&parts.config, queued.request.len() as u64, replied),
                         waits: false,

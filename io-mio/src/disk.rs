@@ -37,6 +37,7 @@ pub struct DiskThread {
 struct Answered {
     op: OpId,
     answer: Answer,
+    took: Duration,
     /// The request was a sync.
     sync: bool,
 }
@@ -142,13 +143,13 @@ impl DiskThread {
         }
     }
 
-    /// The next answer, if one is there.
-    pub fn answer(&mut self) -> Option<(OpId, Answer)> {
+    /// The next answer, if one is there, and how long it took to come by.
+    pub fn answer(&mut self) -> Option<(OpId, Answer, Duration)> {
         if self.answers.is_empty() {
             self.answers.append(&mut self.shared.answers.items());
         }
         let next = self.answers.pop_front()?;
-        Some((next.op, next.answer))
+        Some((next.op, next.answer, next.took))
     }
 
     /// Waits for the end of a sync, but not for longer than this; whether it came.
@@ -243,8 +244,15 @@ impl Desk {
 
     fn answer(&mut self, op: OpId, request: DiskRequest) -> Answered {
         let sync = matches!(request, DiskRequest::Sync { .. });
+        let since = Instant::now();
         let answer = self.disk.carry_out(request);
-        Answered { op, answer, sync }
+        let took = since.elapsed();
+        Answered {
+            op,
+            answer,
+            took,
+            sync,
+        }
     }
 }
 
@@ -286,7 +294,7 @@ mod tests {
                 poll.poll(&mut events, None).unwrap();
             }
             disk.woke();
-            while let Some((OpId(op), answer)) = disk.answer() {
+            while let Some((OpId(op), answer, _)) = disk.answer() {
                 assert!(answer.is_ok() && op == last + 1);
                 last = op;
             }
@@ -303,7 +311,7 @@ mod tests {
             disk.submit();
             while !disk.await_sync(Duration::from_secs(60)) {}
             let mut seen = Vec::new();
-            while let Some((op, answer)) = disk.answer() {
+            while let Some((op, answer, _)) = disk.answer() {
                 assert!(answer.is_ok());
                 seen.push(op);
             }

@@ -31,7 +31,7 @@ use crate::tls::{Tls, TlsStream};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reprise_engine::config::{Config, LogLevel as ConfigLevel};
-use reprise_engine::{ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Status};
+use reprise_engine::{ConnId, Effect, Engine, Input, Listener, LogLevel, Now, Status, Work};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -352,7 +352,8 @@ impl Server {
 
     /// Hands the engine what happened besides bytes.
     fn enter(&mut self, now: Now) {
-        while let Some((op, result)) = self.disk.answer() {
+        while let Some((op, result, took)) = self.disk.answer() {
+            self.report_slow(now, Work::Disk, took);
             self.engine.handle(now, Input::Disk { op, result });
         }
         while let Some((conn, tls, found)) = self.resolver.answer() {
@@ -492,6 +493,8 @@ impl Server {
             .is_some_and(|deadline_us| deadline_us <= now.mono_us)
         {
             self.engine.handle(now, Input::Tick);
+            let took_us = self.clock.mono_us() - now.mono_us;
+            self.report_slow(now, Work::Tick, Duration::from_micros(took_us));
         }
         if now.mono_us >= self.report_due_us {
             self.report_due_us = now.mono_us + INTERVAL_US;
@@ -507,6 +510,14 @@ impl Server {
         if huge != self.huge_pages {
             self.huge_pages = huge;
             sys::allow_huge_pages(huge);
+        }
+    }
+
+    /// Tells the engine of what took long; LATENCY counts in milliseconds.
+    fn report_slow(&mut self, now: Now, work: Work, took: Duration) {
+        if took >= Duration::from_millis(1) {
+            let micros = took.as_micros() as u64;
+            self.engine.handle(now, Input::Took { work, micros });
         }
     }
 

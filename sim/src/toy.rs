@@ -155,7 +155,8 @@ impl Toy {
             Input::Connected { .. }
             | Input::Reconfigured { .. }
             | Input::Tick
-            | Input::Memory(_) => {}
+            | Input::Memory(_)
+            | Input::Took { .. } => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::context::{Parts, Server, Told, Wish, condition};
 use super::error::CommandError;
@@ -11,7 +12,7 @@ use super::{client, evict, help, permission};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, Session, alert};
 use crate::config::{Access, Config, ConfigError, Directive, ReplicaOf};
-use crate::face::{Effect, LogLevel, Refusal};
+use crate::face::{ConnId, Effect, LogLevel, Refusal};
 
 /// `CONFIG GET pattern [pattern …]`. <https://redis.io/commands/config-get/>
 pub(super) fn get(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -54,13 +55,64 @@ pub(super) fn set(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         .map_err(|error| CommandError::text(error.reply()))?;
     let waits = before.is_some() && !changed.is_empty();
     take_over(parts, Some(&mut *s.session), changed, before);
-    if waits && !s.session.is(alert::MULTI | alert::TRUSTED) {
-        client::block(s, Blocked::ConfigSet);
-    } else {
-        // Nothing waits in a transaction: the log tells what had to be undone.
+    if !waits || s.session.is(alert::TRUSTED) {
         s.session.out.ok();
+    } else if s.session.is(alert::MULTI) {
+        // Nothing waits within a transaction: its reply does.
+        let at = s.session.out.position();
+        s.session.out.ok();
+        if let Some(told) = parts.told.back_mut() {
+            told.answered = Some(at..s.session.out.position());
+        }
+    } else {
+        client::block(s, Blocked::ConfigSet);
     }
     Ok(())
+}
+
+/// A transaction is over: its reply waits if the runtime has yet to say whether a CONFIG SET in it can be.
+pub(super) fn end_exec(parts: &mut Parts, session: &mut Session, start: u64) {
+    if awaits(parts, session.conn) {
+        session.out.suspend(start);
+        session.blocked = Some(Box::new(Blocked::ConfigSet));
+        parts.blocked.push(session.conn);
+    }
+}
+
+/// Whether a transaction's reply waits for the runtime.
+fn awaits(parts: &Parts, conn: ConnId) -> bool {
+    let mut told = parts.told.iter();
+    told.any(|told| told.conn == Some(conn) && told.answered.is_some())
+}
+
+/// The runtime has answered for a CONFIG SET of a transaction: if it was refused, the error takes the place of the
+/// answer.
+fn amend(parts: &mut Parts, conn: ConnId, at: Range<u64>, error: Option<&[u8]>) {
+    if let Some(error) = error {
+        parts.stats.error(error);
+    }
+    let last = !awaits(parts, conn);
+    let Some(session) = parts.clients.get_mut(conn) else {
+        return parts.blocked.retain(|waiting| *waiting != conn);
+    };
+    if let Some(error) = error {
+        let rest = session.out.take_back(at.start);
+        session.out.error(error);
+        let len = session.out.position() - at.start;
+        session
+            .out
+            .raw(rest.get((at.end - at.start) as usize..).unwrap_or_default());
+        let later = parts.told.iter_mut().filter(|told| told.conn == Some(conn));
+        for place in later.filter_map(|told| told.answered.as_mut()) {
+            let start = place.start + len - (at.end - at.start);
+            *place = start..start + (place.end - place.start);
+        }
+    }
+    // (A transaction that a script interrupts is not over.)
+    if last && session.blocked.as_deref() == Some(&Blocked::ConfigSet) {
+        session.out.go_on();
+        parts.unblock(conn);
+    }
 }
 
 /// The runtime's answer to the oldest change that it was told of.
@@ -68,11 +120,15 @@ pub(crate) fn reconfigured(parts: &mut Parts, refused: Option<Refusal>) {
     let Some(told) = parts.told.pop_front() else {
         return;
     };
-    let waiting = told.conn.filter(|&conn| {
+    let amended = told.conn.zip(told.answered);
+    let waiting = told.conn.filter(|_| amended.is_none()).filter(|&conn| {
         let session = parts.clients.get(conn);
         session.is_some_and(|s| s.blocked.as_deref() == Some(&Blocked::ConfigSet))
     });
     let Some(Refusal { name, reason }) = refused else {
+        if let Some((conn, at)) = amended {
+            amend(parts, conn, at, None);
+        }
         if let Some(session) = waiting.and_then(|conn| parts.clients.get_mut(conn)) {
             session.out.ok();
             let conn = session.conn;
@@ -95,11 +151,13 @@ pub(crate) fn reconfigured(parts: &mut Parts, refused: Option<Refusal>) {
     }
     parts.config.restore(&before, &told.names);
     take_over(parts, None, told.names, None);
-    if let Some(conn) = waiting {
-        let error = ConfigError::Refused {
-            name: name.into(),
-            reason: reason.into(),
-        };
+    let error = ConfigError::Refused {
+        name: name.into(),
+        reason: reason.into(),
+    };
+    if let Some((conn, at)) = amended {
+        amend(parts, conn, at, Some(error.reply().as_ref()));
+    } else if let Some(conn) = waiting {
         parts.fail(conn, error.reply());
     }
 }
@@ -145,6 +203,7 @@ fn take_over(
         conn,
         names: changed,
         before,
+        answered: None,
     });
 }
 

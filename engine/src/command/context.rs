@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::effects::Effects;
 use super::error::CommandError;
@@ -384,6 +385,9 @@ pub struct Told {
     pub names: Vec<&'static str>,
     /// The configuration before, if some of it can be refused.
     pub before: Option<Box<Config>>,
+    /// Where in the client's output it is answered already, if that is part of a transaction's reply. That does not
+    /// leave before the runtime has answered.
+    pub answered: Option<Range<u64>>,
 }
 
 /// What DEBUG RELOAD and DEBUG LOADAOF read back.

@@ -200,6 +200,9 @@ pub fn end_exec(parts: &mut Parts, session: &mut Session, now: Now, ended: Trans
     let (since, number, start) = (ended.since, ended.exec, ended.start);
     if ended.interrupted {
         session.out.go_on();
+        // (Else the turn knows how long it took.)
+        let micros = now.mono_us.saturating_sub(since.mono_us);
+        parts.stats.commands[number].micros += micros;
     }
     let command = parts.index.all()[number];
     let word = ended.end(parts, session);
@@ -209,6 +212,7 @@ pub fn end_exec(parts: &mut Parts, session: &mut Session, now: Now, ended: Trans
     }
     // (What waits for keys sees the time as it is now.)
     follow(parts, session, now, start);
+    super::config::end_exec(parts, session, start);
     session.set(alert::ASKING, false);
     if parts.watches.tracking.is_on() {
         tracking::end_caching(session, Some(command));

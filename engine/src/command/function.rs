@@ -1,5 +1,7 @@
 //! FCALL, and FUNCTION: libraries of functions that are kept with the data.
 
+use alloc::rc::Rc;
+
 use super::context::Server;
 use super::error::CommandError;
 use super::help::help as write_help;
@@ -25,16 +27,16 @@ pub(super) fn fcall_ro(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 fn call(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let function = (s.parts.scripts.libraries.function(args[1]))
         .ok_or(CommandError::fixed("ERR Function not found"))?;
-    let (number, flags, name) = (function.function, function.flags, function.name.clone());
+    let function = Rc::clone(function);
     if parse_i64(args[2]).is_none() {
         return Err(CommandError::fixed("ERR Bad number of keys provided"));
     }
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
     let call = Call {
         kind: Kind::Functions,
-        function: number,
-        name: &name,
-        flags,
+        function: function.function,
+        name: &function.name,
+        flags: function.flags,
         read_only,
         keys,
         words: &args[3..],

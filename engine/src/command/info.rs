@@ -1,7 +1,7 @@
 //! INFO: the server's state in lines `field:value`, by sections; one function for each section.
 //!
 //! The fields, their order and their forms are those of Redis 7.0.15; two of our own stand at the end of
-//! their sections. What has no counterpart here (forks, threads, scripts, active defragmentation) is a
+//! their sections, and the section on the values' sizes is Redis 8's. What has no counterpart here (forks, threads, scripts, active defragmentation) is a
 //! constant. <https://redis.io/commands/info/>
 
 use alloc::format;
@@ -49,6 +49,7 @@ const SECTIONS: &[(&str, &str, Shown, Section)] = &[
     ("latencystats", "Latencystats", Shown::WithAll, latencystats),
     ("cluster", "Cluster", Shown::Always, cluster),
     ("keyspace", "Keyspace", Shown::Always, keyspace),
+    ("keysizes", "Keysizes", Shown::Always, keysizes),
 ];
 
 /// `INFO [section …]`.
@@ -513,4 +514,26 @@ fn keyspace(s: &Report<'_>, out: &mut String) -> Result {
         }
     }
     Ok(())
+}
+
+fn keysizes(s: &Report<'_>, out: &mut String) -> Result {
+    for (db, database) in s.parts.store.databases().iter().enumerate() {
+        for (name, bins) in database.sizes().by_type() {
+            write!(out, "db{db}_distrib_{name}:")?;
+            for (i, (least, keys)) in bins.enumerate() {
+                let comma = if i > 0 { "," } else { "" };
+                write!(out, "{comma}{}={keys}", in_units(least))?;
+            }
+            write!(out, "\r\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// A power of two (or nothing) as short as can be: `512`, `1K`.
+fn in_units(n: u64) -> String {
+    const UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
+    let unit = n.checked_ilog2().map_or(0, |power| power as usize / 10);
+    let unit = unit.min(UNITS.len() - 1);
+    format!("{}{}", n >> (10 * unit), UNITS[unit])
 }

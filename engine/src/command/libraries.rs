@@ -2,8 +2,12 @@
 //!
 //! The store keeps the libraries' code, since snapshots hold it; here is what it was compiled to.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+
+use smallvec::SmallVec;
 
 use super::context::Parts;
 use super::error::CommandError;
@@ -22,15 +26,15 @@ pub struct Library {
     /// All of its text.
     pub code: Vec<u8>,
     /// Its functions by name.
-    pub functions: BTreeMap<Vec<u8>, Declared>,
+    pub functions: BTreeMap<Vec<u8>, Rc<Declared>>,
 }
 
 /// Libraries, and the functions of all of them.
 #[derive(Debug, Default)]
 pub struct Libraries {
     libraries: BTreeMap<Vec<u8>, Library>,
-    /// Library and name of each function, by its name in small letters: FCALL takes it in any case.
-    owners: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
+    /// All functions by their names in small letters: FCALL takes them in any case.
+    by_name: BTreeMap<Box<[u8]>, Rc<Declared>>,
     /// The version of the store's libraries that these are.
     version: u64,
 }
@@ -43,7 +47,7 @@ impl Libraries {
 
     /// How many functions there are.
     pub fn functions(&self) -> usize {
-        self.owners.len()
+        self.by_name.len()
     }
 
     /// Bytes of all code.
@@ -55,15 +59,16 @@ impl Libraries {
     }
 
     /// A function.
-    pub fn function(&self, name: &[u8]) -> Option<&Declared> {
-        let (library, name) = self.owners.get(&name.to_ascii_lowercase())?;
-        self.libraries.get(library)?.functions.get(name)
+    pub fn function(&self, name: &[u8]) -> Option<&Rc<Declared>> {
+        let mut small: SmallVec<[u8; 64]> = SmallVec::from_slice(name);
+        small.make_ascii_lowercase();
+        self.by_name.get(&small[..])
     }
 
     fn link(&mut self, name: Vec<u8>, library: Library) {
-        for function in library.functions.keys() {
-            let owner = (name.clone(), function.clone());
-            self.owners.insert(function.to_ascii_lowercase(), owner);
+        for (name, function) in &library.functions {
+            let name = name.to_ascii_lowercase().into();
+            self.by_name.insert(name, Rc::clone(function));
         }
         self.libraries.insert(name, library);
     }
@@ -71,7 +76,7 @@ impl Libraries {
     fn unlink(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         for function in library.functions.keys() {
-            self.owners.remove(&function.to_ascii_lowercase());
+            self.by_name.remove(&function.to_ascii_lowercase()[..]);
         }
         Some(library)
     }
@@ -103,19 +108,23 @@ impl Libraries {
         }
     }
 
-    fn compile(&self, vm: &mut Vm, code: &[u8]) -> Result<BTreeMap<Vec<u8>, Declared>, Vec<u8>> {
+    fn compile(
+        &self,
+        vm: &mut Vm,
+        code: &[u8],
+    ) -> Result<BTreeMap<Vec<u8>, Rc<Declared>>, Vec<u8>> {
         let declared = run(vm, code)?;
         if declared.is_empty() {
             return Err(b"No functions registered".to_vec());
         }
-        let taken =
-            (declared.iter()).find(|f| self.owners.contains_key(&f.name.to_ascii_lowercase()));
+        let taken = (declared.iter()).find(|f| self.function(&f.name).is_some());
         if let Some(taken) = taken {
             let why = [b"Function ", &taken.name[..], b" already exists"].concat();
             forget(vm, declared.iter().map(|f| f.function).collect());
             return Err(why);
         }
-        Ok(declared.into_iter().map(|f| (f.name.clone(), f)).collect())
+        let functions = declared.into_iter();
+        Ok(functions.map(|f| (f.name.clone(), Rc::new(f))).collect())
     }
 
     /// Takes over other libraries; those of the same name are replaced, or in the way.
@@ -134,10 +143,7 @@ impl Libraries {
                 replaced.push((name.clone(), old));
             }
         }
-        let taken = other
-            .owners
-            .keys()
-            .find(|name| self.owners.contains_key(*name));
+        let taken = (other.by_name.keys()).find(|name| self.by_name.contains_key(*name));
         if let Some(taken) = taken {
             failed = failed.or(Some(
                 [b"Function ", &taken[..], b" already exists"].concat(),

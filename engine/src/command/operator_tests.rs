@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::testing::*;
 use crate::Engine;
 use crate::config::Config;
-use crate::face::{ConnId, Effect};
+use crate::face::{ConnId, DiskReply, Effect, Input, Refusal, Work};
 
 /// Sends bytes as they are; says what comes back.
 fn send_raw(engine: &mut Engine, conn: ConnId, bytes: &[u8]) -> String {
@@ -321,4 +321,153 @@ fn memory_purge_is_for_the_runtime() {
         "{effects:?}"
     );
     assert_eq!(collect(&mut engine, a), "+OK");
+}
+
+#[test]
+fn what_follows_a_long_script_in_a_transaction_is_timed_too() {
+    let mut engine = engine_with(Config {
+        slowlog_log_slower_than: 10_000,
+        ..Config::default()
+    });
+    let a = join(&mut engine, 1);
+    send(&mut engine, a, NOW, "MULTI");
+    let script = "EVAL \"for i = 1, 2000000 do end\" 0";
+    assert_eq!(send(&mut engine, a, NOW, script), "+QUEUED");
+    send(&mut engine, a, NOW, "SET k value");
+    // The turn ends while the script runs, which goes on in the next.
+    assert_eq!(steps(&mut engine, a, "EXEC", &[0, 0, 0]), "");
+    let mut turn = engine.receive(&[]);
+    let mut ms = 0;
+    while turn.step(after_ms(ms)) {
+        ms += 20;
+    }
+    drop(turn);
+    assert_eq!(collect(&mut engine, a), "*2 $-1 +OK");
+    let log = run(&mut engine, "SLOWLOG GET");
+    assert!(log.contains(" :20000 *3 $3 SET $1 k $5 value "), "{log}");
+    let stats = run(&mut engine, "INFO commandstats");
+    assert!(stats.contains("cmdstat_set:calls=1,usec=20000,"), "{stats}");
+    let whole = format!("cmdstat_exec:calls=1,usec={},", ms * 1000);
+    assert!(stats.contains(&whole), "{whole} {stats}");
+}
+
+#[test]
+fn what_the_server_itself_took_long_for_is_an_event() {
+    let took = |engine: &mut Engine, work, ms: u64| {
+        let micros = ms * 1000;
+        engine.handle(after_ms(300), Input::Took { work, micros });
+        run(engine, "LATENCY LATEST")
+    };
+    let mut engine = engine_with(Config {
+        latency_monitor_threshold: 10,
+        ..Config::default()
+    });
+    run(&mut engine, "SET k v PX 1");
+    engine.handle(after_ms(200), Input::Tick);
+    assert_eq!(took(&mut engine, Work::Tick, 9), "*0");
+    let events = took(&mut engine, Work::Tick, 15);
+    assert!(events.contains("expire-cycle"), "{events}");
+    assert_eq!(run(&mut engine, "LATENCY RESET"), ":1");
+    // Nothing was due in this round.
+    engine.handle(after_ms(400), Input::Tick);
+    assert_eq!(took(&mut engine, Work::Tick, 15), "*0");
+}
+
+#[test]
+fn slow_writes_and_syncs_of_the_log_are_events() {
+    let mut engine = engine_with(Config {
+        latency_monitor_threshold: 10,
+        appendonly: true,
+        appendfsync: crate::config::AppendFsync::Always,
+        ..Config::default()
+    });
+    let reads = [(conn(), &b"SET k v\r\n"[..])];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    while let Some(effect) = engine.poll_effect() {
+        if let Effect::Disk { op, .. } = effect {
+            let (work, micros) = (Work::Disk, 15_000);
+            engine.handle(NOW, Input::Took { work, micros });
+            let result = Ok(DiskReply::Done);
+            engine.handle(NOW, Input::Disk { op, result });
+        }
+    }
+    let events = run(&mut engine, "LATENCY LATEST");
+    for event in ["aof-write", "aof-write-alone", "aof-fsync-always"] {
+        assert!(events.contains(&format!(" {event} ")), "{event}: {events}");
+    }
+}
+
+#[test]
+fn a_transaction_tells_what_the_runtime_says_of_its_changes() {
+    let mut engine = engine();
+    let a = join(&mut engine, 1);
+    let set = |port| format!("CONFIG SET port {port}");
+    for command in ["MULTI", &set(7001), "GET k", &set(7002), "CONFIG GET port"] {
+        send(&mut engine, a, NOW, command);
+    }
+    assert_eq!(send(&mut engine, a, NOW, "EXEC"), "");
+    // What comes behind it waits, too.
+    assert_eq!(send(&mut engine, a, NOW, "PING"), "");
+    let refusal = Refusal {
+        name: "port",
+        reason: "Unable to listen on this port".into(),
+    };
+    let refused = Some(refusal);
+    engine.handle(NOW, Input::Reconfigured { refused });
+    assert_eq!(wait(&mut engine, a, NOW), "");
+    // (The answer for the second, then for the first being undone.)
+    engine.handle(NOW, Input::Reconfigured { refused: None });
+    assert_eq!(
+        wait(&mut engine, a, NOW),
+        "*4 -ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port \
+         $-1 +OK *2 $4 port $4 7002 +PONG"
+    );
+    engine.handle(NOW, Input::Reconfigured { refused: None });
+    assert_eq!(send(&mut engine, a, NOW, "PING"), "+PONG");
+}
+
+#[test]
+fn values_are_told_by_their_sizes() {
+    let mut engine = engine();
+    let long = "v".repeat(3000);
+    for command in [
+        "SET a 1",
+        "SET b 12",
+        "SET b 123",
+        "APPEND b 4",
+        &format!("SET c {long}"),
+        "RPUSH l 1 2 3",
+        "LPOP l",
+        "SADD s 1",
+        "HSET h a 1 b 2 c 3 d 4",
+        "ZADD z 1 a 2 b",
+        "ZADD gone 1 a",
+        "DEL gone",
+        "XADD x * a 1",
+        "RENAME a d",
+        "SET e 1",
+        "SET e 2 PX 10",
+    ] {
+        run(&mut engine, command);
+    }
+    select(&mut engine, 3);
+    run(&mut engine, "SADD other 1 2 3 4 5 6 7 8");
+    run(&mut engine, "SUNIONSTORE other2 other");
+    let info = run(&mut engine, "INFO keysizes");
+    for line in [
+        "db0_distrib_strings_sizes:1=2,4=1,2K=1 ",
+        "db0_distrib_lists_items:2=1 ",
+        "db0_distrib_sets_items:1=1 ",
+        "db0_distrib_zsets_items:2=1 ",
+        "db0_distrib_hashes_items:4=1 ",
+        "db3_distrib_sets_items:8=2",
+    ] {
+        assert!(info.contains(line), "{line}: {info}");
+    }
+    run(&mut engine, "FLUSHALL");
+    let info = run(&mut engine, "INFO keysizes");
+    assert!(!info.contains("distrib"), "{info}");
+    engine.invariants();
 }

@@ -1,5 +1,7 @@
 //! EVAL and its relatives, and SCRIPT.
 
+use alloc::rc::Rc;
+
 use super::context::Server;
 use super::error::CommandError;
 use super::help::help as write_help;
@@ -32,29 +34,36 @@ pub(super) fn evalsha_ro(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 
 fn by_body(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
-    let scripts = &mut s.parts.scripts;
-    let last = scripts.last.filter(|sha| {
-        let script = scripts.cache.get(sha);
-        script.is_some_and(|script| *script.body == *args[1])
-    });
-    let sha = last.unwrap_or_else(|| script::sha1hex(args[1]));
-    if last.is_none() {
-        scripts.last = Some(sha);
-        if !scripts.cache.contains_key(&sha) {
-            define(s, &sha, args[1])?;
+    let last = s.parts.scripts.last.as_ref();
+    let (sha, script) = match last.filter(|(_, script)| *script.body == *args[1]) {
+        Some((sha, script)) => (*sha, Rc::clone(script)),
+        None => {
+            let sha = script::sha1hex(args[1]);
+            let script = match s.parts.scripts.cache.get(&sha) {
+                Some(script) => Rc::clone(script),
+                None => define(s, &sha, args[1])?,
+            };
+            s.parts.scripts.last = Some((sha, Rc::clone(&script)));
+            (sha, script)
         }
-    }
-    run(s, args, &sha, keys, read_only)
+    };
+    run(s, args, (&sha, &script), keys, read_only)
 }
 
 fn by_name(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let sha = script::sha_of(args[1]).ok_or(NO_SCRIPT)?;
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
-    run(s, args, &sha, keys, read_only)
+    let script = Rc::clone(s.parts.scripts.cache.get(&sha).ok_or(NO_SCRIPT)?);
+    run(s, args, (&sha, &script), keys, read_only)
 }
 
-fn run(s: &mut Server<'_>, args: &[&[u8]], sha: &Sha, keys: usize, read_only: bool) -> Outcome {
-    let script = s.parts.scripts.cache.get(sha).ok_or(NO_SCRIPT)?;
+fn run(
+    s: &mut Server<'_>,
+    args: &[&[u8]],
+    (sha, script): (&Sha, &Script),
+    keys: usize,
+    read_only: bool,
+) -> Outcome {
     let call = Call {
         kind: Kind::Eval,
         function: script.function,
@@ -69,7 +78,7 @@ fn run(s: &mut Server<'_>, args: &[&[u8]], sha: &Sha, keys: usize, read_only: bo
 }
 
 /// Compiles a script and keeps it.
-fn define(s: &mut Server<'_>, sha: &Sha, body: &[u8]) -> Outcome {
+fn define(s: &mut Server<'_>, sha: &Sha, body: &[u8]) -> Result<Rc<Script>, CommandError> {
     let error = |text: &[u8]| CommandError::text([b"ERR ", text].concat());
     let head = script::shebang(body).map_err(|why| error(&why))?;
     let scripts = &mut s.parts.scripts;
@@ -81,13 +90,13 @@ fn define(s: &mut Server<'_>, sha: &Sha, body: &[u8]) -> Outcome {
     let function = compiled
         .map_err(|why| error(&[b"Error compiling script (new function): ", &why[..]].concat()))?;
     scripts.cache_bytes += body.len() + sha.len();
-    let script = Script {
+    let script = Rc::new(Script {
         body: body.into(),
         flags: head.flags,
         function,
-    };
-    scripts.cache.insert(*sha, script);
-    Ok(())
+    });
+    scripts.cache.insert(*sha, Rc::clone(&script));
+    Ok(script)
 }
 
 /// `SCRIPT LOAD script`. <https://redis.io/commands/script-load/>

@@ -7,8 +7,11 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+use smallvec::SmallVec;
 
 use super::context::{Parts, condition};
 use super::error::CommandError;
@@ -73,9 +76,9 @@ pub struct Scripts {
     /// Scripts may use commands that are not for them (DEBUG SET-DISABLE-DENY-SCRIPTS).
     pub unrestricted: bool,
     /// Scripts by name.
-    pub cache: BTreeMap<Sha, Script>,
-    /// The name of the one that EVAL ran last: if it comes again, comparing its text is cheaper than hashing it.
-    pub last: Option<Sha>,
+    pub cache: BTreeMap<Sha, Rc<Script>>,
+    /// The one that EVAL ran last: if it comes again, comparing its text is cheaper than hashing it.
+    pub last: Option<(Sha, Rc<Script>)>,
     /// Bytes of their texts.
     pub cache_bytes: usize,
     /// Functions.
@@ -150,6 +153,7 @@ impl Scripts {
     /// Forgets all scripts of EVAL.
     pub fn flush(&mut self) {
         self.cache.clear();
+        self.last = None;
         self.cache_bytes = 0;
         self.eval = None;
     }
@@ -161,7 +165,7 @@ pub struct Running {
     vm: Option<Box<Vm>>,
     kind: Kind,
     /// Its SHA, or the function's name.
-    pub name: Vec<u8>,
+    pub name: SmallVec<[u8; 40]>,
     /// What its commands run in.
     session: Box<Session>,
     /// The command that it is.
@@ -253,9 +257,9 @@ pub fn run(
     if opened {
         parts.effects.open();
     }
-    let mut running = Box::new(Running {
+    let mut running = Running {
         kind: call.kind,
-        name: call.name.to_vec(),
+        name: SmallVec::from_slice(call.name),
         session: session_for(parts, caller, now, call),
         number: parts.index.find(call.all[0]).map(|(number, _)| number),
         caller: caller.conn,
@@ -281,7 +285,7 @@ pub fn run(
         busy: false,
         queued: caller.is(alert::MULTI),
         vm: None,
-    });
+    };
     let event = vm.start(Job::Run {
         function: call.function,
         keys: call.keys,
@@ -295,7 +299,7 @@ pub fn run(
         Some(finished) => conclude(parts, caller, running, finished),
         None => {
             running.words = call.all.iter().map(|word| word.to_vec()).collect();
-            parts.scripts.parked = Some(running);
+            parts.scripts.parked = Some(Box::new(running));
             parts.set(condition::SCRIPT, true);
             caller.blocked = Some(Box::new(Blocked::Script));
             parts.effects.begin();
@@ -404,8 +408,7 @@ fn drive(
 ) -> Option<Finished> {
     let mut vm = running.vm.take()?;
     let finished = loop {
-        let lines = core::mem::take(&mut *vm.io.log.borrow_mut());
-        for (level, line) in lines {
+        for (level, line) in vm.io.log.borrow_mut().drain(..) {
             parts.log(level, String::from_utf8_lossy(&line).into_owned());
         }
         match event {
@@ -437,7 +440,7 @@ fn drive(
 /// Carries out the command that a script asks for.
 fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
     let words = core::mem::take(&mut *vm.io.words.borrow_mut());
-    let args: smallvec::SmallVec<[&[u8]; 8]> = words.iter().collect();
+    let args: SmallVec<[&[u8]; 8]> = words.iter().collect();
     let mut reply = core::mem::take(&mut *vm.io.reply.borrow_mut());
     reply.clear();
     match permitted(parts, running, &args) {
@@ -605,7 +608,7 @@ fn may_run(parts: &Parts, running: &Running, vm: &Vm) {
 fn conclude(
     parts: &mut Parts,
     caller: &mut Session,
-    mut running: Box<Running>,
+    mut running: Running,
     finished: Finished,
 ) -> Result<(), CommandError> {
     settle(parts, &mut running);
@@ -685,7 +688,7 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
         match parts.clients.take(conn) {
             Some(mut caller) => {
                 let start = caller.out.position();
-                if let Err(error) = conclude(parts, &mut caller, running, finished) {
+                if let Err(error) = conclude(parts, &mut caller, *running, finished) {
                     if let Some(number) = number {
                         parts.stats.commands[number].failed += 1;
                     }

@@ -17,6 +17,7 @@ mod snapshot;
 mod sync_file;
 #[cfg(test)]
 mod tests;
+mod took;
 mod users;
 
 use alloc::boxed::Box;
@@ -55,6 +56,7 @@ use rewrite::Rewrites;
 use shutdown::Shutdown;
 use snapshot::Job;
 use sync_file::SyncFile;
+use took::Round;
 use users::AclFile;
 
 /// Time between two rounds of housekeeping, in microseconds.
@@ -108,8 +110,10 @@ pub struct Engine {
     /// The time of the last input.
     pub(crate) now: Now,
     links: Links,
-    /// Who waits for each answer of the disk, in order.
-    disk_owners: VecDeque<DiskOwner>,
+    /// Who waits for each answer of the disk, in order, and the event that it is if it takes long.
+    disk_owners: VecDeque<(DiskOwner, Option<&'static str>)>,
+    /// What the last round of housekeeping did.
+    round: Round,
     /// The number of the last disk request.
     last_op: u64,
     /// Reading what comes before the data, at the start.
@@ -249,6 +253,7 @@ impl Engine {
             now,
             links: Links::default(),
             disk_owners: VecDeque::new(),
+            round: Round::default(),
             last_op: 0,
             boot: None,
             loader: None,
@@ -325,7 +330,10 @@ impl Engine {
                 self.reconfigured.push_back(refused);
                 self.answer_reconfigured();
             }
-            Input::Tick => drop(scripting::advance(&mut self.parts, now)),
+            Input::Tick => {
+                self.round = Round::default();
+                scripting::advance(&mut self.parts, now);
+            }
             Input::Shutdown { signal } => {
                 self.parts.log(
                     LogLevel::Warning,
@@ -344,6 +352,7 @@ impl Engine {
                 self.shut_down(now, wish);
             }
             Input::Disk { result, .. } => self.disk_answer(now, result),
+            Input::Took { work, micros } => return self.took(now, work, micros),
         }
         self.housekeeping(now);
     }
@@ -555,7 +564,8 @@ impl Engine {
             request
         };
         self.last_op += 1;
-        self.disk_owners.push_back(owner);
+        let event = self.event_of(owner, &request);
+        self.disk_owners.push_back((owner, event));
         self.parts.outbox.push_back(Effect::Disk {
             op: OpId(self.last_op),
             request,
@@ -564,7 +574,7 @@ impl Engine {
 
     /// The disk answered the oldest request.
     fn disk_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
-        match self.disk_owners.pop_front() {
+        match self.disk_owners.pop_front().map(|(owner, _)| owner) {
             None | Some(DiskOwner::Nobody) => {}
             Some(DiskOwner::AclFile) => self.acl_answer(now, result),
             Some(DiskOwner::Boot) => self.boot_answer(now, result),
@@ -656,11 +666,18 @@ impl Engine {
             return;
         }
         self.parts.persistence.tick(now, self.parts.changes);
+        let stats = &self.parts.stats;
+        let before = (stats.expired + stats.expired_fields, stats.evicted);
         let more = self.expire_some(now)
             | own_keys::expire(&mut self.parts, now, STEP * 8)
             | self.delete_slot_keys()
             | self.evict_some(now)
             | !self.parts.store.free_some(STEP * 8);
+        let stats = &self.parts.stats;
+        self.round = Round {
+            expired: stats.expired + stats.expired_fields > before.0,
+            evicted: stats.evicted > before.1,
+        };
         self.next_round_us = now.mono_us
             + if more || planted::is(Bug::KeepsHouseOften) {
                 1000

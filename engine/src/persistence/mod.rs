@@ -60,7 +60,7 @@ use save::Save;
 use smallvec::SmallVec;
 
 /// The names of our files towards the disk; all are below 0x1_0000.
-mod file {
+pub(crate) mod file {
     use crate::face::FileId;
 
     pub const MANIFEST: FileId = FileId(1);

@@ -84,9 +84,12 @@ impl Output {
         }
     }
 
-    /// Nothing that is written from `position` on may leave before [`Output::go_on`].
+    /// Nothing that is written from `position` on may leave before [`Output::go_on`]; nor then, if something else holds
+    /// it.
     pub fn suspend(&mut self, position: u64) {
-        self.hold(position, u64::MAX);
+        if self.holds.back().is_none_or(|hold| hold.1 != u64::MAX) {
+            self.holds.push_back((position, u64::MAX));
+        }
     }
 
     /// Undoes [`Output::suspend`].
@@ -190,6 +193,20 @@ impl Output {
                 self.offset = self.tail.len();
             }
         }
+    }
+
+    /// Takes back everything written since `position`, none of which has been sent, and returns it.
+    pub fn take_back(&mut self, position: u64) -> Vec<u8> {
+        let all = self.chunks.iter().map(Chunk::bytes);
+        let unsent = all.chain(core::iter::once(&self.tail[..]));
+        let mut skip = self.offset + position.saturating_sub(self.sent) as usize;
+        let mut bytes = Vec::new();
+        for chunk in unsent {
+            bytes.extend_from_slice(&chunk[skip.min(chunk.len())..]);
+            skip = skip.saturating_sub(chunk.len());
+        }
+        self.truncate(position);
+        bytes
     }
 
     fn seal(&mut self) {

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 
 use mlua::{Function, Lua, MultiValue, Scope, Table, Value};
 
-use super::format::{to_i64, write_g};
+use super::calls::{self, Ask};
+use super::format::to_i64;
 use super::raise::{self, Raise, bad_argument, fail, reply, wrong_type};
 use super::random::MOST;
 use super::sandbox::{SOURCE, Sandbox};
-use super::vm::{Declared, Event, Kind, Process, limit_memory};
-use super::words::Words;
+use super::vm::{Declared, Event, Kind, Process};
 use super::{bit, cjson, cmsgpack, convert, flags, packing, sha1hex, shim};
 use crate::face::LogLevel;
 
@@ -20,9 +20,6 @@ pub(super) const SLICE_FUNCTION: &str = "slice";
 
 /// The version in a number, as `REDIS_VERSION_NUM` has it.
 const VERSION_NUMBER: u32 = 0x0007_000F;
-
-/// Bytes of a reply that can be made into Lua values without heed of Lua's limits.
-const SMALL_REPLY: usize = 1 << 20;
 
 /// Makes a fresh state into one for scripts.
 ///
@@ -33,8 +30,9 @@ pub(super) fn install<'scope, 'env>(
     lua: &Lua,
     scope: &'scope Scope<'scope, 'env>,
     process: &'env Process<'env>,
+    functions: &Table,
 ) -> mlua::Result<Sandbox> {
-    let slice = scope.create_function(|_, ()| process.ask(Event::Slice))?;
+    let slice = scope.create_function(|_, ()| process.wait(Event::Slice).map_err(reply))?;
     lua.set_named_registry_value(SLICE_FUNCTION, slice)?;
     let libraries = lua.create_table()?;
     libraries.raw_set("bit", bit::open(lua)?)?;
@@ -49,12 +47,11 @@ pub(super) fn install<'scope, 'env>(
     host.raw_set("where", lua.create_function(|lua, ()| Ok(location(lua)))?)?;
     let io = process.io;
     host.raw_set("ended", scope.create_function(|_, ()| Ok(io.ended.get()))?)?;
-    for (name, raises) in [("call", true), ("pcall", false)] {
-        let wide = move |lua: &Lua, (args, n): (Table, usize)| {
-            wide_command(lua, process, &args, n, raises)
-        };
-        host.raw_set(name, scope.create_function(wide)?)?;
-    }
+    let asking = lua.create_table()?;
+    asking.raw_set("call", calls::asking(lua, process, Ask::Call)?)?;
+    asking.raw_set("pcall", calls::asking(lua, process, Ask::Pcall)?)?;
+    asking.raw_set("acl_check_cmd", calls::asking(lua, process, Ask::MayRun)?)?;
+    host.raw_set("asking", asking)?;
     host.raw_set("strings", strings(lua)?)?;
     host.raw_set("math", math(lua, scope, process)?)?;
     if kind == Kind::Functions {
@@ -64,10 +61,10 @@ pub(super) fn install<'scope, 'env>(
         loading.raw_set("register_function", register)?;
         host.raw_set("loading", loading)?;
     }
-    Sandbox::new(lua, kind, host, libraries)
+    Sandbox::new(lua, kind, host, libraries, functions)
 }
 
-/// `redis`.
+/// `redis`, without the functions that ask.
 fn redis<'scope, 'env>(
     kind: Kind,
     lua: &Lua,
@@ -76,16 +73,6 @@ fn redis<'scope, 'env>(
 ) -> mlua::Result<Table> {
     let redis = constants(lua)?;
     let add = |name: &str, function: Function| redis.raw_set(name, function);
-    let call = |raises: bool| {
-        scope.create_function(move |lua, args: MultiValue| {
-            limit_memory(lua, false);
-            let answer = command(lua, process, &args, raises);
-            limit_memory(lua, true);
-            answer
-        })
-    };
-    add("call", call(true)?)?;
-    add("pcall", call(false)?)?;
     add("log", scope.create_function(|_, args| log(process, &args))?)?;
     add(
         "setresp",
@@ -94,10 +81,6 @@ fn redis<'scope, 'env>(
     add(
         "set_repl",
         scope.create_function(|_, args| set_repl(process, &args))?,
-    )?;
-    add(
-        "acl_check_cmd",
-        scope.create_function(|lua, args: MultiValue| may_run(lua, process, &args))?,
     )?;
     add("sha1hex", lua.create_function(sha)?)?;
     add("error_reply", lua.create_function(error_reply)?)?;
@@ -139,114 +122,6 @@ fn constants(lua: &Lua) -> mlua::Result<Table> {
     }
     table.raw_set("REDIS_VERSION", crate::REDIS_VERSION)?;
     Ok(table)
-}
-
-/// `redis.call` and `redis.pcall`.
-fn command(
-    lua: &Lua,
-    process: &Process<'_>,
-    args: &MultiValue,
-    raises: bool,
-) -> mlua::Result<Value> {
-    let given = words(&mut process.io.words.borrow_mut(), args);
-    carry_out(lua, process, given, raises)
-}
-
-/// The same with `n` arguments that are too many for a function of the host, and come as a list.
-fn wide_command(
-    lua: &Lua,
-    process: &Process<'_>,
-    args: &Table,
-    n: usize,
-    raises: bool,
-) -> mlua::Result<Value> {
-    let mut given = Ok(());
-    process.io.words.borrow_mut().clear();
-    for i in 1..=n {
-        let arg = args.raw_get(i)?;
-        given = given.and_then(|()| word(&mut process.io.words.borrow_mut(), &arg));
-    }
-    carry_out(lua, process, given, raises)
-}
-
-/// Has the command carried out whose words are there, if they could be `given`.
-fn carry_out(
-    lua: &Lua,
-    process: &Process<'_>,
-    given: Result<(), &'static str>,
-    raises: bool,
-) -> mlua::Result<Value> {
-    let io = process.io;
-    if !io.running.get() {
-        return Err(reply(
-            "redis.call/pcall can only be called inside a script invocation",
-        ));
-    }
-    if let Err(text) = given {
-        if raises {
-            return Err(reply(text));
-        }
-        return convert::error_table(lua, text.as_bytes()).map(Value::Table);
-    }
-    process.ask(Event::Command)?;
-    let answer = io.reply.borrow();
-    if raises && let Some(error) = answer.strip_prefix(b"-") {
-        let end = memchr::memchr(b'\r', error).unwrap_or(error.len());
-        let err = error[..end].to_vec();
-        return Err(Raise::Reply { err, counted: true }.into());
-    }
-    // (A large one could have more elements than a table can: that is an error only where errors are awaited.)
-    if answer.len() > SMALL_REPLY {
-        limit_memory(lua, true);
-    }
-    convert::to_lua(lua, &answer)
-}
-
-/// The words of a command.
-fn words(words: &mut Words, args: &MultiValue) -> Result<(), &'static str> {
-    words.clear();
-    if args.is_empty() {
-        return Err("Please specify at least one argument for this redis lib call");
-    }
-    args.iter().try_for_each(|arg| word(words, arg))
-}
-
-/// The next word of a command; numbers in full precision.
-fn word(words: &mut Words, arg: &Value) -> Result<(), &'static str> {
-    match arg {
-        Value::String(text) => words.push(&text.as_bytes()),
-        Value::Integer(n) => words.push_with(|out| {
-            // Beyond that, `%.17g` has an exponent.
-            if n.unsigned_abs() < 100_000_000_000_000_000 {
-                crate::value::number::write_i64(out, *n);
-            } else {
-                write_g(out, *n as f64, 17);
-            }
-        }),
-        Value::Number(n) => words.push_with(|out| write_g(out, *n, 17)),
-        _ => return Err("Lua redis lib command arguments must be strings or integers"),
-    }
-    Ok(())
-}
-
-/// `redis.acl_check_cmd`.
-fn may_run(_: &Lua, process: &Process<'_>, args: &MultiValue) -> mlua::Result<bool> {
-    let io = process.io;
-    if !io.running.get() {
-        return Err(reply(
-            "redis.acl_check_cmd can only be called inside a script invocation",
-        ));
-    }
-    words(&mut io.words.borrow_mut(), args).map_err(reply)?;
-    process.ask(Event::MayRun)?;
-    match &io.reply.borrow()[..] {
-        [b'-', error @ ..] => Err(Raise::Reply {
-            err: error.trim_ascii_end().to_vec(),
-            counted: false,
-        }
-        .into()),
-        answer => Ok(answer.starts_with(b":1")),
-    }
 }
 
 /// A number, or a string that reads as one.

@@ -1,9 +1,14 @@
 //! Replies as Lua values, and Lua values as replies.
 //! <https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion>
+//!
+//! Values are where C has them, on Lua's stack: see [`super::calls`] for what that asks of whoever is between.
+#![allow(unsafe_code)]
 
 use alloc::vec::Vec;
+use core::ffi::{CStr, c_int};
+use core::slice;
 
-use mlua::{Lua, Table, Value};
+use mlua::{Lua, Table, Value, ffi};
 
 use super::format::{to_i64, write_g};
 use super::vm::Finished;
@@ -15,14 +20,62 @@ const DEEPEST: usize = 2000;
 /// Levels that a map counts for, since walking it holds more values.
 const ITERATION: usize = 4;
 
-/// A reply in RESP as a Lua value. The bytes come from our own encoder; what is broken reads as nil.
-pub(super) fn to_lua(lua: &Lua, bytes: &[u8]) -> mlua::Result<Value> {
-    let mut reader = Reader { lua, rest: bytes };
-    reader.value()
+/// Values that one level of a reply has on the stack at most.
+const LEVEL: c_int = 6;
+
+/// Marks an error that is in the statistics already.
+const COUNTED: &CStr = c"ignore_error_stats_update";
+
+/// Pushes a reply in RESP as a Lua value. The bytes come from our own encoder; what is broken reads as nil.
+///
+/// # Safety
+/// Errors of Lua's may be raised: see [`super::calls`]. The bytes stay as they are meanwhile.
+pub(super) unsafe fn push_reply(state: *mut ffi::lua_State, bytes: &[u8]) {
+    let mut reader = Reader { state, rest: bytes };
+    // SAFETY: as the caller says.
+    unsafe { reader.value() }
+}
+
+/// Pushes an error as scripts see it: a table with `err`, and `ERR` as its code.
+///
+/// # Safety
+/// As [`push_reply`]; there is room for three values.
+pub(super) unsafe fn push_error(state: *mut ffi::lua_State, text: &str) {
+    // SAFETY: as the caller says.
+    unsafe {
+        ffi::lua_createtable(state, 0, 1);
+        ffi::lua_pushliteral(state, c"ERR ");
+        push(state, text.as_bytes());
+        ffi::lua_concat(state, 2);
+        ffi::lua_setfield(state, -2, c"err".as_ptr());
+    }
+}
+
+unsafe fn push(state: *mut ffi::lua_State, text: &[u8]) {
+    // SAFETY: the caller has room for a value, and is ready for errors.
+    unsafe {
+        ffi::lua_pushlstring(state, text.as_ptr().cast(), text.len());
+    }
+}
+
+/// The bytes of the string at an index.
+///
+/// # Safety
+/// It is a string, and stays on the stack as long as they are used.
+pub(super) unsafe fn bytes<'a>(state: *mut ffi::lua_State, index: c_int) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: strings stay where they are, and Lua says how long they are. (None is at no address.)
+    unsafe {
+        let start = ffi::lua_tolstring(state, index, &mut len);
+        match start.is_null() {
+            true => &[],
+            false => slice::from_raw_parts(start.cast(), len),
+        }
+    }
 }
 
 struct Reader<'a> {
-    lua: &'a Lua,
+    state: *mut ffi::lua_State,
     rest: &'a [u8],
 }
 
@@ -36,112 +89,146 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self, n: usize) -> &'a [u8] {
         let bytes = &self.rest[..n.min(self.rest.len())];
-        self.rest = self.rest.get(n + 2..).unwrap_or_default();
+        self.rest = self.rest.get(n.saturating_add(2)..).unwrap_or_default();
         bytes
     }
 
-    fn string(&self, bytes: &[u8]) -> mlua::Result<Value> {
-        self.lua.create_string(bytes).map(Value::String)
-    }
-
-    fn only(&self, field: &str, value: Value) -> mlua::Result<Value> {
-        let table = self.lua.create_table_with_capacity(0, 1)?;
-        table.raw_set(field, value)?;
-        Ok(Value::Table(table))
-    }
-
-    fn value(&mut self) -> mlua::Result<Value> {
+    /// Pushes the next value.
+    ///
+    /// # Safety
+    /// As [`push_reply`].
+    unsafe fn value(&mut self) {
+        let state = self.state;
         let Some((&kind, rest)) = self.rest.split_first() else {
-            return Ok(Value::Nil);
+            // SAFETY: there is room, as below.
+            return unsafe { ffi::lua_pushnil(state) };
         };
         self.rest = rest;
         let line = self.line();
         let n = || parse_i64(line).unwrap_or(0);
-        match kind {
-            b'$' => match usize::try_from(n()) {
-                Ok(len) => {
-                    let bytes = self.bytes(len);
-                    self.string(bytes)
+        // SAFETY: each kind pushes one value, and takes what it pushed besides off again. What is in it has made room for
+        // a level of its own; at the bottom there is what Lua has for each function.
+        unsafe {
+            match kind {
+                b'$' => match usize::try_from(n()) {
+                    Ok(len) => push(state, self.bytes(len)),
+                    Err(_) => ffi::lua_pushboolean(state, 0),
+                },
+                b':' => ffi::lua_pushnumber(state, n() as f64),
+                b'+' => {
+                    push(state, line);
+                    self.name(c"ok");
                 }
-                Err(_) => Ok(Value::Boolean(false)),
-            },
-            b':' => Ok(number(n() as f64)),
-            b'+' => self.only("ok", self.string(line)?),
-            b'-' => {
-                let table = self.lua.create_table_with_capacity(0, 2)?;
-                table.raw_set("err", self.lua.create_string(with_code(line))?)?;
-                table.raw_set("ignore_error_stats_update", true)?;
-                Ok(Value::Table(table))
-            }
-            b'*' | b'>' => match usize::try_from(n()) {
-                Ok(len) => {
-                    let room = len.min(self.rest.len());
-                    let table = self.lua.create_table_with_capacity(room, 0)?;
-                    for i in 0..len {
-                        let value = self.value()?;
-                        table.raw_set(i + 1, value)?;
+                b'-' => self.error(line),
+                b'*' | b'>' => match usize::try_from(n()) {
+                    Ok(len) => self.array(len),
+                    Err(_) => ffi::lua_pushboolean(state, 0),
+                },
+                b'%' => self.pairs(n(), c"map", false),
+                b'~' => self.pairs(n(), c"set", true),
+                b'#' => ffi::lua_pushboolean(state, (line == b"t").into()),
+                b',' => {
+                    ffi::lua_pushnumber(state, parse_f64(line).unwrap_or(f64::NAN));
+                    self.name(c"double");
+                }
+                b'(' => {
+                    push(state, line);
+                    self.name(c"big_number");
+                }
+                b'=' => {
+                    let bytes = self.bytes(n().max(0) as usize);
+                    let (format, text) = bytes.split_at(bytes.len().min(4));
+                    ffi::lua_createtable(state, 0, 2);
+                    push(state, &format[..format.len().min(3)]);
+                    ffi::lua_setfield(state, -2, c"format".as_ptr());
+                    push(state, text);
+                    ffi::lua_setfield(state, -2, c"string".as_ptr());
+                    self.name(c"verbatim_string");
+                }
+                b'|' => {
+                    self.room();
+                    for _ in 0..n().saturating_mul(2) {
+                        self.value();
+                        ffi::lua_pop(state, 1);
                     }
-                    Ok(Value::Table(table))
+                    self.value();
                 }
-                Err(_) => Ok(Value::Boolean(false)),
-            },
-            b'%' => {
-                let map = self.lua.create_table()?;
-                for _ in 0..n() {
-                    let (key, value) = (self.value()?, self.value()?);
-                    // (Nothing can be found under nil; to try it would be an error.)
-                    if !key.is_nil() {
-                        map.raw_set(key, value)?;
-                    }
-                }
-                self.only("map", Value::Table(map))
+                _ => ffi::lua_pushnil(state),
             }
-            b'~' => {
-                let set = self.lua.create_table()?;
-                for _ in 0..n() {
-                    let member = self.value()?;
-                    if !member.is_nil() {
-                        set.raw_set(member, true)?;
-                    }
-                }
-                self.only("set", Value::Table(set))
-            }
-            b'#' => Ok(Value::Boolean(line == b"t")),
-            b',' => {
-                let double = parse_f64(line).unwrap_or(f64::NAN);
-                self.only("double", Value::Number(double))
-            }
-            b'(' => self.only("big_number", self.string(line)?),
-            b'=' => {
-                let bytes = self.bytes(n().max(0) as usize);
-                let (format, text) = bytes.split_at(bytes.len().min(4));
-                let table = self.lua.create_table()?;
-                table.raw_set("format", self.string(&format[..format.len().min(3)])?)?;
-                table.raw_set("string", self.string(text)?)?;
-                self.only("verbatim_string", Value::Table(table))
-            }
-            b'|' => {
-                for _ in 0..n().saturating_mul(2) {
-                    self.value()?;
-                }
-                self.value()
-            }
-            _ => Ok(Value::Nil),
         }
     }
-}
 
-/// Lua 5.1 has floats only.
-fn number(value: f64) -> Value {
-    Value::Number(value)
-}
-
-/// An error's text with a code before it, however it was given.
-fn with_code(text: &[u8]) -> Vec<u8> {
-    if memchr::memchr(b' ', text).is_some() {
-        return text.trim_ascii_end().to_vec();
+    /// Room for a level within this one.
+    unsafe fn room(&self) {
+        // SAFETY: raises an error if there is none.
+        unsafe { ffi::luaL_checkstack(self.state, LEVEL, c"reply".as_ptr()) }
     }
-    [b"ERR ", text].concat()
+
+    /// Puts the value on top into a table, under a name.
+    unsafe fn name(&self, name: &CStr) {
+        // SAFETY: the table takes the place of the value, which goes into it.
+        unsafe {
+            ffi::lua_createtable(self.state, 0, 1);
+            ffi::lua_insert(self.state, -2);
+            ffi::lua_setfield(self.state, -2, name.as_ptr());
+        }
+    }
+
+    /// An error, with a code before it, however it was given.
+    unsafe fn error(&self, text: &[u8]) {
+        let state = self.state;
+        // SAFETY: what is pushed onto the table goes into it.
+        unsafe {
+            ffi::lua_createtable(state, 0, 2);
+            if memchr::memchr(b' ', text).is_some() {
+                push(state, text.trim_ascii_end());
+            } else {
+                ffi::lua_pushliteral(state, c"ERR ");
+                push(state, text);
+                ffi::lua_concat(state, 2);
+            }
+            ffi::lua_setfield(state, -2, c"err".as_ptr());
+            ffi::lua_pushboolean(state, 1);
+            ffi::lua_setfield(state, -2, COUNTED.as_ptr());
+        }
+    }
+
+    unsafe fn array(&mut self, len: usize) {
+        let room = len.min(self.rest.len());
+        // SAFETY: the table stays, each element goes into it.
+        unsafe {
+            self.room();
+            ffi::lua_createtable(self.state, c_int::try_from(room).unwrap_or(c_int::MAX), 0);
+            for i in 0..len {
+                self.value();
+                ffi::lua_rawseti(self.state, -2, i as ffi::lua_Integer + 1);
+            }
+        }
+    }
+
+    /// A map, or a set as the keys of one.
+    unsafe fn pairs(&mut self, n: i64, name: &CStr, set: bool) {
+        let state = self.state;
+        // SAFETY: the table stays, each pair goes into it.
+        unsafe {
+            self.room();
+            ffi::lua_createtable(state, 0, 0);
+            for _ in 0..n {
+                self.value();
+                match set {
+                    true => ffi::lua_pushboolean(state, 1),
+                    false => self.value(),
+                }
+                // (Nothing can be found under nil; to try it would be an error.)
+                if ffi::lua_type(state, -2) == ffi::LUA_TNIL {
+                    ffi::lua_pop(state, 2);
+                } else {
+                    ffi::lua_rawset(state, -3);
+                }
+            }
+            self.name(name);
+        }
+    }
 }
 
 /// The table for an error whose text may begin with `-` and a code, or have neither.
@@ -168,55 +255,129 @@ fn trim_lines(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Writes what a script returned as a reply; as an error, if it is one.
-pub(super) fn reply(out: &mut Vec<u8>, value: &Value, script3: bool, client3: bool) -> Finished {
-    if let Value::Table(table) = value
-        && let Ok(Value::String(text)) = table.raw_get::<Value>("err")
-    {
-        out.extend_from_slice(&text.as_bytes());
-        return Finished::Error {
-            counted: is_counted(table),
-            located: false,
-        };
+/// Writes the value on top as a reply; as an error, if it is one.
+///
+/// # Safety
+/// As [`push_reply`].
+pub(super) unsafe fn write_reply(
+    state: *mut ffi::lua_State,
+    out: &mut Vec<u8>,
+    script3: bool,
+    client3: bool,
+) -> Finished {
+    // SAFETY: the value stays on top, whatever is pushed onto it meanwhile.
+    unsafe {
+        if ffi::lua_type(state, -1) == ffi::LUA_TTABLE {
+            if field(state, c"err") == ffi::LUA_TSTRING {
+                out.extend_from_slice(bytes(state, -1));
+                ffi::lua_pop(state, 1);
+                return Finished::Error {
+                    counted: is_counted(state),
+                    located: false,
+                };
+            }
+            ffi::lua_pop(state, 1);
+        }
+        Writer {
+            state,
+            out,
+            script3,
+            client3,
+        }
+        .value(0);
     }
-    Writer {
-        out,
-        script3,
-        client3,
-    }
-    .value(value, 0);
     Finished::Reply
 }
 
-fn is_counted(table: &Table) -> bool {
-    matches!(
-        table.raw_get::<Value>("ignore_error_stats_update"),
-        Ok(Value::Boolean(true))
-    )
+/// Writes the error on top, which ended a script; where it happened follows, if that is known.
+///
+/// # Safety
+/// As [`push_reply`].
+pub(super) unsafe fn write_error(state: *mut ffi::lua_State, out: &mut Vec<u8>) -> Finished {
+    // SAFETY: the value stays on top, whatever is pushed onto it meanwhile.
+    unsafe {
+        if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
+            write_text(state, out);
+            return Finished::Error {
+                counted: false,
+                located: false,
+            };
+        }
+        field(state, c"err");
+        if !is_text(state, -1) {
+            out.extend_from_slice(b"(null)");
+        } else {
+            write_text(state, out);
+        }
+        ffi::lua_pop(state, 1);
+        field(state, c"source");
+        ffi::lua_insert(state, -2);
+        field(state, c"line");
+        if is_text(state, -3) && is_text(state, -1) {
+            // The driver puts the script's name at the zero byte.
+            out.extend_from_slice(b" script: \0, on ");
+            ffi::lua_pushvalue(state, -3);
+            write_text(state, out);
+            ffi::lua_pop(state, 1);
+            out.push(b':');
+            write_text(state, out);
+            out.push(b'.');
+        }
+        ffi::lua_pop(state, 1);
+        Finished::Error {
+            counted: is_counted(state),
+            located: true,
+        }
+    }
 }
 
-/// Writes the error that ended a script; where it happened follows, if that is known.
-pub(super) fn error(out: &mut Vec<u8>, error: &Value) -> Finished {
-    let Value::Table(table) = error else {
-        out.extend_from_slice(&text_of(error).unwrap_or_else(|| b"execution failure".to_vec()));
-        return Finished::Error {
-            counted: false,
-            located: false,
-        };
-    };
-    let field = |name: &str| table.raw_get::<Value>(name).ok().and_then(|v| text_of(&v));
-    out.extend_from_slice(&field("err").unwrap_or_else(|| b"(null)".to_vec()));
-    if let (Some(source), Some(line)) = (field("source"), field("line")) {
-        // The driver puts the script's name at the zero byte.
-        out.extend_from_slice(b" script: \0, on ");
-        out.extend_from_slice(&source);
-        out.push(b':');
-        out.extend_from_slice(&line);
-        out.push(b'.');
+/// Writes the string on top, or the number as Lua writes it; something of its own, if it is neither.
+///
+/// # Safety
+/// There is a value.
+pub(super) unsafe fn write_text(state: *mut ffi::lua_State, out: &mut Vec<u8>) {
+    // SAFETY: a string stays on top while it is copied, and a number a number.
+    unsafe {
+        match ffi::lua_type(state, -1) {
+            ffi::LUA_TSTRING => out.extend_from_slice(bytes(state, -1)),
+            ffi::LUA_TNUMBER => write_g(out, ffi::lua_tonumber(state, -1), 14),
+            _ => out.extend_from_slice(b"execution failure"),
+        }
     }
-    Finished::Error {
-        counted: is_counted(table),
-        located: true,
+}
+
+unsafe fn is_text(state: *mut ffi::lua_State, index: c_int) -> bool {
+    // SAFETY: there is a value.
+    let kind = unsafe { ffi::lua_type(state, index) };
+    kind == ffi::LUA_TSTRING || kind == ffi::LUA_TNUMBER
+}
+
+/// Pushes what the table on top has under a name, past its metatable; its type.
+unsafe fn field(state: *mut ffi::lua_State, name: &CStr) -> c_int {
+    // SAFETY: the name becomes the value.
+    unsafe {
+        ffi::lua_pushlstring(state, name.as_ptr(), name.count_bytes());
+        ffi::lua_rawget(state, -2)
+    }
+}
+
+/// As [`field`], of the table below what is on top, which goes.
+unsafe fn next_field(state: *mut ffi::lua_State, name: &CStr) -> c_int {
+    // SAFETY: as the caller of `field`.
+    unsafe {
+        ffi::lua_pop(state, 1);
+        field(state, name)
+    }
+}
+
+unsafe fn is_counted(state: *mut ffi::lua_State) -> bool {
+    // SAFETY: what is pushed is taken off again.
+    unsafe {
+        field(state, COUNTED);
+        let counted =
+            ffi::lua_type(state, -1) == ffi::LUA_TBOOLEAN && ffi::lua_toboolean(state, -1) != 0;
+        ffi::lua_pop(state, 1);
+        counted
     }
 }
 
@@ -246,6 +407,7 @@ pub(super) fn text_of(value: &Value) -> Option<Vec<u8>> {
 }
 
 struct Writer<'a> {
+    state: *mut ffi::lua_State,
     out: &'a mut Vec<u8>,
     script3: bool,
     client3: bool,
@@ -288,98 +450,142 @@ impl Writer<'_> {
         self.end();
     }
 
-    fn value(&mut self, value: &Value, depth: usize) {
-        if depth > DEEPEST {
-            return self.line(b'-', b"ERR reached lua stack limit");
-        }
-        match value {
-            Value::String(text) => self.bulk(&text.as_bytes()),
-            Value::Integer(n) => self.integer(*n),
-            Value::Number(n) => self.integer(to_i64(*n)),
-            Value::Boolean(on) => match (self.script3, self.client3, on) {
-                (false, _, true) => self.integer(1),
-                (false, _, false) => self.null(),
-                (true, true, true) => self.out.extend_from_slice(b"#t\r\n"),
-                (true, true, false) => self.out.extend_from_slice(b"#f\r\n"),
-                (true, false, on) => self.integer(i64::from(*on)),
-            },
-            Value::Table(table) => self.table(table, depth),
-            _ => self.null(),
+    /// Writes the value on top.
+    ///
+    /// # Safety
+    /// As [`push_reply`].
+    unsafe fn value(&mut self, depth: usize) {
+        // SAFETY: there is a value, and it stays.
+        unsafe {
+            let kind = ffi::lua_type(self.state, -1);
+            let is_table = kind == ffi::LUA_TTABLE;
+            if depth > DEEPEST || (is_table && ffi::lua_checkstack(self.state, LEVEL) == 0) {
+                return self.line(b'-', b"ERR reached lua stack limit");
+            }
+            match kind {
+                ffi::LUA_TSTRING => self.bulk(bytes(self.state, -1)),
+                ffi::LUA_TNUMBER => self.integer(to_i64(ffi::lua_tonumber(self.state, -1))),
+                ffi::LUA_TBOOLEAN => self.boolean(ffi::lua_toboolean(self.state, -1) != 0),
+                ffi::LUA_TTABLE => self.table(depth),
+                _ => self.null(),
+            }
         }
     }
 
-    fn table(&mut self, table: &Table, depth: usize) {
-        let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
-        if let Value::String(text) = field("err") {
-            return self.line(b'-', trim_lines(&text.as_bytes()));
+    fn boolean(&mut self, on: bool) {
+        match (self.script3, self.client3, on) {
+            (false, _, true) => self.integer(1),
+            (false, _, false) => self.null(),
+            (true, true, true) => self.out.extend_from_slice(b"#t\r\n"),
+            (true, true, false) => self.out.extend_from_slice(b"#f\r\n"),
+            (true, false, on) => self.integer(i64::from(on)),
         }
-        if let Value::String(text) = field("ok") {
-            return self.line(b'+', super::c_text(&text.as_bytes()));
-        }
-        match field("double") {
-            Value::Number(n) => return self.double(n),
-            Value::Integer(n) => return self.double(n as f64),
-            _ => {}
-        }
-        if let Value::String(text) = field("big_number") {
-            return if self.client3 {
-                self.line(b'(', &text.as_bytes())
+    }
+
+    /// Writes the table on top, for which there is [`LEVEL`] room.
+    unsafe fn table(&mut self, depth: usize) {
+        let state = self.state;
+        // SAFETY: each field is taken off again; of strings the bytes are used before that.
+        unsafe {
+            if field(state, c"err") == ffi::LUA_TSTRING {
+                self.line(b'-', trim_lines(bytes(state, -1)));
+            } else if next_field(state, c"ok") == ffi::LUA_TSTRING {
+                self.line(b'+', super::c_text(bytes(state, -1)));
+            } else if next_field(state, c"double") == ffi::LUA_TNUMBER {
+                self.double(ffi::lua_tonumber(state, -1));
+            } else if next_field(state, c"big_number") == ffi::LUA_TSTRING {
+                match self.client3 {
+                    true => self.line(b'(', bytes(state, -1)),
+                    false => self.bulk_line(bytes(state, -1)),
+                }
+            } else if next_field(state, c"verbatim_string") == ffi::LUA_TTABLE && self.verbatim() {
+            } else if next_field(state, c"map") == ffi::LUA_TTABLE {
+                let kind = if self.client3 { b'%' } else { b'*' };
+                let pairs = self.count();
+                self.header(kind, if self.client3 { pairs } else { pairs * 2 });
+                ffi::lua_pushnil(state);
+                while ffi::lua_next(state, -2) != 0 {
+                    ffi::lua_pushvalue(state, -2);
+                    self.value(depth + ITERATION);
+                    ffi::lua_pop(state, 1);
+                    self.value(depth + ITERATION);
+                    ffi::lua_pop(state, 1);
+                }
+            } else if next_field(state, c"set") == ffi::LUA_TTABLE {
+                let members = self.count();
+                self.header(if self.client3 { b'~' } else { b'*' }, members);
+                ffi::lua_pushnil(state);
+                while ffi::lua_next(state, -2) != 0 {
+                    ffi::lua_pop(state, 1);
+                    self.value(depth + ITERATION);
+                }
             } else {
-                self.bulk_line(&text.as_bytes())
-            };
-        }
-        if let Value::Table(verbatim) = field("verbatim_string")
-            && let Ok(Value::String(format)) = verbatim.raw_get::<Value>("format")
-            && let Ok(Value::String(text)) = verbatim.raw_get::<Value>("string")
-        {
-            return self.verbatim(super::c_text(&format.as_bytes()), &text.as_bytes());
-        }
-        if let Value::Table(map) = field("map") {
-            let pairs = self.count(&map);
-            if self.client3 {
-                self.header(b'%', pairs);
-            } else {
-                self.header(b'*', pairs * 2);
+                ffi::lua_pop(state, 1);
+                return self.array(depth);
             }
-            for (key, value) in map.pairs::<Value, Value>().filter_map(Result::ok) {
-                self.value(&key, depth + ITERATION);
-                self.value(&value, depth + ITERATION);
-            }
-            return;
+            ffi::lua_pop(state, 1);
         }
-        if let Value::Table(set) = field("set") {
-            let members = self.count(&set);
-            self.header(if self.client3 { b'~' } else { b'*' }, members);
-            for (member, _) in set.pairs::<Value, Value>().filter_map(Result::ok) {
-                self.value(&member, depth + ITERATION);
-            }
-            return;
-        }
-        self.array(table, depth);
     }
 
-    fn array(&mut self, table: &Table, depth: usize) {
-        let mut elements = 0;
-        let start = self.out.len();
-        loop {
-            let value = table.raw_get::<Value>(elements + 1).unwrap_or(Value::Nil);
-            if value.is_nil() {
-                break;
+    /// Writes the table on top as far as it is a list.
+    unsafe fn array(&mut self, depth: usize) {
+        let state = self.state;
+        // SAFETY: each element is taken off again.
+        unsafe {
+            let mut elements = 0;
+            while ffi::lua_rawgeti(state, -1, elements + 1) != ffi::LUA_TNIL {
+                ffi::lua_pop(state, 1);
+                elements += 1;
             }
-            self.value(&value, depth + 1);
-            elements += 1;
+            ffi::lua_pop(state, 1);
+            self.header(b'*', elements as usize);
+            for i in 1..=elements {
+                ffi::lua_rawgeti(state, -1, i);
+                self.value(depth + 1);
+                ffi::lua_pop(state, 1);
+            }
         }
-        // The header goes before what is written already.
-        let mut header = Vec::with_capacity(16);
-        header.push(b'*');
-        write_i64(&mut header, elements as i64);
-        header.extend_from_slice(b"\r\n");
-        self.out.splice(start..start, header);
     }
 
-    fn count(&self, table: &Table) -> usize {
-        let pairs = table.pairs::<Value, Value>();
-        pairs.filter(Result::is_ok).count()
+    /// How many pairs the table on top has.
+    unsafe fn count(&self) -> usize {
+        let mut pairs = 0;
+        // SAFETY: each value is taken off again, and the last key is by `lua_next`.
+        unsafe {
+            ffi::lua_pushnil(self.state);
+            while ffi::lua_next(self.state, -2) != 0 {
+                ffi::lua_pop(self.state, 1);
+                pairs += 1;
+            }
+        }
+        pairs
+    }
+
+    /// Writes the table on top as text with a format; false if it is none.
+    unsafe fn verbatim(&mut self) -> bool {
+        let state = self.state;
+        // SAFETY: both fields stay on the stack while their bytes are used.
+        unsafe {
+            let format = field(state, c"format");
+            ffi::lua_insert(state, -2);
+            let text = field(state, c"string");
+            let both = format == ffi::LUA_TSTRING && text == ffi::LUA_TSTRING;
+            if both && self.client3 {
+                let (format, text) = (super::c_text(bytes(state, -3)), bytes(state, -1));
+                self.header(b'=', text.len() + 4);
+                for i in 0..3 {
+                    self.out.push(format.get(i).copied().unwrap_or(b' '));
+                }
+                self.out.push(b':');
+                self.out.extend_from_slice(text);
+                self.end();
+            } else if both {
+                self.bulk(bytes(state, -1));
+            }
+            ffi::lua_pop(state, 1);
+            ffi::lua_remove(state, -2);
+            both
+        }
     }
 
     fn double(&mut self, value: f64) {
@@ -402,18 +608,5 @@ impl Writer<'_> {
             .map(|&c| if matches!(c, b'\r' | b'\n') { b' ' } else { c })
             .collect();
         self.bulk(&text);
-    }
-
-    fn verbatim(&mut self, format: &[u8], text: &[u8]) {
-        if !self.client3 {
-            return self.bulk(text);
-        }
-        self.header(b'=', text.len() + 4);
-        for i in 0..3 {
-            self.out.push(format.get(i).copied().unwrap_or(b' '));
-        }
-        self.out.push(b':');
-        self.out.extend_from_slice(text);
-        self.end();
     }
 }

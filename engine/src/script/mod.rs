@@ -11,6 +11,7 @@
 
 mod api;
 mod bit;
+mod calls;
 mod cjson;
 mod cmsgpack;
 mod convert;

@@ -15,13 +15,13 @@ use mlua::{Error, Lua, Value};
 pub(super) enum Raise {
     /// A string.
     Text(Vec<u8>),
-    /// A table with this as `err`; `counted`: it is in the statistics already.
-    Reply { err: Vec<u8>, counted: bool },
+    /// A table with this as `err`.
+    Reply(Vec<u8>),
 }
 
 impl fmt::Display for Raise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Raise::Text(text) | Raise::Reply { err: text, .. }) = self;
+        let (Raise::Text(text) | Raise::Reply(text)) = self;
         f.write_str(&String::from_utf8_lossy(text))
     }
 }
@@ -36,12 +36,7 @@ impl From<Raise> for Error {
 
 /// The error of a function that is to be a table in Redis: `ERR` is its code.
 pub(super) fn reply(text: &str) -> Error {
-    let err = [b"ERR ", text.as_bytes()].concat();
-    Raise::Reply {
-        err,
-        counted: false,
-    }
-    .into()
+    Raise::Reply([b"ERR ", text.as_bytes()].concat()).into()
 }
 
 /// The error of a library function: the text after the line of the script that called it.
@@ -106,12 +101,9 @@ fn position(lua: &Lua, level: usize) -> Vec<u8> {
 pub(super) fn plain(lua: &Lua, error: &Error) -> mlua::Result<Value> {
     match root(error).downcast_ref::<Raise>() {
         Some(Raise::Text(text)) => lua.create_string(text).map(Value::String),
-        Some(Raise::Reply { err, counted }) => {
+        Some(Raise::Reply(err)) => {
             let table = lua.create_table()?;
             table.raw_set("err", lua.create_string(err)?)?;
-            if *counted {
-                table.raw_set("ignore_error_stats_update", true)?;
-            }
             Ok(Value::Table(table))
         }
         None => {

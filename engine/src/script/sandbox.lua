@@ -243,10 +243,8 @@ local function guarded(library)
   return library
 end
 
-local call, pcall_command = libraries.redis.call, libraries.redis.pcall
 for _, library in pairs_(libraries) do guarded(library) end
-libraries.redis.call = guard(call, host.call)
-libraries.redis.pcall = guard(pcall_command, host.pcall)
+for name, f in pairs_(host.asking) do libraries.redis[name] = f end
 local new = libraries.cjson.new
 libraries.cjson.new = guard(function() return guarded(new()) end)
 if host.loading then guarded(host.loading) end
@@ -286,40 +284,19 @@ for name in pairs_(globals) do globals[name] = nil end
 setmetatable_(G, { __index = missing })
 seal(G, seal({ __index = missing }), globals)
 
-local run, load
+-- Where scripts find KEYS and ARGV: functions have them as arguments.
+if eval then return handler, nil, G end
 
-if eval then
-  function run(f, keys, arguments)
-    rawset_(G, 'KEYS', keys)
-    rawset_(G, 'ARGV', arguments)
-    return xpcall_(f, handler)
-  end
-else
-  -- What is to be called, since `xpcall` hands nothing on.
-  local called, called_keys, called_arguments
+-- While a library is loaded it sees nothing but how to declare functions.
+local loading = { redis = seal(setmetatable_(host.loading, { __index = missing })) }
+setmetatable_(loading, { __index = missing })
+local front = fronts[globals]
 
-  local function call()
-    local f, keys, arguments = called, called_keys, called_arguments
-    called, called_keys, called_arguments = nil, nil, nil
-    return f(keys, arguments)
-  end
-
-  function run(f, keys, arguments)
-    called, called_keys, called_arguments = f, keys, arguments
-    return xpcall_(call, handler)
-  end
-
-  -- While a library is loaded it sees nothing but how to declare functions.
-  local loading = { redis = seal(setmetatable_(host.loading, { __index = missing })) }
-  setmetatable_(loading, { __index = missing })
-  local front = fronts[globals]
-
-  function load(f)
-    front.__index, contents[globals] = loading, loading
-    local ok, e = xpcall_(f, handler)
-    front.__index, contents[globals] = G, G
-    return ok, e
-  end
+local function load(f)
+  front.__index, contents[globals] = loading, loading
+  local ok, e = xpcall_(f, handler)
+  front.__index, contents[globals] = G, G
+  return ok, e
 end
 
-return run, load
+return handler, load, nil

@@ -2,33 +2,34 @@
 
 use mlua::{Function, Lua, Table, Value};
 
+use super::calls::Runner;
 use super::vm::Kind;
 
 /// The ways into a state that is ready.
 pub(super) struct Sandbox {
-    run: Function,
+    /// Calls functions.
+    pub runner: Runner,
     load: Option<Function>,
 }
 
 impl Sandbox {
     /// Makes a fresh state ready. `host` holds the functions that the sandbox uses, `libraries` those that
-    /// scripts are to see.
+    /// scripts are to see, `functions` what is to be run, by number.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(lua: &Lua, kind: Kind, host: Table, libraries: Table) -> mlua::Result<Sandbox> {
+    pub fn new(
+        lua: &Lua,
+        kind: Kind,
+        host: Table,
+        libraries: Table,
+        functions: &Table,
+    ) -> mlua::Result<Sandbox> {
         let chunk = lua.load(include_str!("sandbox.lua")).set_name("=[sandbox]");
         let arguments = (host, lua.globals(), libraries, kind == Kind::Eval);
-        let (run, load) = chunk.call(arguments)?;
-        Ok(Sandbox { run, load })
-    }
-
-    /// Calls a function with its keys and arguments: whether it ended well, and with what.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn run(&self, f: &Function, keys: Table, arguments: Table) -> mlua::Result<(bool, Value)> {
-        self.run.call((f, keys, arguments))
+        let (handler, load, keys): (Function, _, Option<Table>) = chunk.call(arguments)?;
+        let runner = Runner::new(lua, functions, &handler, keys.as_ref())?;
+        Ok(Sandbox { runner, load })
     }
 
     /// Runs the code of a library: whether it ended well, and if not, with what.

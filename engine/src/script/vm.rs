@@ -8,14 +8,11 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::ops::Range;
 
-use bstr::BStr;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-use super::raise;
 use super::random::Lrand48;
 use super::words::Words;
 use super::{MEMORY_LIMIT, SLICE, api, convert, sandbox};
@@ -219,13 +216,11 @@ pub(super) struct Process<'a> {
 
 impl Process<'_> {
     /// Asks the driver for something, and waits for it.
-    pub fn ask(&self, event: Event) -> mlua::Result<()> {
-        let end = || {
-            self.io
-                .ended
-                .get()
-                .map_or(Ok(()), |why| Err(raise::reply(why)))
-        };
+    ///
+    /// # Errors
+    /// Why the script is to end.
+    pub fn wait(&self, event: Event) -> Result<(), &'static str> {
+        let end = || self.io.ended.get().map_or(Ok(()), Err);
         end()?;
         self.yielder.suspend(event);
         end()
@@ -242,14 +237,16 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
     let failed = match state(Rc::clone(io)) {
         Ok(lua) => lua
             .scope(|scope| {
-                let sandbox = api::install(kind, &lua, scope, &process)?;
+                let functions = lua.create_table()?;
+                let sandbox = api::install(kind, &lua, scope, &process, &functions)?;
                 let mut interpreter = Interpreter {
                     lua: &lua,
                     sandbox,
-                    functions: lua.create_table()?,
+                    functions,
                     numbers: 0,
                     pace: 0,
                 };
+                lua.set_memory_limit(MEMORY_LIMIT)?;
                 loop {
                     let outcome = match next.take() {
                         Some(Resume::Job(Job::Exit)) => return Ok(()),
@@ -295,14 +292,6 @@ fn state(io: Rc<Io>) -> mlua::Result<Lua> {
         Ok(VmState::Continue)
     })?;
     Ok(lua)
-}
-
-/// Has the limit of memory hold, or not. It is for what scripts do: under a limit mlua makes each value in a protected
-/// call of its own, with a closure for it, and that is most of what a short script costs. What the host
-/// makes of the words of a call or of a reply is as large as those.
-pub(super) fn limit_memory(lua: &Lua, limited: bool) {
-    // It fails for states with another allocator only.
-    let _ = lua.set_memory_limit(if limited { MEMORY_LIMIT } else { 0 });
 }
 
 /// The state and what it has compiled.
@@ -351,10 +340,7 @@ impl Interpreter<'_> {
         // While Lua compiles it holds on to the name too late (CVE-2025-49844): so the name is kept here.
         let _kept = self.lua.create_string(name).ok();
         let chunk = self.lua.load(code).set_name(name).set_mode(ChunkMode::Text);
-        limit_memory(self.lua, true);
-        let function = chunk.into_function();
-        limit_memory(self.lua, false);
-        function.map_err(|error| match error {
+        chunk.into_function().map_err(|error| match error {
             mlua::Error::SyntaxError { message, .. } => message.into_bytes(),
             other => alloc::format!("{other}").into_bytes(),
         })
@@ -367,9 +353,7 @@ impl Interpreter<'_> {
             .compile(code, "@user_function")
             .map_err(|why| [b"Error compiling function: ", &why[..]].concat())?;
         *io.declared.borrow_mut() = Some(Vec::new());
-        limit_memory(self.lua, true);
         let ended = self.sandbox.load(&body);
-        limit_memory(self.lua, false);
         let declared = io.declared.borrow_mut().take().unwrap_or_default();
         let failed = match ended {
             Ok((true, _)) => None,
@@ -391,19 +375,8 @@ impl Interpreter<'_> {
         io.resp3.set(false);
         io.replicate.set(3);
         io.running.set(true);
-        let ended = self.call(io, function, keys);
+        let finished = self.sandbox.runner.run(io, function, keys, resp3);
         io.running.set(false);
-        let mut reply = io.reply.borrow_mut();
-        reply.clear();
-        let finished = match ended {
-            Ok((true, value)) => convert::reply(&mut reply, &value, io.resp3.get(), resp3),
-            Ok((false, error)) => convert::error(&mut reply, &error),
-            Err(error) => {
-                let text = raise::plain(self.lua, &error).unwrap_or(Value::Nil);
-                convert::error(&mut reply, &text)
-            }
-        };
-        drop(reply);
         self.pace();
         finished
     }
@@ -421,23 +394,5 @@ impl Interpreter<'_> {
         if used > MEMORY_LIMIT / 8 {
             let _ = self.lua.gc_collect();
         }
-    }
-
-    fn call(&mut self, io: &Io, function: u32, keys: usize) -> mlua::Result<(bool, Value)> {
-        let Value::Function(function) = self.functions.raw_get(function)? else {
-            return Err(raise::reply("no such function"));
-        };
-        let words = core::mem::take(&mut *io.words.borrow_mut());
-        let list = |part: Range<usize>| {
-            self.lua
-                .create_sequence_from(words.range(part).map(BStr::new))
-        };
-        let arguments = list(0..keys).and_then(|k| Ok((k, list(keys..words.len())?)));
-        *io.words.borrow_mut() = words;
-        let (keys, arguments) = arguments?;
-        limit_memory(self.lua, true);
-        let ended = self.sandbox.run(&function, keys, arguments);
-        limit_memory(self.lua, false);
-        ended
     }
 }

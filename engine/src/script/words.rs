@@ -45,6 +45,11 @@ impl Words {
         self.ends.is_empty()
     }
 
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Some of the words, by their numbers.
     pub fn range(&self, part: Range<usize>) -> impl ExactSizeIterator<Item = &[u8]> {
         part.map(|i| {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
+use super::sizes::{Bin, Sizes};
 use super::snapshot::Walk;
 use super::table::{Place, Table};
 use crate::value::hashtable::Ahead;
@@ -89,6 +90,7 @@ pub struct Database {
     field_times: BTreeSet<(u64, u64)>,
     /// Bytes of the entries, of what they own, and of the deadlines' index.
     bytes: usize,
+    sizes: Sizes,
     /// Where the running snapshot's walk stands in this table; `None` if it is done with it, or was
     /// never to come here.
     pub(super) walk_from: Option<u64>,
@@ -101,6 +103,7 @@ impl Database {
             deadlines: BTreeSet::new(),
             field_times: BTreeSet::new(),
             bytes: 0,
+            sizes: Sizes::default(),
             walk_from: None,
         }
     }
@@ -146,6 +149,11 @@ impl Database {
                 (sum + at.saturating_sub(now_ms), n + 1)
             });
         sum.checked_div(n).unwrap_or(0)
+    }
+
+    /// The values by their sizes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// The hash table, to look at.
@@ -373,7 +381,10 @@ impl Store {
         access: u32,
     ) -> Place {
         self.before_write(db, key.hash, place);
-        let mut entry = self.databases[db].table.entry_mut(place);
+        let database = &mut self.databases[db];
+        let size = Bin::of(database.table.entry(place).value());
+        database.sizes.change(size, Bin::of_new(&value));
+        let mut entry = database.table.entry_mut(place);
         let old = entry.deadline();
         let new = match deadline {
             Deadline::Keep => old,
@@ -428,6 +439,7 @@ impl Store {
             entry.view_mut().mark(true);
         }
         database.bytes += entry.view().memory();
+        database.sizes.add(Bin::of(entry.view().value()));
         let time = entry.view().value().next_time();
         let place = database
             .table
@@ -473,7 +485,9 @@ impl Store {
         let mut entry = database.table.entry_mut(place);
         let object = entry.object_mut()?;
         let (before, old_time) = (object.memory(), ValueRef::Object(object).next_time());
+        let size = Bin::of_object(object);
         let result = change(object);
+        database.sizes.change(size, Bin::of_object(object));
         let new_time = ValueRef::Object(object).next_time();
         database.bytes = database.bytes + object.memory() - before;
         self.index_fields(db, key.hash, old_time, new_time);
@@ -505,6 +519,7 @@ impl Store {
         let database = &mut self.databases[db];
         let entry = database.table.remove(place);
         database.bytes -= entry.view().memory();
+        database.sizes.remove(Bin::of(entry.view().value()));
         self.index(db, key.hash, entry.view().deadline(), None);
         self.index_fields(db, key.hash, entry.view().value().next_time(), None);
         entry
@@ -743,11 +758,13 @@ impl Store {
             database.table.invariants(|key| self.hasher.hash(key));
             let mut bytes = database.deadlines.len() * DEADLINE_BYTES;
             let (mut expiring, mut timed) = (0, 0);
+            let mut sizes = Sizes::default();
             bytes += database.field_times.len() * DEADLINE_BYTES;
             let mut at = Some(0);
             while let Some(position) = at {
                 at = database.table.walk(position, |_, entry| {
                     bytes += entry.memory();
+                    sizes.add(Bin::of(entry.value()));
                     if let Some(deadline) = entry.deadline() {
                         expiring += 1;
                         let hash = self.hasher.hash(entry.key());
@@ -781,6 +798,7 @@ impl Store {
                 "the index holds no other time"
             );
             assert_eq!(database.bytes, bytes, "bytes are accounted exactly");
+            assert_eq!(database.sizes, sizes, "each value counts where its size is");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod database;
 mod entry;
+mod sizes;
 mod snapshot;
 mod table;
 
@@ -9,5 +10,6 @@ pub use database::{DEADLINE_BYTES, Database, Deadline, Hasher, Key, Store};
 pub use entry::{
     Collection, Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef,
 };
+pub use sizes::Sizes;
 pub use snapshot::{DatabaseSize, SnapshotItem};
 pub use table::{POSITION_ZEROS, Place, Table};
