@@ -149,8 +149,16 @@ pub(crate) fn reconfigured(parts: &mut Parts, refused: Option<Refusal>) {
             ),
         );
     }
-    parts.config.restore(&before, &told.names);
-    take_over(parts, None, told.names, None);
+    // What was set again meanwhile has a word of its own to come; refused too, it goes back as far as this.
+    let mut names = told.names;
+    for later in parts.told.iter_mut() {
+        if let Some(later) = &mut later.before {
+            later.restore(&before, &names);
+        }
+    }
+    names.retain(|name| !parts.told.iter().any(|later| later.names.contains(name)));
+    parts.config.restore(&before, &names);
+    take_over(parts, None, names, None);
     let error = ConfigError::Refused {
         name: name.into(),
         reason: reason.into(),

@@ -4,7 +4,6 @@
 use alloc::boxed::Box;
 
 use super::entry::{Object, Value, ValueRef};
-use crate::value::number::ItoaBuffer;
 
 /// Bins of one type: nothing, then from each power of two on. The last has all that is larger.
 const BINS: usize = 41;
@@ -34,8 +33,10 @@ impl Bin {
         Bin(kind * BINS as u8 + bin as u8)
     }
 
+    #[inline]
     fn integer(n: i64) -> Bin {
-        Bin::new(0, ItoaBuffer::new(n).len())
+        let digits = n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+        Bin::new(0, digits + usize::from(n < 0))
     }
 
     /// Of an object.
@@ -139,6 +140,13 @@ mod tests {
         assert_eq!(sizes.by_type().count(), 0);
         for len in [0, 1, 2, 3, 4, 1023, 1024] {
             sizes.add(Bin::of(ValueRef::Inline(&[b'x'; 1024][..len])));
+        }
+        for n in [0, 9, -9, 10, 12_345_678, i64::MIN, i64::MAX] {
+            let digits = alloc::format!("{n}");
+            assert_eq!(
+                Bin::integer(n),
+                Bin::of(ValueRef::Inline(digits.as_bytes()))
+            );
         }
         sizes.add(Bin::of(ValueRef::Int(-100)));
         sizes.add(Bin::of_new(&Value::Object(
