@@ -239,7 +239,7 @@ fn ago(seconds: u64) -> String {
 pub(super) fn doctor(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     let events = &s.parts.latency.events;
     let threshold = s.parts.config.latency_monitor_threshold;
-    let text = if threshold == 0 {
+    let text = if threshold == 0 && events.is_empty() {
         String::from(
             "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis instance. You may use \
              \"CONFIG SET latency-monitor-threshold <milliseconds>.\" in order to enable it. If we weren't in a deep \
@@ -256,6 +256,31 @@ pub(super) fn doctor(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     s.session.out.verbatim(text.as_bytes());
     Ok(())
 }
+
+/// What may help, by the events that it is for.
+const ADVICE: [(&[&str], &str); 4] = [
+    (
+        &["command"],
+        "- Check your Slow Log to understand what are the commands you are running which are too slow to execute. \
+         Please check https://redis.io/commands/slowlog for more information.\n",
+    ),
+    (
+        &["fast-command", "expire-cycle", "eviction-cycle"],
+        "- What is quick by itself, or is done in small steps, took long: the process probably had to wait for the \
+         CPU, or for memory that was swapped out. Lower the load of this machine, or look for who else uses it; \
+         'redis-cli --intrinsic-latency 100' tells how long it makes a process wait.\n",
+    ),
+    (
+        &["aof-write", "aof-rename", "rdb-unlink-temp-file"],
+        "- The disk was slow to take what was written. Local disks, and SSDs, are quicker than remote ones; others \
+         that write much to the same disk are in the way. Commands go on meanwhile, but what waits for the disk grows.\n",
+    ),
+    (
+        &["aof-fsync-always"],
+        "- With 'appendfsync always' each reply to a write waits for the disk. With 'everysec' none does, and a crash \
+         of the machine may cost the writes of about a second.\n",
+    ),
+];
 
 fn report(events: &BTreeMap<&'static str, Series>) -> String {
     let mut text = String::from(
@@ -281,10 +306,11 @@ fn report(events: &BTreeMap<&'static str, Series>) -> String {
         );
     }
     text.push_str("\nI have a few advices for you:\n\n");
-    text.push_str(
-        "- Check your Slow Log to understand what are the commands you are running which are too slow to execute. \
-         Please check https://redis.io/commands/slowlog for more information.\n",
-    );
+    for (about, advice) in ADVICE {
+        if about.iter().any(|event| events.contains_key(event)) {
+            text.push_str(advice);
+        }
+    }
     text
 }
 

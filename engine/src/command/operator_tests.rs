@@ -398,6 +398,11 @@ fn slow_writes_and_syncs_of_the_log_are_events() {
     for event in ["aof-write", "aof-write-alone", "aof-fsync-always"] {
         assert!(events.contains(&format!(" {event} ")), "{event}: {events}");
     }
+    let doctor = run(&mut engine, "LATENCY DOCTOR");
+    assert!(
+        doctor.contains("appendfsync always") && !doctor.contains("Slow Log"),
+        "{doctor}"
+    );
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //! carries out the command as any other, leaves the reply, and lets it go on. Budgets count instructions, so
 //! that a run can be repeated.
 //!
+//! What crosses the border in every run (the call of a script, and its calls of commands) is plain C to Lua, since that
+//! is most of what a short script costs: `calls.rs`, `convert.rs`. All else goes by `mlua`.
+//!
 //! This floor knows no commands and no data: what a script may do is the driver's to decide
 //! (`command/script.rs`, `command/function.rs`).
 
