@@ -358,3 +358,33 @@ fn scripts_that_mean_harm_come_to_an_end() {
         "*2 *1 $1 k *1 $1 a"
     );
 }
+
+#[test]
+fn errors_count_wherever_they_are_in_a_reply() {
+    // How often each counts in Redis 7.0.15, and under which code.
+    for (script, counted) in [
+        (
+            "return {redis.status_reply('x'), redis.error_reply('y')}",
+            "errorstat_ERR:count=1",
+        ),
+        (
+            "return {{err='MY x'}, redis.pcall('get'), {err='MY y'}}",
+            "errorstat_ERR:count=1 errorstat_MY:count=2",
+        ),
+        ("return redis.acl_check_cmd('xyz')", "errorstat_ERR:count=1"),
+        ("return {err='a\r\nb'}", "errorstat_a:count=1"),
+        ("return redis.pcall('get')", "errorstat_ERR:count=1"),
+    ] {
+        let mut engine = engine();
+        let a = join(&mut engine, 1);
+        begin(&mut engine, a, NOW, &["EVAL", script, "0"], 9);
+        let stats = run(&mut engine, "INFO errorstats");
+        assert!(
+            stats.ends_with(&format!("# Errorstats {counted}")),
+            "{script}: {stats}"
+        );
+        let stats = run(&mut engine, "INFO commandstats");
+        let eval = stats.split("cmdstat_eval:").nth(1).unwrap();
+        assert!(eval.contains("failed_calls=1"), "{script}: {stats}");
+    }
+}

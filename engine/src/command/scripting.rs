@@ -617,9 +617,16 @@ fn conclude(
         return Err(CommandError::SYNTAX);
     };
     let outcome = write_reply(caller, &vm, &running, finished);
-    if let (Finished::Error { counted: true, .. }, Some(number)) = (finished, running.number) {
+    let mut errors = vm.io.errors.borrow_mut();
+    let failed = matches!(finished, Finished::Error { counted: true, .. }) || !errors.is_empty();
+    if let Some(number) = running.number.filter(|_| failed) {
         parts.stats.commands[number].failed += 1;
     }
+    if !errors.is_empty() {
+        errors.iter().for_each(|error| parts.stats.error(error));
+        errors.clear();
+    }
+    drop(errors);
     *parts.scripts.place(running.kind) = Some(vm);
     parts.scripts.session = Some(running.session);
     outcome
@@ -662,6 +669,16 @@ fn write_reply(
             } else {
                 text = reply.to_vec();
             }
+            // One line: what ends it at its end is not there, what does before is a blank.
+            let is_end = |c: &u8| matches!(c, b'\r' | b'\n');
+            text.truncate(
+                text.iter()
+                    .rposition(|c| !is_end(c))
+                    .map_or(0, |last| last + 1),
+            );
+            text.iter_mut()
+                .filter(|c| is_end(c))
+                .for_each(|c| *c = b' ');
             if counted {
                 caller.out.error(&text);
                 Ok(())

@@ -107,7 +107,8 @@ mod upvalue {
 /// Calls a function and writes its reply. Its argument is a [`Run`].
 unsafe extern "C-unwind" fn run(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: only `Runner::run` calls this, and its `Run` outlives the call. The words are not changed while they are
-    // made into values, since the script does not run yet; the reply is not used by anybody when it is over.
+    // made into values, since the script does not run yet; the reply and the errors in it are not used by anybody when it
+    // is over.
     unsafe {
         let run = &mut *ffi::lua_touserdata(state, 1).cast::<Run<'_>>();
         let words = &*run.io.words.as_ptr();
@@ -130,10 +131,11 @@ unsafe extern "C-unwind" fn run(state: *mut ffi::lua_State) -> c_int {
             2
         };
         let status = ffi::lua_pcall(state, arguments, 1, 1);
-        let reply = &mut *run.io.reply.as_ptr();
+        let (reply, errors) = (&mut *run.io.reply.as_ptr(), &mut *run.io.errors.as_ptr());
         reply.clear();
+        errors.clear();
         run.finished = if status == ffi::LUA_OK {
-            convert::write_reply(state, reply, run.io.resp3.get(), run.resp3)
+            convert::write_reply(state, (reply, errors), run.io.resp3.get(), run.resp3)
         } else {
             convert::write_error(state, reply)
         };
@@ -193,17 +195,15 @@ unsafe extern "C-unwind" fn ask(state: *mut ffi::lua_State) -> c_int {
         let what = ffi::lua_tointeger(state, ffi::lua_upvalueindex(2));
         let may_run = what == Ask::MayRun as ffi::lua_Integer;
         if !process.io.running.get() {
-            convert::push_error(
-                state,
-                match may_run {
-                    true => "redis.acl_check_cmd can only be called inside a script invocation",
-                    false => "redis.call/pcall can only be called inside a script invocation",
-                },
-            );
+            let why: &[u8] = match may_run {
+                true => b"redis.acl_check_cmd can only be called inside a script invocation",
+                false => b"redis.call/pcall can only be called inside a script invocation",
+            };
+            convert::push_error(state, why);
             ffi::lua_error(state);
         }
         if let Err(why) = gather(state, &process.io.words) {
-            convert::push_error(state, why);
+            convert::push_error(state, why.as_bytes());
             if what != Ask::Pcall as ffi::lua_Integer {
                 ffi::lua_error(state);
             }
@@ -217,13 +217,18 @@ unsafe extern "C-unwind" fn ask(state: *mut ffi::lua_State) -> c_int {
             Event::Command
         };
         if let Err(why) = process.wait(event) {
-            convert::push_error(state, why);
+            convert::push_error(state, why.as_bytes());
             ffi::lua_error(state);
         }
         let answer: &[u8] = &*process.io.reply.as_ptr();
         if may_run && answer.first() == Some(&b':') {
             ffi::lua_pushboolean(state, (answer.get(1) == Some(&b'1')).into());
             return 1;
+        }
+        if let Some(error) = answer.strip_prefix(b"-ERR ").filter(|_| may_run) {
+            // (It is not in the statistics yet, as a command's would be.)
+            convert::push_error(state, error.trim_ascii_end());
+            ffi::lua_error(state);
         }
         convert::push_reply(state, answer);
         if what != Ask::Pcall as ffi::lua_Integer && answer.first() == Some(&b'-') {

@@ -12,6 +12,7 @@ use mlua::{Lua, Table, Value, ffi};
 
 use super::format::{to_i64, write_g};
 use super::vm::Finished;
+use super::words::Words;
 use crate::value::number::{parse_f64, parse_i64, write_i64};
 
 /// Tables in tables that a reply may have: as many as fit on Redis's Lua stack.
@@ -40,12 +41,12 @@ pub(super) unsafe fn push_reply(state: *mut ffi::lua_State, bytes: &[u8]) {
 ///
 /// # Safety
 /// As [`push_reply`]; there is room for three values.
-pub(super) unsafe fn push_error(state: *mut ffi::lua_State, text: &str) {
+pub(super) unsafe fn push_error(state: *mut ffi::lua_State, text: &[u8]) {
     // SAFETY: as the caller says.
     unsafe {
         ffi::lua_createtable(state, 0, 1);
         ffi::lua_pushliteral(state, c"ERR ");
-        push(state, text.as_bytes());
+        push(state, text);
         ffi::lua_concat(state, 2);
         ffi::lua_setfield(state, -2, c"err".as_ptr());
     }
@@ -255,13 +256,14 @@ fn trim_lines(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Writes the value on top as a reply; as an error, if it is one.
+/// Writes the value on top as a reply; as an error, if it is one. The errors within it that are not in the statistics
+/// yet are listed, too.
 ///
 /// # Safety
 /// As [`push_reply`].
 pub(super) unsafe fn write_reply(
     state: *mut ffi::lua_State,
-    out: &mut Vec<u8>,
+    (out, errors): (&mut Vec<u8>, &mut Words),
     script3: bool,
     client3: bool,
 ) -> Finished {
@@ -281,6 +283,7 @@ pub(super) unsafe fn write_reply(
         Writer {
             state,
             out,
+            errors,
             script3,
             client3,
         }
@@ -409,6 +412,7 @@ pub(super) fn text_of(value: &Value) -> Option<Vec<u8>> {
 struct Writer<'a> {
     state: *mut ffi::lua_State,
     out: &'a mut Vec<u8>,
+    errors: &'a mut Words,
     script3: bool,
     client3: bool,
 }
@@ -460,6 +464,7 @@ impl Writer<'_> {
             let kind = ffi::lua_type(self.state, -1);
             let is_table = kind == ffi::LUA_TTABLE;
             if depth > DEEPEST || (is_table && ffi::lua_checkstack(self.state, LEVEL) == 0) {
+                self.errors.push(b"ERR ");
                 return self.line(b'-', b"ERR reached lua stack limit");
             }
             match kind {
@@ -488,7 +493,14 @@ impl Writer<'_> {
         // SAFETY: each field is taken off again; of strings the bytes are used before that.
         unsafe {
             if field(state, c"err") == ffi::LUA_TSTRING {
-                self.line(b'-', trim_lines(bytes(state, -1)));
+                let text = trim_lines(bytes(state, -1));
+                self.line(b'-', text);
+                ffi::lua_insert(state, -2);
+                if !is_counted(state) {
+                    // (What counts is the code.)
+                    self.errors.push(&text[..text.len().min(64)]);
+                }
+                ffi::lua_insert(state, -2);
             } else if next_field(state, c"ok") == ffi::LUA_TSTRING {
                 self.line(b'+', super::c_text(bytes(state, -1)));
             } else if next_field(state, c"double") == ffi::LUA_TNUMBER {

@@ -119,6 +119,8 @@ pub struct Io {
     pub words: RefCell<Words>,
     /// A reply in RESP, or an error without its mark.
     pub reply: RefCell<Vec<u8>>,
+    /// Errors within the reply of a run that are not in the statistics yet, or their beginnings.
+    pub errors: RefCell<Words>,
     /// Replies to the script are in RESP3.
     pub resp3: Cell<bool>,
     /// What of the script's writes is journalled: 1 the file, 2 the replicas.
@@ -163,6 +165,7 @@ impl Vm {
         let io = Rc::new(Io {
             words: RefCell::default(),
             reply: RefCell::default(),
+            errors: RefCell::default(),
             resp3: Cell::new(false),
             replicate: Cell::new(3),
             ended: Cell::new(None),
