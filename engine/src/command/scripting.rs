@@ -618,9 +618,9 @@ fn conclude(
     };
     let outcome = write_reply(caller, &vm, &running, finished);
     let mut errors = vm.io.errors.borrow_mut();
-    let failed = matches!(finished, Finished::Error { counted: true, .. }) || !errors.is_empty();
-    if let Some(number) = running.number.filter(|_| failed) {
-        parts.stats.commands[number].failed += 1;
+    let itself = matches!(finished, Finished::Error { counted: true, .. });
+    if let Some(number) = running.number {
+        parts.stats.commands[number].failed += errors.len() as u64 + u64::from(itself);
     }
     if !errors.is_empty() {
         errors.iter().for_each(|error| parts.stats.error(error));
