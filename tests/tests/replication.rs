@@ -1,6 +1,7 @@
 //! Replication, with a real Redis at either end.
 
 use reprise_tests::content::{content, fill};
+use reprise_tests::files::with_aof;
 use reprise_tests::server::Launch;
 use reprise_tests::wait::{SOON, until};
 use reprise_tests::{Conn, Server, Value, oracle, subject};
@@ -524,4 +525,20 @@ fn functions_pass_through_and_snapshots_can_be_had_in_part() {
     functions_only.restart();
     assert_eq!(functions_only.run("DBSIZE"), Value::Int(1));
     assert_eq!(functions_only.run("FUNCTION LIST").items().len(), 1);
+}
+
+#[test]
+fn waitaof_counts_the_disks_that_have_a_write() {
+    let primary = with_aof("everysec").start();
+    let (one, two) = (with_aof("always").start(), subject().start());
+    let mut conn = primary.conn();
+    for replica in [&one, &two] {
+        follow(replica, &primary);
+        linked(replica);
+    }
+    let counts = |ours, replicas| Value::Array(vec![Value::Int(ours), Value::Int(replicas)]);
+    conn.ok("SET key 1");
+    assert_eq!(conn.run("WAITAOF 1 1 20000"), counts(1, 1));
+    // The other has no append-only file.
+    assert_eq!(conn.run("WAITAOF 0 2 100"), counts(1, 1));
 }

@@ -18,7 +18,7 @@ use crate::face::ConnId;
 
 pub use census::Census;
 pub use events::{KeyEvent, KeyEvents};
-pub use session::{Blocked, Multi, Queued, ReplyMode, Session, alert};
+pub use session::{Blocked, Multi, Queued, ReplyMode, Session, WaitWish, alert};
 pub use subscriptions::{Channels, Scope, Subscriptions};
 pub use waits::{Null, WaitKind, Waiting, Waits};
 pub use watch::{Watched, Watches};

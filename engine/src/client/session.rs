@@ -76,17 +76,26 @@ pub struct Multi {
     pub aborted: bool,
 }
 
+/// What WAIT and WAITAOF wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitWish {
+    /// Everything up to this journal offset.
+    pub offset: u64,
+    /// On so many replicas.
+    pub replicas: i64,
+    /// WAITAOF: on their disks, and if true, on ours.
+    pub on_disk: Option<bool>,
+}
+
 /// What a session that gets no further commands carried out waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocked {
     /// A blocking command: a key.
     Keys(Waiting),
-    /// WAIT: so many replicas at this journal offset.
+    /// WAIT and WAITAOF.
     Wait {
-        /// The offset.
-        offset: u64,
-        /// How many.
-        replicas: i64,
+        /// What for.
+        wish: WaitWish,
         /// Monotonic time in microseconds at which the count so far is the answer.
         until_us: Option<u64>,
     },
@@ -184,6 +193,8 @@ pub struct Session {
     pub no_evict: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
+    /// CLIENT IMPORT-SOURCE.
+    pub imports: bool,
     /// CLIENT CAPA REDIRECT: it goes where it is sent, from a replica to its primary.
     pub goes_elsewhere: bool,
     /// Number of the last command in the table's index.
@@ -243,6 +254,7 @@ impl Session {
             monitors: false,
             no_evict: false,
             no_touch: false,
+            imports: false,
             goes_elsewhere: false,
             last_command: None,
             write_offset: 0,

@@ -79,6 +79,7 @@ fn write_letters(out: &mut Vec<u8>, parts: &Parts, session: &Session) {
         (session.is(alert::READONLY), b'r'),
         (session.no_evict, b'e'),
         (session.no_touch, b'T'),
+        (session.imports, b'I'),
     ];
     let none = out.len();
     out.extend(flags.iter().filter(|f| f.0).map(|f| f.1));
@@ -456,6 +457,20 @@ pub(super) fn no_touch(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
+/// `CLIENT IMPORT-SOURCE ON | OFF`, of Valkey 8.1. <https://valkey.io/commands/client-import-source/>
+pub(super) fn import_source(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    s.session.imports = match args[2].to_ascii_lowercase().as_slice() {
+        b"on" if !s.parts.config.import_mode => {
+            return Err(CommandError::fixed("ERR Server is not in import mode"));
+        }
+        b"on" => true,
+        b"off" => false,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    s.session.out.ok();
+    Ok(())
+}
+
 /// `CLIENT CAPA capability [capability …]`, of Valkey 8.0. Capabilities that are not known are none.
 /// <https://valkey.io/commands/client-capa/>
 pub(super) fn capa(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -500,13 +515,13 @@ pub(super) fn unblock(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         done = true;
     } else if let Some(conn) = conn
         && let Some(session) = parts.clients.get_mut(conn)
-        && let Some(&Blocked::Wait { offset, .. }) = session.blocked.as_deref()
+        && let Some(Blocked::Wait { wish, .. }) = session.blocked.as_deref()
     {
         if with_error {
             parts.fail(conn, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
-            let acked = parts.replication.acked_replicas(offset);
-            session.out.int(acked as i64);
+            let state = wish.state(&parts.replication, &parts.persistence);
+            wish.answer(state, &mut session.out);
             parts.unblock(conn);
         }
         done = true;

@@ -189,6 +189,7 @@ fn take_over(
         condition::MIN_REPLICAS,
         parts.config.min_replicas_to_write > 0,
     );
+    parts.set(condition::IMPORT, parts.config.import_mode);
     parts.wishes.push_back(Wish::Reconfigure);
     if changed.contains(&"maxmemory") {
         let (limit, used) = (parts.config.maxmemory, evict::used(parts));

@@ -150,6 +150,7 @@ pub(super) fn reset(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     session.reply_mode = ReplyMode::On;
     session.skip_next = false;
     session.no_touch = false;
+    session.imports = false;
     session.no_evict = false;
     session.goes_elsewhere = false;
     session.out.resp3 = false;

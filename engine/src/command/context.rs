@@ -38,6 +38,8 @@ pub enum Overdue {
     Hide,
     /// They are there: commands from our primary, and from files.
     Keep,
+    /// They are there, for this client: it brings what is imported (`import-mode`).
+    Show,
 }
 
 /// What a command on data may touch.
@@ -164,14 +166,15 @@ impl Data<'_> {
     /// Whether a key with this deadline is as good as gone for this command.
     #[inline]
     pub fn is_due(&self, deadline: Option<u64>) -> bool {
-        deadline.is_some_and(|at| at < self.now.unix_ms()) && self.overdue != Overdue::Keep
+        deadline.is_some_and(|at| at < self.now.unix_ms())
+            && !matches!(self.overdue, Overdue::Keep | Overdue::Show)
     }
 
     /// Fields of hashes whose time is before this (Unix milliseconds) are as good as gone for this command.
     #[inline]
     pub fn due_before(&self) -> u64 {
         match self.overdue {
-            Overdue::Keep => 0,
+            Overdue::Keep | Overdue::Show => 0,
             Overdue::Delete | Overdue::Hide => self.now.unix_ms(),
         }
     }
@@ -322,6 +325,8 @@ pub mod condition {
     pub const MIGRATING: u32 = 1 << 10;
     /// More keys are tracked for clients' caches than `tracking-table-max-keys` allows.
     pub const TRACKING_FULL: u32 = 1 << 11;
+    /// `import-mode` is on: keys expire where they come from.
+    pub const IMPORT: u32 = 1 << 12;
 }
 
 /// What SHUTDOWN was told.
@@ -688,9 +693,13 @@ impl Parts {
     /// What becomes of overdue keys when this session meets them.
     #[inline]
     pub fn overdue(&self, session: &Session) -> Overdue {
+        const KEPT: u32 = condition::REPLICA | condition::PAUSED | condition::IMPORT;
         if session.is(alert::TRUSTED) {
             Overdue::Keep
-        } else if self.conditions & (condition::REPLICA | condition::PAUSED) != 0 {
+        } else if self.conditions & KEPT != 0 {
+            if session.imports && self.is(condition::IMPORT) && !self.is(condition::REPLICA) {
+                return Overdue::Show;
+            }
             Overdue::Hide
         } else {
             Overdue::Delete

@@ -8,9 +8,14 @@ use super::context::{Server, condition};
 use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
-use crate::client::{Blocked, alert};
+use crate::client::{Blocked, WaitWish, alert};
 use crate::face::{Effect, LogLevel};
-use crate::replication::{FailoverRequest, ReplconfReply, Role, SyncReply, SyncRequest};
+use crate::persistence::Persistence;
+use crate::replication::{
+    FailoverRequest, ReplconfReply, Replication, Role, SyncReply, SyncRequest,
+};
+use crate::resp::Output;
+use crate::value::number::parse_i64;
 
 /// `REPLICAOF host port | NO ONE`. <https://redis.io/commands/replicaof/>
 pub(super) fn replicaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
@@ -218,22 +223,96 @@ pub(super) fn wait(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
              not propagated.",
         ));
     }
-    let replicas = integer(args[1])?;
-    let timeout = super::timeout_ms(args[2])?;
-    let offset = s.session.write_offset;
-    let acked = s.parts.replication.acked_replicas(offset) as i64;
-    if acked >= replicas || s.session.is(alert::MULTI) {
-        s.session.out.int(acked);
-        return Ok(());
+    let wish = WaitWish {
+        offset: s.session.write_offset,
+        replicas: integer(args[1])?,
+        on_disk: None,
+    };
+    wait_for(s, wish, super::timeout_ms(args[2])?);
+    Ok(())
+}
+
+/// `WAITAOF numlocal numreplicas timeout`. <https://redis.io/commands/waitaof/>
+pub(super) fn waitaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let local = match integer(args[1])? {
+        0 => false,
+        1 => true,
+        _ => {
+            return Err(CommandError::fixed(
+                "ERR value is out of range, value must between 0 and 1",
+            ));
+        }
+    };
+    let replicas = parse_i64(args[2]).filter(|n| *n >= 0);
+    let replicas = replicas.ok_or(CommandError::fixed(
+        "ERR value is out of range, must be positive",
+    ))?;
+    let timeout = super::timeout_ms(args[3])?;
+    if s.parts.replication.following() {
+        return Err(CommandError::fixed(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
+             local and are not propagated.",
+        ));
+    }
+    if local && !s.parts.config.appendonly {
+        return Err(CommandError::fixed(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let wish = WaitWish {
+        offset: s.session.write_offset,
+        replicas,
+        on_disk: Some(local),
+    };
+    wait_for(s, wish, timeout);
+    Ok(())
+}
+
+fn wait_for(s: &mut Server<'_>, wish: WaitWish, timeout_ms: u64) {
+    let state = wish.state(&s.parts.replication, &s.parts.persistence);
+    // Nobody else's command would come before a transaction or a script is over.
+    let may_wait = s.session.alerts & (alert::MULTI | alert::TRUSTED) == 0;
+    if wish.fulfilled(state) || !may_wait {
+        return wish.answer(state, &mut s.session.out);
     }
     s.parts.replication.request_acks();
-    let until_us =
-        (timeout > 0).then(|| s.now.mono_us.saturating_add(timeout.saturating_mul(1000)));
-    s.session.blocked = Some(Box::new(Blocked::Wait {
-        offset,
-        replicas,
-        until_us,
-    }));
+    let until_us = (timeout_ms > 0).then(|| {
+        s.now
+            .mono_us
+            .saturating_add(timeout_ms.saturating_mul(1000))
+    });
+    s.session.blocked = Some(Box::new(Blocked::Wait { wish, until_us }));
     s.parts.blocked.push(s.session.conn);
-    Ok(())
+}
+
+impl WaitWish {
+    /// How things stand: whether our disk has it, and how many replicas have it.
+    pub(crate) fn state(
+        &self,
+        replication: &Replication,
+        persistence: &Persistence,
+    ) -> (bool, i64) {
+        match self.on_disk {
+            None => (false, replication.acked_replicas(self.offset) as i64),
+            Some(_) => {
+                let synced = persistence.synced_offset();
+                let ours = synced.is_some_and(|synced| synced >= self.offset);
+                (ours, replication.synced_replicas(self.offset) as i64)
+            }
+        }
+    }
+
+    /// Whether that is enough.
+    pub(crate) fn fulfilled(&self, (ours, replicas): (bool, i64)) -> bool {
+        replicas >= self.replicas && (ours || self.on_disk != Some(true))
+    }
+
+    /// Replies how things stand.
+    pub(crate) fn answer(&self, (ours, replicas): (bool, i64), out: &mut Output) {
+        if self.on_disk.is_some() {
+            out.array(2);
+            out.int(ours.into());
+        }
+        out.int(replicas);
+    }
 }

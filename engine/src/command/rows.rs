@@ -75,6 +75,7 @@ static REPLICATION: &[Command] = &commands! {
     "sync" 1 [NO_ASYNC_LOADING ADMIN NO_MULTI NOSCRIPT] [ADMIN SLOW DANGEROUS] [] [] Server(replication::sync);
     "role" 1 [NOSCRIPT LOADING STALE FAST] [ADMIN FAST DANGEROUS] [] [] Server(replication::role);
     "wait" 3 [NOSCRIPT] [SLOW CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::wait);
+    "waitaof" 4 [BLOCKING] [SLOW BLOCKING CONNECTION] [] ["request_policy:all_shards", "response_policy:agg_min"] Server(replication::waitaof);
 };
 
 static LIST: &[Command] = &commands! {
@@ -114,6 +115,7 @@ static TRANSACTION: &[Command] = &commands! {
 
 static CLIENT: &[Command] = &commands! {
     "client|capa" -3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::capa);
+    "client|import-source" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::import_source);
     "client|no-touch" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(client::no_touch);
     "client|caching" 3 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::caching);
     "client|getredir" 2 [NOSCRIPT LOADING STALE] [SLOW CONNECTION] [] [] Server(tracking::getredir);
@@ -499,6 +501,7 @@ static SCRIPT: &[Command] = &commands! {
     "script|debug" 3 [NOSCRIPT] [SLOW SCRIPTING] [] [] Server(script::debug);
     "script|load" 3 [NOSCRIPT STALE] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::load);
     "script|flush" -2 [NOSCRIPT] [SLOW SCRIPTING] [] ["request_policy:all_nodes", "response_policy:all_succeeded"] Server(script::flush);
+    "script|show" 3 [NOSCRIPT] [SLOW SCRIPTING] [] [] Server(script::show);
     "script|kill" 2 [NOSCRIPT ALLOW_BUSY] [SLOW SCRIPTING] [] ["request_policy:all_shards", "response_policy:one_succeeded"] Server(script::kill);
 };
 

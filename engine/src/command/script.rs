@@ -120,6 +120,14 @@ pub(super) fn exists(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
+/// `SCRIPT SHOW sha1`, as Valkey has it. <https://valkey.io/commands/script-show/>
+pub(super) fn show(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
+    let script = script::sha_of(args[2]).and_then(|sha| s.parts.scripts.cache.get(&sha));
+    let script = script.ok_or(CommandError::fixed("NOSCRIPT No matching script."))?;
+    s.session.out.bulk(&script.body);
+    Ok(())
+}
+
 /// `SCRIPT FLUSH [ASYNC | SYNC]`. <https://redis.io/commands/script-flush/>
 pub(super) fn flush(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     match args.get(2) {

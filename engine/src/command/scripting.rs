@@ -395,6 +395,7 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -
     let kept = alert::TRUSTED | alert::READONLY | alert::ASKING | alert::LIMITED;
     session.alerts = caller.alerts & kept | alert::MULTI;
     session.no_touch = caller.no_touch;
+    session.imports = caller.imports;
     session.tracking = tracking::mode_for_script(caller, &call.words[..call.keys]);
     session
 }

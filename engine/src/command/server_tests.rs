@@ -321,3 +321,79 @@ fn a_snapshot_that_is_scheduled_can_be_called_off() {
     let info = run(engine, "INFO persistence");
     assert!(info.contains("rdb_saves:0") && info.contains("rdb_last_bgsave_status:ok"));
 }
+
+#[test]
+fn waitaof_counts_disks() {
+    let mut engine = engine();
+    let off = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    let range = "-ERR value is out of range, value must between 0 and 1";
+    let positive = "-ERR value is out of range, must be positive";
+    for (command, reply) in [
+        ("WAITAOF 0 0 0", "*2 :0 :0"),
+        ("WAITAOF 1 0 0", off),
+        ("WAITAOF 2 0 0", range),
+        (
+            "WAITAOF a 0 0",
+            "-ERR value is not an integer or out of range",
+        ),
+        ("WAITAOF 0 -1 0", positive),
+        ("WAITAOF 0 a 0", positive),
+        ("WAITAOF 0 0 -1", "-ERR timeout is negative"),
+    ] {
+        assert_eq!(run(&mut engine, command), reply, "{command}");
+    }
+    let mut engine = engine_with(Config {
+        appendonly: true,
+        ..Config::default()
+    });
+    run(&mut engine, "SET a 1");
+    // By everysec it is on the disk a second later at the latest.
+    assert_eq!(run(&mut engine, "WAITAOF 1 0 0"), "");
+    for ms in (100..=2000).step_by(100) {
+        run_at(&mut engine, after_ms(ms), "");
+    }
+    let reply = run_at(&mut engine, after_ms(2100), "WAITAOF 1 0 0");
+    assert!(reply.ends_with("*2 :1 :0"), "{reply}");
+    let late = run_at(&mut engine, after_ms(2100), "WAITAOF 1 1 100");
+    assert_eq!(late, "");
+}
+
+#[test]
+fn scripts_can_be_shown() {
+    let mut engine = engine();
+    let sha = run(&mut engine, "SCRIPT LOAD 'return 1'");
+    let sha = &sha[sha.len() - 40..];
+    assert_eq!(
+        run(&mut engine, &alloc::format!("SCRIPT SHOW {sha}")),
+        "$8 return 1"
+    );
+    assert_eq!(
+        run(&mut engine, "SCRIPT SHOW abc"),
+        "-NOSCRIPT No matching script."
+    );
+}
+
+#[test]
+fn in_import_mode_keys_expire_elsewhere() {
+    let mut engine = engine();
+    let refused = "-ERR Server is not in import mode";
+    assert_eq!(run(&mut engine, "CLIENT IMPORT-SOURCE ON"), refused);
+    run(&mut engine, "CONFIG SET import-mode yes");
+    assert_eq!(
+        run(&mut engine, "CLIENT IMPORT-SOURCE maybe"),
+        "-ERR syntax error"
+    );
+    run(&mut engine, "SET a 1 PX 10");
+    let mut at = |command| run_at(&mut engine, after_ms(1000), command);
+    assert_eq!((at("GET a"), at("DBSIZE")), ("$-1".into(), ":1".into()));
+    assert_eq!(at("CLIENT IMPORT-SOURCE ON"), "+OK");
+    assert!(at("CLIENT INFO").contains(" flags=I "));
+    assert_eq!(at("GET a"), "$1 1");
+    // What is over already is taken all the same: it may be moved yet.
+    assert_eq!(at("SET b 2"), "+OK");
+    assert_eq!(at("PEXPIREAT b 1"), ":1");
+    assert_eq!((at("GET b"), at("DBSIZE")), ("$1 2".into(), ":2".into()));
+    at("CONFIG SET import-mode no");
+    assert_eq!((at("GET a"), at("GET b")), ("$-1".into(), "$-1".into()));
+    assert_eq!(at("DBSIZE"), ":0");
+}

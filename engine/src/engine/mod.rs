@@ -240,6 +240,7 @@ impl Engine {
             parts.config.min_replicas_to_write > 0,
         );
         parts.set(condition::MAXMEMORY, parts.config.maxmemory > 0);
+        parts.set(condition::IMPORT, parts.config.import_mode);
         if let Some((host, port)) = parts.config.replicaof.0.clone() {
             parts.replication.start_following(now, &host, port);
             parts.set(condition::REPLICA, true);
@@ -731,10 +732,11 @@ impl Engine {
 
     /// Deletes some of the keys that are due; true if there are more.
     fn expire_some(&mut self, now: Now) -> bool {
+        const STAY: u32 =
+            condition::REPLICA | condition::LOADING | condition::PAUSED | condition::IMPORT;
         if !self.parts.active_expire
             || planted::is(Bug::LazyExpiryOnly)
-            || self.parts.conditions & (condition::REPLICA | condition::LOADING | condition::PAUSED)
-                != 0
+            || self.parts.conditions & STAY != 0
         {
             return false;
         }

@@ -55,6 +55,8 @@ impl Engine {
             return false;
         }
         let mut any = false;
+        let synced = self.parts.persistence.synced_offset();
+        self.parts.replication.set_synced(synced);
         while let Some(action) = self
             .parts
             .replication
@@ -177,17 +179,12 @@ impl Engine {
                 parts.blocked.retain(|c| *c != conn);
                 continue;
             };
-            let Some(&Blocked::Wait {
-                offset,
-                replicas,
-                until_us,
-            }) = session.blocked.as_deref()
-            else {
+            let Some(Blocked::Wait { wish, until_us }) = session.blocked.as_deref() else {
                 continue;
             };
-            let acked = parts.replication.acked_replicas(offset) as i64;
-            if acked >= replicas || until_us.is_some_and(|until| now.mono_us >= until) {
-                session.out.int(acked);
+            let state = wish.state(&parts.replication, &parts.persistence);
+            if wish.fulfilled(state) || until_us.is_some_and(|until| now.mono_us >= until) {
+                wish.answer(state, &mut session.out);
                 parts.unblock(conn);
             }
         }

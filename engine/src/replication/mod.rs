@@ -83,6 +83,8 @@ struct Cx<'a> {
     out: &'a mut Outbox,
     /// Whether this server follows a primary.
     following: bool,
+    /// See [`Replication::set_synced`].
+    synced: Option<u64>,
 }
 
 /// Replication of one server. See the module's documentation for the order of calls.
@@ -96,6 +98,7 @@ pub struct Replication {
     following: Option<Following>,
     out: Outbox,
     next_cron_us: u64,
+    synced: Option<u64>,
     failover: Option<failover::Failover>,
 }
 
@@ -110,6 +113,7 @@ impl Replication {
             following: None,
             out: Outbox::default(),
             next_cron_us: now.mono_us,
+            synced: None,
             failover: None,
         }
     }
@@ -132,6 +136,7 @@ impl Replication {
             stats: &mut self.stats,
             out: &mut self.out,
             following: self.following.is_some(),
+            synced: self.synced,
         };
         (&mut self.serving, &mut self.following, cx)
     }
@@ -297,6 +302,16 @@ impl Replication {
     /// [`Replication::poll_action`].
     pub fn request_acks(&mut self) {
         self.serving.request_acks();
+    }
+
+    /// How many replicas have everything up to an offset on their disks.
+    pub fn synced_replicas(&self, offset: u64) -> usize {
+        self.serving.synced_replicas(offset)
+    }
+
+    /// Up to where our own disk has the journal, if it is to have it: what acknowledgements say.
+    pub fn set_synced(&mut self, offset: Option<u64>) {
+        self.synced = offset;
     }
 
     /// How many replicas have applied everything up to an offset.

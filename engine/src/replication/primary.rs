@@ -160,6 +160,8 @@ pub(super) struct Link {
     /// When its socket last took something, or its output last was empty.
     pub progress_us: u64,
     pub ack_offset: u64,
+    /// What of that its disk has.
+    pub synced_offset: u64,
     pub ack_us: u64,
     /// Since it has its data it was once within its output limit.
     caught_up: bool,
@@ -180,6 +182,7 @@ impl Link {
             pending: 0,
             progress_us: now.mono_us,
             ack_offset: 0,
+            synced_offset: 0,
             ack_us: now.mono_us,
             caught_up: false,
             over_soft_since_us: None,
@@ -535,8 +538,8 @@ impl Serving {
 
     // ── Acknowledgements ────────────────────────────────────────────────────────────────────────
 
-    /// A replica has applied everything up to an offset.
-    pub fn ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, offset: u64) {
+    /// A replica has applied everything up to an offset, and its disk has everything up to `synced`.
+    pub fn ack(&mut self, cx: &mut Cx<'_>, conn: ConnId, offset: u64, synced: Option<u64>) {
         let end = cx.journal.end();
         let Some(link) = self.links.iter_mut().find(|link| link.conn == conn) else {
             return;
@@ -545,6 +548,8 @@ impl Serving {
         // Nobody can have applied what was not written: such a replica must not satisfy a WAIT.
         if offset <= end {
             link.ack_offset = link.ack_offset.max(offset);
+            // (Less than before, if its append-only file is off or begun anew.)
+            link.synced_offset = synced.unwrap_or(0).min(offset);
         }
         if link.state == LinkState::Online && !link.streaming && !link.announced.rdb_only {
             self.start_stream(conn);
@@ -575,6 +580,12 @@ impl Serving {
     pub fn acked_replicas(&self, offset: u64) -> usize {
         self.online()
             .filter(|link| link.ack_offset >= offset)
+            .count()
+    }
+
+    pub fn synced_replicas(&self, offset: u64) -> usize {
+        self.online()
+            .filter(|link| link.synced_offset >= offset)
             .count()
     }
 

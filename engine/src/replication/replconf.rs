@@ -41,8 +41,13 @@ impl Serving {
         for pair in args[1..].chunks_exact(2) {
             let (option, value) = (pair[0], pair[1]);
             if option.eq_ignore_ascii_case(b"ack") {
-                if let Some(offset) = parse_i64(value).and_then(|n| u64::try_from(n).ok()) {
-                    self.ack(cx, conn, offset);
+                let offset = |value| parse_i64(value).and_then(|n| u64::try_from(n).ok());
+                let synced = match args[1..] {
+                    [_, _, name, value] if name.eq_ignore_ascii_case(b"fack") => offset(value),
+                    _ => None,
+                };
+                if let Some(applied) = offset(value) {
+                    self.ack(cx, conn, applied, synced);
                 }
                 return Some(Silent);
             }

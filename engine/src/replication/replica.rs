@@ -430,11 +430,19 @@ impl Following {
         }
     }
 
-    /// Tells the primary what we have applied.
+    /// Tells the primary what we have applied, and what of it is on our disk.
     pub fn send_ack(&mut self, cx: &mut Cx<'_>) {
-        if self.is_connected() {
-            let offset = cx.journal.end().to_string();
-            self.send(cx, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
+        if !self.is_connected() {
+            return;
+        }
+        let offset = cx.journal.end().to_string();
+        let ack: [&[u8]; 3] = [b"REPLCONF", b"ACK", offset.as_bytes()];
+        match cx.synced.map(|synced| synced.to_string()) {
+            None => self.send(cx, &ack),
+            Some(synced) => {
+                let [replconf, name, offset] = ack;
+                self.send(cx, &[replconf, name, offset, b"FACK", synced.as_bytes()]);
+            }
         }
     }
 
