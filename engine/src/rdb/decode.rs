@@ -676,9 +676,11 @@ fn listpack(blob: Vec<u8>, each: usize, value: fn(Vec<u8>) -> Value) -> Option<O
     let mut head = &blob[..];
     let total = u32::from_le_bytes(head.split_off(..4)?.try_into().ok()?);
     let count = u16::from_le_bytes(head.split_off(..2)?.try_into().ok()?);
+    // As many or more must be counted by who takes them apart.
+    let many = count == u16::MAX;
     let sound = total as usize == blob.len()
         && head.last() == Some(&0xFF)
-        && count < u16::MAX
-        && usize::from(count) % each == 0;
-    sound.then(|| (count > 0).then(|| value(blob)))
+        && (many || usize::from(count).is_multiple_of(each));
+    let holds_some = count > 0 && head.len() > 1;
+    sound.then(|| holds_some.then(|| value(blob)))
 }

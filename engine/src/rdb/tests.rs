@@ -1,6 +1,8 @@
 //! The codec against files of a real Redis, against itself, and against damage.
 
 use super::*;
+use crate::value::hash::Hash;
+use crate::value::listpack::Listpack;
 use crate::value::pack::Pack;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -361,6 +363,30 @@ fn lengths_are_believed_only_as_bytes_arrive() {
     let file = b"REDIS0010\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff";
     let error = read(file, 1000, None).unwrap_err();
     assert!(matches!(error.kind, RdbErrorKind::Corrupt(_)), "{error}");
+}
+
+/// Where a small form may have that many, what was saved must be read again.
+#[test]
+fn a_listpack_of_more_entries_than_its_head_can_say() {
+    let pack = |count: u32| {
+        let mut list = Listpack::new();
+        let fields = (0..count).flat_map(|i| [i.into(), 1]);
+        list.append_with(0, |w| fields.for_each(|n| w.int(n)));
+        Pack::from_listpack(list.bytes()).unwrap()
+    };
+    for count in [32_767, 32_768, 40_000] {
+        let pack = pack(count);
+        let payload = dump::dump(ValueView::HashPack(&pack), true);
+        let Ok(Value::HashListpack(bytes)) = dump::restore(&payload) else {
+            panic!("{count} fields are refused");
+        };
+        let again = Pack::from_listpack(&bytes).unwrap();
+        assert!(again.iter().eq(pack.iter()));
+        assert_eq!(Hash::from_pack(again).unwrap().len(), count as usize);
+    }
+    // Nothing at all, with a head that says many.
+    let empty = b"\x10\x07\x07\0\0\0\xff\xff\xff\x0a\0\0\0\0\0\0\0\0\0";
+    assert_eq!(dump::restore(empty), Err(dump::DumpError::Format));
 }
 
 #[test]

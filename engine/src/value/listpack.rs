@@ -337,9 +337,16 @@ pub(super) fn write_linked(element: &Element<'_>, out: &mut [u8]) {
     write_backlen(element.size(), &mut out[element.size()..]);
 }
 
+/// The longest backlen has as many bytes.
+pub(super) const MOST_LINK: usize = 5;
+
 /// Writes the backlen of an element of `size` bytes; returns how many bytes it has.
 #[inline]
 pub(super) fn write_backlen(size: usize, out: &mut [u8]) -> usize {
+    if size < 128 {
+        out[0] = size as u8;
+        return 1;
+    }
     let groups = backlen_size(size);
     for (i, byte) in out[..groups].iter_mut().enumerate() {
         let bits = (size >> (7 * (groups - 1 - i))) as u8 & 127;

@@ -14,15 +14,16 @@
 
 use super::compact_bytes::CompactBytes;
 use super::element::{Element, Entry, decode, size_at};
-use super::listpack::{self, COUNT_UNKNOWN, END, HEADER, Malformed, write_backlen};
+use super::listpack::{self, END, HEADER, MOST_LINK, Malformed, write_backlen};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 
 /// So many bytes make a listpack of at most [`listpack::SAFE_BYTES`] whatever they are.
 const SAFE_BYTES: usize = listpack::SAFE_BYTES / 2;
 
-/// Stands for this many elements or more: they must be counted.
+/// Stands for this many elements or more, here and in a listpack: they must be counted.
 const MANY: u16 = u16::MAX;
 
 /// Elements in order. See the module's description.
@@ -122,31 +123,46 @@ impl Pack {
 
     /// Appends it as a listpack.
     pub fn write_listpack(&self, out: &mut Vec<u8>) {
-        let (start, mut rest, mut count) = (out.len(), &self.bytes[..], 0usize);
-        // Short elements have a byte each behind them.
-        out.reserve(HEADER + rest.len() + usize::from(self.count) + 1);
-        out.extend_from_slice(&[0; HEADER]);
-        while !rest.is_empty() {
-            let (element, after) = rest.split_at(size_at(rest, 0));
-            out.extend_from_slice(element);
-            let mut link = [0; 5];
-            let len = write_backlen(element.len(), &mut link);
-            out.extend_from_slice(&link[..len]);
-            rest = after;
-            count += 1;
+        /// Copies of this length cost no more than shorter ones: what is too much is written over.
+        const CHUNK: usize = 16;
+        let (start, bytes) = (out.len(), &self.bytes[..]);
+        let most = match self.count {
+            MANY => self.listpack_bytes(),
+            count => HEADER + bytes.len() + usize::from(count) * MOST_LINK + 1,
+        };
+        out.resize(start + most, 0);
+        let list = &mut out[start..];
+        let (mut from, mut to) = (0, HEADER);
+        while from < bytes.len() {
+            let size = size_at(bytes, from);
+            if size <= CHUNK && from + CHUNK <= bytes.len() && to + CHUNK <= list.len() {
+                list[to..to + CHUNK].copy_from_slice(&bytes[from..from + CHUNK]);
+            } else {
+                list[to..to + size].copy_from_slice(&bytes[from..from + size]);
+            }
+            to += size;
+            to += write_backlen(size, &mut list[to..]);
+            from += size;
         }
-        out.push(END);
-        let total = (out.len() - start) as u32;
-        let count = count.min(COUNT_UNKNOWN.into()) as u16;
-        out[start..start + 4].copy_from_slice(&total.to_le_bytes());
-        out[start + 4..start + HEADER].copy_from_slice(&count.to_le_bytes());
+        list[to] = END;
+        let total = to + 1;
+        list[..4].copy_from_slice(&(total as u32).to_le_bytes());
+        list[4..HEADER].copy_from_slice(&stored(self.len()).to_le_bytes());
+        out.truncate(start + total);
     }
 
     /// Whether the first of each `each` elements differ from each other.
     pub fn all_differ(&self, each: usize) -> bool {
-        // Sorted by a hash rather than compared one with all: there may be very many. The hash needs no secret,
-        // since equal ones are compared in full.
-        let mut names: Vec<(u64, &[u8])> = (self.slices().step_by(each))
+        /// So many are compared one with all.
+        const FEW: usize = 16;
+        let names: SmallVec<[&[u8]; FEW]> = self.slices().step_by(each).collect();
+        if names.len() <= FEW {
+            let differs = |(n, name)| !names[..n].contains(name);
+            return names.iter().enumerate().all(differs);
+        }
+        // Sorted by a hash: there may be very many. The hash needs no secret, since equal ones are compared in full.
+        let mut names: Vec<(u64, &[u8])> = names
+            .into_iter()
             .map(|element| {
                 let mut hasher = SipHasher13::new();
                 hasher.write(element);
