@@ -191,6 +191,9 @@ impl Server {
                 crash::set_timer(0);
             }
             let patience = self.rest(end_us);
+            if self.exit.is_some() {
+                continue;
+            }
             let polled = self.poll.poll(&mut events, patience);
             self.disk.woke();
             match polled {
