@@ -19,6 +19,7 @@ mod listen;
 mod log;
 mod metrics;
 mod oom;
+mod pages;
 mod poll;
 mod purge;
 mod report;
@@ -30,6 +31,7 @@ mod tls;
 
 use args::{LoadError, Wish};
 use log::{Logger, words};
+use pages::Pages;
 use poll::Outer;
 use reprise_engine::LogLevel;
 use reprise_engine::config::file::CommandLine;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
 
 /// Starts, serves, and returns the exit code.
 fn serve(line: &CommandLine) -> u8 {
+    let pages = Pages::small();
     let early = Logger::new("", LogLevel::Notice);
     let mut config = match args::load(line, &early) {
         Ok(config) => config,
@@ -84,6 +87,7 @@ fn serve(line: &CommandLine) -> u8 {
     let outer = Outer {
         supervisor,
         title: Title::take_over(program),
+        pages,
     };
     crash::install(&config, &log);
     let code = start(&mut config, outer, &log).unwrap_or_else(|text| {

@@ -21,6 +21,7 @@ use crate::listen::Open;
 use crate::log::{Logger, words};
 use crate::metrics::Endpoint;
 use crate::oom::OomScore;
+use crate::pages::Pages;
 use crate::purge;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
@@ -68,12 +69,14 @@ struct Listening {
     ready: bool,
 }
 
-/// How the process shows itself to those around it.
+/// What the process is to the system around it.
 pub struct Outer {
     /// Who started us, if it wants to know how we are.
     pub supervisor: Supervisor,
     /// What `ps` shows.
     pub title: Title,
+    /// How its memory is mapped.
+    pub pages: Pages,
 }
 
 /// The engine with all that it lives in.
@@ -107,8 +110,8 @@ pub struct Server {
     unsent: Vec<ConnId>,
     /// What happened while effects were carried out; enters with the next turn.
     inputs: Vec<Input>,
-    /// Page faults may be served by huge pages.
-    huge_pages: bool,
+    /// The process's memory, as last reported.
+    rss_bytes: u64,
     oom: OomScore,
     reporter: Reporter,
     meter: TurnMeter,
@@ -156,7 +159,7 @@ impl Server {
             ready: VecDeque::new(),
             unsent: Vec::new(),
             inputs: Vec::new(),
-            huge_pages: true,
+            rss_bytes: 0,
             oom: OomScore::read(),
             reporter: Reporter::new(),
             meter: TurnMeter::new(),
@@ -217,7 +220,8 @@ impl Server {
             self.execute();
             self.keep_time();
             self.carry_out();
-            self.choose_pages();
+            let unnoticed = self.engine.snapshot_under_way() && self.engine.config().disable_thp;
+            self.outer.pages.choose(self.rss_bytes, unnoticed);
             end_us = self.clock.mono_us();
             self.meter.turn(end_us - now.mono_us);
         }
@@ -501,18 +505,9 @@ impl Server {
         }
         if now.mono_us >= self.report_due_us {
             self.report_due_us = now.mono_us + INTERVAL_US;
-            self.engine
-                .handle(now, Input::Memory(self.reporter.report(&mut self.meter)));
-        }
-    }
-
-    /// A page fault that is served by a huge page clears it: 2 MiB, the longest of all turns. That is well spent
-    /// while data grows, but not during a snapshot, which promises that nobody notices it.
-    fn choose_pages(&mut self) {
-        let huge = !(self.engine.snapshot_under_way() && self.engine.config().disable_thp);
-        if huge != self.huge_pages {
-            self.huge_pages = huge;
-            sys::allow_huge_pages(huge);
+            let report = self.reporter.report(&mut self.meter);
+            self.rss_bytes = report.rss_bytes;
+            self.engine.handle(now, Input::Memory(report));
         }
     }
 

@@ -73,6 +73,25 @@ pub fn allow_huge_pages(allowed: bool) {
 #[cfg(not(target_os = "linux"))]
 pub fn allow_huge_pages(_allowed: bool) {}
 
+/// Puts the small pages in `range`, an address of this process and those after it, together into huge ones, as far as
+/// there is anything in them. What they hold stays what it is.
+#[cfg(target_os = "linux")]
+pub fn collapse(range: std::ops::Range<usize>) {
+    const HUGE: usize = 2 * 1024 * 1024;
+    let mut start = range.start.next_multiple_of(HUGE);
+    while start + HUGE <= range.end {
+        // SAFETY: this changes how memory is mapped, not what is in it; the kernel looks whether it is there.
+        unsafe {
+            libc::madvise(
+                std::ptr::without_provenance_mut(start),
+                HUGE,
+                libc::MADV_COLLAPSE,
+            )
+        };
+        start += HUGE;
+    }
+}
+
 /// Gives memory back to the system that has been free for as long as the allocator's settings say.
 pub fn purge_expired() {
     // SAFETY: as above.
