@@ -244,7 +244,7 @@ directives! {
     maxmemory: u64 = 0, "maxmemory" => Rule::memory(0, ULONG_MAX);
     maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction, "maxmemory-policy";
     /// Of Valkey 8.1: keys are being copied from elsewhere, and expire there.
-    import_mode: bool = false, "import-mode";
+    import_mode: bool = false, "import-mode", [HIDDEN];
     maxmemory_samples: u32 = 5, "maxmemory-samples" => Rule::range(1, INT_MAX);
     maxmemory_eviction_tenacity: u32 = 10, "maxmemory-eviction-tenacity" => Rule::range(0, 100);
     lfu_log_factor: u32 = 10, "lfu-log-factor" => COUNT;
