@@ -3,6 +3,8 @@
 mod brake;
 mod clustering;
 mod connections;
+mod disk;
+mod housekeeping;
 mod incoming;
 mod link;
 mod links;
@@ -26,28 +28,24 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::client::{Clients, Session, Watches, alert, limits};
+use crate::client::{Clients, Session, Watches, alert};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
 use crate::command::dataset::Building;
 use crate::command::effects::Effects;
-use crate::command::evict::{self, Pool};
+use crate::command::evict::Pool;
 use crate::command::scripting;
 use crate::command::stats::Stats;
 use crate::command::table::Index;
-use crate::command::{expire_fields, own_keys};
-use crate::config::{AppendFsync, Config, NotifyEvents, OutputLimit};
-use crate::face::{
-    ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, FileId, Input,
-};
-use crate::face::{Listener, LogLevel, MemoryReport, Now, OpId, OpenMode, Refusal};
+use crate::config::{AppendFsync, Config};
+use crate::face::{ConnId, Effect, Input, Listener, LogLevel, MemoryReport, Now, Refusal};
 use crate::journal::Journal;
 use crate::persistence::Persistence;
-use crate::planted::{self, Bug};
 use crate::random::Random;
 use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
 use brake::Brake;
+use disk::{Boot, DiskOwner};
 use incoming::Incoming;
 use link::PrimaryLink;
 use links::{LinkKind, Links};
@@ -58,44 +56,6 @@ use snapshot::Job;
 use sync_file::SyncFile;
 use took::Round;
 use users::AclFile;
-
-/// Time between two rounds of housekeeping, in microseconds.
-const ROUND_US: u64 = 100_000;
-
-/// The name of the file that is read before all others.
-const BOOT_FILE: FileId = FileId(0x2_0000);
-
-/// Keys expired, and entries freed, in one go.
-const STEP: usize = 64;
-
-/// Who asked the disk for something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DiskOwner {
-    /// ACL LOAD and ACL SAVE.
-    AclFile,
-    /// The start.
-    Boot,
-    /// The cluster.
-    Cluster,
-    /// CONFIG REWRITE.
-    ConfigFile,
-    /// What comes of it does not matter.
-    Nobody,
-    /// Persistence.
-    Persistence,
-    /// A snapshot file on its way to replicas.
-    SyncFile,
-}
-
-/// Reading what comes before the data: the ACL file, nodes.conf.
-#[derive(Debug)]
-enum Boot {
-    /// The users come first.
-    Users,
-    Open,
-    Read,
-    Close(Vec<u8>),
-}
 
 /// The state machine. The crate's documentation says how it is driven.
 pub struct Engine {
@@ -531,249 +491,6 @@ impl Engine {
             let refused = refused.or_else(|| persist::refused(&mut self.parts));
             crate::command::reconfigured(&mut self.parts, refused);
         }
-    }
-
-    /// Evicts some keys if the data does not fit into `maxmemory`; true if there are more to evict.
-    fn evict_some(&mut self, now: Now) -> bool {
-        let parts = &mut self.parts;
-        if !parts.is(condition::MAXMEMORY) || parts.is(condition::LOADING) {
-            return false;
-        }
-        let evicted = parts.stats.evicted;
-        !evict::make_room(parts, now) && parts.stats.evicted > evicted
-    }
-
-    /// Asks the disk for something.
-    fn disk(&mut self, owner: DiskOwner, request: DiskRequest) {
-        let forgotten = match &request {
-            DiskRequest::Sync { .. } => match owner {
-                DiskOwner::Persistence => planted::is(Bug::ForgetsSync),
-                DiskOwner::Cluster => planted::is(Bug::ForgetsClusterSync),
-                DiskOwner::AclFile
-                | DiskOwner::Boot
-                | DiskOwner::ConfigFile
-                | DiskOwner::Nobody
-                | DiskOwner::SyncFile => false,
-            },
-            DiskRequest::SyncDir { .. } => planted::is(Bug::ForgetsSyncDir),
-            _ => false,
-        };
-        // (Making a directory that is there does nothing, successfully.)
-        let request = if forgotten {
-            DiskRequest::MakeDir { path: ".".into() }
-        } else {
-            request
-        };
-        self.last_op += 1;
-        let event = self.event_of(owner, &request);
-        self.disk_owners.push_back((owner, event));
-        self.parts.outbox.push_back(Effect::Disk {
-            op: OpId(self.last_op),
-            request,
-        });
-    }
-
-    /// The disk answered the oldest request.
-    fn disk_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
-        match self.disk_owners.pop_front().map(|(owner, _)| owner) {
-            None | Some(DiskOwner::Nobody) => {}
-            Some(DiskOwner::AclFile) => self.acl_answer(now, result),
-            Some(DiskOwner::Boot) => self.boot_answer(now, result),
-            Some(DiskOwner::Cluster) => {
-                self.with_cluster(now, |cluster| cluster.on_disk(now, result))
-            }
-            Some(DiskOwner::ConfigFile) => self.config_answer(result),
-            Some(DiskOwner::SyncFile) => self.sync_file_answer(now, result),
-            Some(DiskOwner::Persistence) => {
-                self.parts.persistence.on_disk(now, result);
-                self.answer_reconfigured();
-            }
-        }
-    }
-
-    /// Begins to read what there is: the users, nodes.conf in cluster mode, then the data.
-    fn boot(&mut self) {
-        self.parts.set(condition::LOADING, true);
-        self.boot = Some(Boot::Users);
-        if !self.begin_users() {
-            self.begin_data(self.now);
-        }
-    }
-
-    /// Begins to read nodes.conf in cluster mode, then the data.
-    fn begin_data(&mut self, now: Now) {
-        self.boot = None;
-        if self.parts.cluster.is_none() {
-            return self.begin_load(now);
-        }
-        self.boot = Some(Boot::Open);
-        let path = self.parts.config.cluster_config_file.clone();
-        self.disk(
-            DiskOwner::Boot,
-            DiskRequest::Open {
-                file: BOOT_FILE,
-                path,
-                mode: OpenMode::Read,
-            },
-        );
-    }
-
-    fn boot_answer(&mut self, now: Now, result: Result<DiskReply, DiskError>) {
-        let file = BOOT_FILE;
-        let text = match (self.boot.take(), result) {
-            (Some(Boot::Open), Ok(DiskReply::Opened { len })) => {
-                self.boot = Some(Boot::Read);
-                let len = len.min(u64::from(u32::MAX)) as u32;
-                return self.disk(
-                    DiskOwner::Boot,
-                    DiskRequest::Read {
-                        file,
-                        offset: 0,
-                        len,
-                    },
-                );
-            }
-            (Some(Boot::Open), Err(error)) if error.kind == DiskErrorKind::NotFound => None,
-            (Some(Boot::Read), Ok(DiskReply::Data(bytes))) => {
-                self.boot = Some(Boot::Close(bytes));
-                return self.disk(DiskOwner::Boot, DiskRequest::Close { file });
-            }
-            (Some(Boot::Close(bytes)), _) => Some(bytes),
-            (_, Err(error)) => {
-                let path = &self.parts.config.cluster_config_file;
-                let text = alloc::format!(
-                    "Loading the cluster node config from {path}: {}",
-                    error.message
-                );
-                self.parts.log(LogLevel::Warning, text);
-                return self.parts.outbox.push_back(Effect::Exit { code: 1 });
-            }
-            _ => return,
-        };
-        let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        self.start_cluster(now, text.as_deref());
-        self.begin_load(now);
-    }
-
-    /// Work that comes with time: due keys, garbage, rates. Each in bounded steps.
-    fn housekeeping(&mut self, now: Now) {
-        self.parts.end_pause_if_over(now);
-        // While a script is under way nothing else touches the data.
-        if now.mono_us < self.next_round_us || self.parts.scripts.is_parked() {
-            return;
-        }
-        if self.parts.pause_housekeeping {
-            self.next_round_us = now.mono_us + ROUND_US;
-            return;
-        }
-        self.parts.persistence.tick(now, self.parts.changes);
-        let stats = &self.parts.stats;
-        let before = (stats.expired + stats.expired_fields, stats.evicted);
-        let more = self.expire_some(now)
-            | own_keys::expire(&mut self.parts, now, STEP * 8)
-            | self.delete_slot_keys()
-            | self.evict_some(now)
-            | !self.parts.store.free_some(STEP * 8);
-        let stats = &self.parts.stats;
-        self.round = Round {
-            expired: stats.expired + stats.expired_fields > before.0,
-            evicted: stats.evicted > before.1,
-        };
-        self.next_round_us = now.mono_us
-            + if more || planted::is(Bug::KeepsHouseOften) {
-                1000
-            } else {
-                ROUND_US
-            };
-        if !crate::command::tracking::tend(&mut self.parts, now) {
-            self.next_round_us = now.mono_us + 1000;
-        }
-        self.enforce_limits(now);
-        self.parts.clients.count_some();
-        crate::command::blocking::redirect_moved(&mut self.parts, now);
-        let used = self.parts.startup_bytes
-            + (self.parts.store.bytes() + self.parts.journal.bytes_held()) as u64;
-        let stats = &mut self.parts.stats;
-        stats.peak_bytes = stats.peak_bytes.max(used);
-        let counts = [
-            stats.processed,
-            stats.bytes_in,
-            stats.bytes_out,
-            stats.replication_in,
-            stats.replication_out,
-        ];
-        for (rate, count) in stats.rates.iter_mut().zip(counts) {
-            rate.sample(now.mono_us, count);
-        }
-    }
-
-    /// Closes clients that were idle for too long, or leave too much unread.
-    fn enforce_limits(&mut self, now: Now) {
-        let config = &self.parts.config;
-        let limits = &config.client_output_buffer_limit;
-        let limited = |limit: OutputLimit| limit.hard_bytes > 0 || limit.soft_bytes > 0;
-        let listens = limited(limits.pubsub) && !self.parts.channels.nobody_listens();
-        if config.timeout == 0 && !limited(limits.normal) && !listens {
-            return;
-        }
-        for conn in self.parts.clients.conns() {
-            let parts = &mut self.parts;
-            let Some(session) = parts.clients.get_mut(conn) else {
-                continue;
-            };
-            if limits::idle(session, &parts.config, now) {
-                parts.clients.doom(conn);
-                parts.log(LogLevel::Verbose, "Closing idle client");
-            } else if limits::overrun(session, &parts.config, now) {
-                parts.close_for_output(conn, now);
-            }
-        }
-    }
-
-    /// Deletes some of the keys that are due; true if there are more.
-    fn expire_some(&mut self, now: Now) -> bool {
-        const STAY: u32 =
-            condition::REPLICA | condition::LOADING | condition::PAUSED | condition::IMPORT;
-        if !self.parts.active_expire
-            || planted::is(Bug::LazyExpiryOnly)
-            || self.parts.conditions & STAY != 0
-        {
-            return false;
-        }
-        let mut left = STEP;
-        for db in 0..self.parts.store.databases().len() {
-            while let Some((key, place)) = self.parts.store.due(db, now.unix_ms()) {
-                if left == 0 {
-                    return true;
-                }
-                left -= 1;
-                let parts = &mut self.parts;
-                let key = parts.store.hasher().key(&key);
-                parts.store.delete(db, key, place);
-                parts.watches.touch_by_nobody(db, key.bytes);
-                parts.notify(NotifyEvents::EXPIRED, db, "expired", key.bytes);
-                parts.stats.expired += 1;
-                parts.changes += 1;
-                parts.effects.begin();
-                let verb: &[u8] = if parts.config.lazyfree_lazy_expire {
-                    b"UNLINK"
-                } else {
-                    b"DEL"
-                };
-                if !planted::is(Bug::ExpiresInSilence) {
-                    parts.effects.also(db, &[verb, key.bytes]);
-                }
-                parts.effects.end(&mut parts.journal, db, false, &[], None);
-            }
-            while let Some((key, place)) = self.parts.store.due_fields(db, now.unix_ms()) {
-                if left == 0 {
-                    return true;
-                }
-                let parts = &mut self.parts;
-                left -= expire_fields(parts, now, db, &key, place, left).clamp(1, left);
-            }
-        }
-        false
     }
 
     /// All bytes that became readable, by connection: a turn, whose steps carry the requests out.
