@@ -9,6 +9,7 @@ use super::error::CommandError;
 use super::string::integer;
 use super::table::Outcome;
 use crate::client::{Blocked, WaitWish, alert};
+use crate::config::Config;
 use crate::face::{Effect, LogLevel};
 use crate::persistence::Persistence;
 use crate::replication::{
@@ -228,7 +229,8 @@ pub(super) fn wait(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         replicas: integer(args[1])?,
         on_disk: None,
     };
-    wait_for(s, wish, super::timeout_ms(args[2])?);
+    let until_us = super::blocking::timeout_milliseconds(args[2], s.now)?;
+    wait_for(s, wish, until_us);
     Ok(())
 }
 
@@ -247,16 +249,11 @@ pub(super) fn waitaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let replicas = replicas.ok_or(CommandError::fixed(
         "ERR value is out of range, must be positive",
     ))?;
-    let timeout = super::timeout_ms(args[3])?;
+    let until_us = super::blocking::timeout_milliseconds(args[3], s.now)?;
     if s.parts.replication.following() {
         return Err(CommandError::fixed(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
              local and are not propagated.",
-        ));
-    }
-    if local && !s.parts.config.appendonly {
-        return Err(CommandError::fixed(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
     }
     let wish = WaitWish {
@@ -264,11 +261,14 @@ pub(super) fn waitaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         replicas,
         on_disk: Some(local),
     };
-    wait_for(s, wish, timeout);
+    if let Some(error) = wish.vain(&s.parts.config) {
+        return Err(CommandError::fixed(error));
+    }
+    wait_for(s, wish, until_us);
     Ok(())
 }
 
-fn wait_for(s: &mut Server<'_>, wish: WaitWish, timeout_ms: u64) {
+fn wait_for(s: &mut Server<'_>, wish: WaitWish, until_us: Option<u64>) {
     let state = wish.state(&s.parts.replication, &s.parts.persistence);
     // Nobody else's command would come before a transaction or a script is over.
     let may_wait = s.session.alerts & (alert::MULTI | alert::TRUSTED) == 0;
@@ -276,11 +276,6 @@ fn wait_for(s: &mut Server<'_>, wish: WaitWish, timeout_ms: u64) {
         return wish.answer(state, &mut s.session.out);
     }
     s.parts.replication.request_acks();
-    let until_us = (timeout_ms > 0).then(|| {
-        s.now
-            .mono_us
-            .saturating_add(timeout_ms.saturating_mul(1000))
-    });
     s.session.blocked = Some(Box::new(Blocked::Wait { wish, until_us }));
     s.parts.blocked.push(s.session.conn);
 }
@@ -300,6 +295,13 @@ impl WaitWish {
                 (ours, replication.synced_replicas(self.offset) as i64)
             }
         }
+    }
+
+    /// The error, if it waits for our own disk and nothing is logged there.
+    pub(crate) fn vain(&self, config: &Config) -> Option<&'static str> {
+        (self.on_disk == Some(true) && !config.appendonly).then_some(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        )
     }
 
     /// Whether that is enough.

@@ -1,6 +1,7 @@
 //! The commands on the server and on connections against answers recorded from Redis, and what no recording
 //! can hold: several connections, time, the disk.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -356,6 +357,35 @@ fn waitaof_counts_disks() {
     assert!(reply.ends_with("*2 :1 :0"), "{reply}");
     let late = run_at(&mut engine, after_ms(2100), "WAITAOF 1 1 100");
     assert_eq!(late, "");
+}
+
+#[test]
+fn waitaof_for_our_own_disk_fails_when_the_log_is_turned_off() {
+    let mut engine = engine_with(Config {
+        appendonly: true,
+        ..Config::default()
+    });
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    send(&mut engine, a, NOW, "SET a 1");
+    assert_eq!(send(&mut engine, a, NOW, "WAITAOF 1 0 0"), "");
+    send(&mut engine, b, NOW, "CONFIG SET appendonly no");
+    assert_eq!(
+        wait(&mut engine, a, NOW),
+        "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+    );
+    assert_eq!(send(&mut engine, a, NOW, "GET a"), "$1 1");
+}
+
+#[test]
+fn waits_past_all_time_are_refused() {
+    let mut engine = engine();
+    for command in ["WAIT 2", "WAITAOF 0 2"] {
+        assert_eq!(
+            run(&mut engine, &format!("{command} {}", i64::MAX)),
+            "-ERR timeout is out of range",
+            "{command}"
+        );
+    }
 }
 
 #[test]

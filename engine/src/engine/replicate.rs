@@ -182,6 +182,11 @@ impl Engine {
             let Some(Blocked::Wait { wish, until_us }) = session.blocked.as_deref() else {
                 continue;
             };
+            if let Some(error) = wish.vain(&parts.config) {
+                // The log was turned off meanwhile.
+                parts.fail(conn, error);
+                continue;
+            }
             let state = wish.state(&parts.replication, &parts.persistence);
             if wish.fulfilled(state) || until_us.is_some_and(|until| now.mono_us >= until) {
                 wish.answer(state, &mut session.out);
