@@ -377,13 +377,68 @@ impl Command {
     }
 }
 
+/// A name, the same in upper and lower case: its first and last eight bytes, which for up to sixteen are all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Name {
+    /// Bytes of the longest name that is compared whole.
+    const WHOLE: usize = 16;
+    /// Places that names are spread over.
+    const PLACES: usize = 1024;
+
+    #[inline]
+    fn of(name: &[u8]) -> Name {
+        let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (name.first_chunk(), name.last_chunk()) {
+                (Some(first), Some(last)) => {
+                    let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+                    (u64::from(first), u64::from(last))
+                }
+                _ => (name.iter().fold(0, |word, &b| word << 8 | u64::from(b)), 0),
+            },
+        };
+        Name {
+            first: Name::lower(first),
+            last: Name::lower(last),
+            len: name.len(),
+        }
+    }
+
+    /// Eight bytes with their letters in lower case.
+    #[inline]
+    fn lower(word: u64) -> u64 {
+        const EACH: u64 = u64::from_le_bytes([1; 8]);
+        let low = word & (EACH * 0x7F);
+        // (The top bit of each byte: whether it is so large.)
+        let from_a = low + EACH * u64::from(0x80 - b'A');
+        let above_z = low + EACH * u64::from(0x7F - b'Z');
+        let upper = (from_a & !above_z & !word) & (EACH * 0x80);
+        word | upper >> 2
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        let mixed = (self.first ^ self.last.rotate_left(23) ^ self.len as u64)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 32) as usize % Name::PLACES
+    }
+}
+
 /// Finds commands by name, and gives each a dense number for statistics.
 #[derive(Debug)]
 pub struct Index {
-    /// Open addressing by [`Index::place`]; number + 1, or 0.
+    /// Open addressing by [`Name::place`]; number + 1, or 0.
     places: Vec<u16>,
     /// All commands, each followed by its subcommands.
     all: Vec<&'static Command>,
+    /// Their names, by number.
+    names: Vec<Name>,
     /// Commands that are called otherwise (`rename-command`), by their new names in lower case.
     renamed: BTreeMap<Vec<u8>, u16>,
     has_renamed: bool,
@@ -392,13 +447,14 @@ pub struct Index {
 impl Default for Index {
     fn default() -> Index {
         let mut index = Index {
-            places: vec![0; 1024],
+            places: vec![0; Name::PLACES],
             all: Vec::new(),
+            names: Vec::new(),
             renamed: BTreeMap::new(),
             has_renamed: false,
         };
         for command in GROUPS.iter().copied().flatten() {
-            let mut at = Index::place(command.name.as_bytes());
+            let mut at = Name::of(command.name.as_bytes()).place();
             while index.places[at] != 0 {
                 at = (at + 1) % index.places.len();
             }
@@ -406,6 +462,8 @@ impl Default for Index {
             index.all.push(command);
             index.all.extend(command.subcommands);
         }
+        let names = index.all.iter().map(|c| Name::of(c.name.as_bytes()));
+        index.names = names.collect();
         index
     }
 }
@@ -436,38 +494,22 @@ impl Index {
     /// A place of a command that is not called so any more.
     const NOBODY: u16 = u16::MAX;
 
-    /// A place from the length and a few letters, the same in upper and lower case.
-    #[inline]
-    fn place(name: &[u8]) -> usize {
-        let letter = |i: usize| usize::from(name.get(i).copied().unwrap_or(0) & 0x1F);
-        let n = name.len();
-        (letter(0)
-            ^ letter(1) << 3
-            ^ letter(n / 2) << 2
-            ^ letter(n.wrapping_sub(1)) << 5
-            ^ letter(n.wrapping_sub(2)) << 1
-            ^ n << 6)
-            & 1023
-    }
-
     /// The command with this name, in any case, and its number.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<(usize, &'static Command)> {
-        let mut at = Index::place(name);
+        let wanted = Name::of(name);
+        let mut at = wanted.place();
         loop {
             let Some(number) = usize::from(self.places[at]).checked_sub(1) else {
                 return self.find_renamed(name);
             };
-            let Some(&command) = self.all.get(number) else {
-                at = (at + 1) & 1023;
-                continue;
-            };
-            if command.name.len() == name.len()
-                && command.name.as_bytes().eq_ignore_ascii_case(name)
-            {
-                return Some((number, command));
+            if self.names.get(number) == Some(&wanted) {
+                let command = self.all[number];
+                if name.len() <= Name::WHOLE || command.name.as_bytes().eq_ignore_ascii_case(name) {
+                    return Some((number, command));
+                }
             }
-            at = (at + 1) & 1023;
+            at = (at + 1) % Name::PLACES;
         }
     }
 
@@ -527,6 +569,25 @@ mod tests {
             assert_eq!(found, number, "{}", command.name);
         }
         assert!(index.find(b"nosuch").is_none() && index.find(b"").is_none());
+    }
+
+    #[test]
+    fn only_the_name_itself_is_found() {
+        let index = Index::default();
+        for command in GROUPS.iter().copied().flatten() {
+            for at in 0..command.name.len() {
+                for byte in 0..=255 {
+                    let mut name = command.name.as_bytes().to_vec();
+                    name[at] = byte;
+                    let found = index.find(&name).map(|(_, c)| c.name.as_bytes());
+                    let expected = GROUPS.iter().copied().flatten();
+                    let expected = expected
+                        .map(|c| c.name.as_bytes())
+                        .find(|n| n.eq_ignore_ascii_case(&name));
+                    assert_eq!(found, expected, "{}", name.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]
