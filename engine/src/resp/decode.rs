@@ -158,6 +158,12 @@ pub fn decode(
 ) -> Result<Decoded, ProtocolError> {
     let mut at = partial.at as usize;
     if partial.missing == 0 {
+        if let Some(len) = plain(buf, args, limits) {
+            return Ok(Decoded::Command {
+                len,
+                canonical: true,
+            });
+        }
         match buf.first() {
             None => return Ok(Decoded::Incomplete),
             Some(b'*') => {}
@@ -221,6 +227,58 @@ pub fn decode(
     Ok(Decoded::Command { len: at, canonical })
 }
 
+/// A whole multibulk with nothing unusual in it, which nearly every request is: its length. Else nothing is changed.
+#[inline]
+fn plain(buf: &[u8], args: &mut Vec<Arg>, limits: &Limits) -> Option<usize> {
+    if buf.first() != Some(&b'*') || limits.unauthenticated || limits.bulk < MOST_PLAIN {
+        return None;
+    }
+    let (count, mut at) = short_number(buf, 1)?;
+    if count == 0 || buf[at - 1] != b'\n' {
+        return None;
+    }
+    let first = args.len();
+    args.reserve(count);
+    for _ in 0..count {
+        let arg = (buf.get(at) == Some(&b'$'))
+            .then(|| short_number(buf, at + 1))
+            .flatten()
+            .filter(|(len, start)| buf.len() >= start + len + 2);
+        let Some((len, start)) = arg else {
+            args.truncate(first);
+            return None;
+        };
+        args.push(Arg {
+            start: start as u32,
+            end: (start + len) as u32,
+        });
+        at = start + len + 2;
+    }
+    Some(at)
+}
+
+/// The largest number that [`short_number`] reads.
+const MOST_PLAIN: u64 = 999;
+
+/// A number of up to three digits with its line end, and the position behind that. (No whole request ends sooner than
+/// five bytes behind the beginning of a number.)
+#[inline]
+fn short_number(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    let &[a, b, c, d, _] = buf.get(at..)?.first_chunk()?;
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    let (x, y, z) = (digit(a), digit(b), digit(c));
+    if b == b'\r' && x < 10 {
+        return Some((x, at + 3));
+    }
+    if x == 0 || x > 9 || y > 9 {
+        return None;
+    }
+    if c == b'\r' {
+        return Some((x * 10 + y, at + 4));
+    }
+    (z < 10 && d == b'\r').then(|| (x * 100 + y * 10 + z, at + 5))
+}
+
 /// The number on the line that starts at `at`, and the position after the line; `None` as the number
 /// if it is none. Like Redis, the byte after `\r` is skipped unseen.
 #[inline]
@@ -229,19 +287,8 @@ fn number_line(
     at: usize,
     too_long: ProtocolError,
 ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-    // One or two digits and the line end: nearly every line there is.
-    if let Some(&[a, b, c]) = buf.get(at..at + 3).and_then(|s| s.first_chunk::<3>())
-        && a.is_ascii_digit()
-    {
-        if b == b'\r' {
-            return Ok(Some((Some(i64::from(a - b'0')), at + 3)));
-        }
-        if a != b'0' && b.is_ascii_digit() && c == b'\r' && buf.len() > at + 3 {
-            return Ok(Some((
-                Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
-                at + 4,
-            )));
-        }
+    if let Some((number, next)) = short_number(buf, at) {
+        return Ok(Some((Some(number as i64), next)));
     }
     let rest = &buf[at..];
     match memchr::memchr(b'\r', rest) {
@@ -372,6 +419,31 @@ mod tests {
                 .len(),
             3
         );
+    }
+
+    #[test]
+    fn a_request_is_decoded_wherever_it_is_cut() {
+        for (words, len) in [
+            (1, 0),
+            (2, 9),
+            (9, 10),
+            (10, 99),
+            (99, 100),
+            (100, 999),
+            (101, 1000),
+        ] {
+            let word = vec![b'w'; len];
+            let mut wire = alloc::format!("*{words}\r\n").into_bytes();
+            for _ in 0..words {
+                wire.extend(alloc::format!("${len}\r\n").bytes());
+                wire.extend(&word);
+                wire.extend(b"\r\n");
+            }
+            let whole = vec![vec![word; words]];
+            for cut in (0..40).chain(wire.len() - 40.min(wire.len())..wire.len()) {
+                assert_eq!(all(&wire, &[cut], &OPEN), (whole.clone(), None), "at {cut}");
+            }
+        }
     }
 
     proptest! {

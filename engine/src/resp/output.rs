@@ -280,6 +280,11 @@ impl Output {
         if self.tail.len() + 32 > TAIL_MAX {
             self.seal();
         }
+        if let 0..10 = n {
+            return self
+                .tail
+                .extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']);
+        }
         self.tail.push(kind);
         number::write_i64(&mut self.tail, n);
         self.tail.extend_from_slice(b"\r\n");
