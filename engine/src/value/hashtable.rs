@@ -17,7 +17,6 @@ mod node;
 pub(in crate::value) mod probe;
 
 use alloc::rc::Rc;
-use core::hash::Hasher;
 use leaf::{Leaf, LeafIter, Place};
 use node::{Kids, Node, Range};
 use siphasher::sip::SipHasher13;
@@ -412,9 +411,7 @@ impl core::fmt::Debug for HashTable {
 /// 1979), with x + x(1 − x)/3 for its logarithm.
 #[inline]
 fn hash_with(key: (u64, u64), field: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(key.0, key.1);
-    hasher.write(field);
-    let even = hasher.finish();
+    let even = SipHasher13::new_with_keys(key.0, key.1).hash(field);
     let bend = (u128::from(even) * u128::from(!even)) >> 64;
     even + bend as u64 / 3
 }

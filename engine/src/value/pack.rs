@@ -16,7 +16,6 @@ use super::compact_bytes::CompactBytes;
 use super::element::{Element, Entry, decode, size_at};
 use super::listpack::{self, END, HEADER, MOST_LINK, Malformed, write_backlen};
 use alloc::vec::Vec;
-use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
@@ -163,11 +162,7 @@ impl Pack {
         // Sorted by a hash: there may be very many. The hash needs no secret, since equal ones are compared in full.
         let mut names: Vec<(u64, &[u8])> = names
             .into_iter()
-            .map(|element| {
-                let mut hasher = SipHasher13::new();
-                hasher.write(element);
-                (hasher.finish(), element)
-            })
+            .map(|element| (SipHasher13::new().hash(element), element))
             .collect();
         names.sort_unstable_by_key(|(hash, _)| *hash);
         let differ =

@@ -14,7 +14,6 @@ use crate::value::set::Set;
 use crate::value::zset::ZSet;
 use alloc::format;
 use alloc::vec::Vec;
-use core::hash::Hasher as _;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
@@ -213,11 +212,8 @@ fn union<'a>(
     aggregate: Aggregate,
     hash_key: (u64, u64),
 ) -> Members<Text<'a>> {
-    let hash = |member: &[u8]| {
-        let mut hasher = SipHasher13::new_with_keys(hash_key.0, hash_key.1);
-        hasher.write(member);
-        hasher.finish()
-    };
+    let hasher = SipHasher13::new_with_keys(hash_key.0, hash_key.1);
+    let hash = |member: &[u8]| hasher.hash(member);
     let mut all: HashTable<(Text<'a>, f64)> = HashTable::new();
     for (source, weight) in sources {
         source.each(|member, score| {

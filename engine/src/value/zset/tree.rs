@@ -22,7 +22,6 @@ use super::index::Index;
 use super::leaf::{Leaf, order};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 /// Kids of a node at most.
@@ -139,9 +138,8 @@ impl Hash {
 /// The hash of a member; the only place that says how.
 #[inline]
 pub(super) fn hash_with(key: (u64, u64), member: &[u8]) -> Hash {
-    let mut hasher = SipHasher13::new_with_keys(key.0, key.1);
-    hasher.write(member);
-    Hash((hasher.finish() >> 32) as u32)
+    let hash = SipHasher13::new_with_keys(key.0, key.1).hash(member);
+    Hash((hash >> 32) as u32)
 }
 
 /// Where a member stands, good until the tree changes.
