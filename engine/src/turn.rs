@@ -627,10 +627,12 @@ impl<'a> Turn<'a> {
     /// Asks for the entries of the batch; their buckets were asked for while decoding.
     fn prefetch(&self) {
         let parts = &self.engine.parts;
+        let mut last = None;
         for item in &self.scratch.batch {
             if let What::Command {
                 hash: Some(hash), ..
             } = item.what
+                && last.replace(hash) != Some(hash)
             {
                 let conn = self.scratch.sources[item.source as usize].conn;
                 if let Some(session) = parts.clients.get(conn) {
@@ -651,6 +653,8 @@ impl<'a> Turn<'a> {
         if self.scratch.batch.len() < 2 {
             return;
         }
+        // (Many in one collection are the case that this is for.)
+        let mut last = None;
         fetch(self.scratch.batch.iter().filter_map(|item| {
             let What::Command {
                 args,
@@ -671,12 +675,17 @@ impl<'a> Turn<'a> {
             };
             let bytes = &bytes[item.start..item.start + item.len];
             let session = self.engine.parts.clients.get(source.conn)?;
-            let key = Key {
-                bytes: name.of(bytes),
-                hash,
+            let object = match last {
+                Some((db, of, object)) if (db, of) == (session.db, hash) => object,
+                _ => {
+                    let bytes = name.of(bytes);
+                    let store = &self.engine.parts.store;
+                    let object = store.object(session.db, Key { bytes, hash });
+                    last = Some((session.db, hash, object));
+                    object
+                }
             };
-            let store = &self.engine.parts.store;
-            store.ahead(session.db, key, element.of(bytes))
+            object?.ahead(element.of(bytes))
         }));
     }
 }

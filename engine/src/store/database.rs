@@ -9,7 +9,6 @@ use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
 use super::sizes::{Bin, Sizes};
 use super::snapshot::Walk;
 use super::table::{Place, Table};
-use crate::value::hashtable::Ahead;
 use crate::value::slot::slot_of;
 
 /// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
@@ -275,11 +274,11 @@ impl Store {
         self.databases[db].table.entry(place)
     }
 
-    /// The lookup of an element of a key's collection that is about to be made, if it is worth fetching ahead.
+    /// The object at a key.
     #[inline]
-    pub fn ahead(&self, db: usize, key: Key<'_>, element: &[u8]) -> Option<Ahead<'_>> {
+    pub fn object(&self, db: usize, key: Key<'_>) -> Option<&Object> {
         match self.entry(db, self.find(db, key)?).value() {
-            ValueRef::Object(object) => object.ahead(element),
+            ValueRef::Object(object) => Some(object),
             _ => None,
         }
     }
