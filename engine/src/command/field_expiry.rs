@@ -647,10 +647,13 @@ pub(super) fn drop_due<'a>(
     fields: impl Iterator<Item = &'a [u8]>,
 ) -> Option<Place> {
     let place = found?;
+    if !d.has_due_fields() {
+        return found;
+    }
     let live = collection::of::<Hash>(d.value(place))
         .ok()?
         .at(d.due_before());
-    if !live.hides_some() || d.overdue != Overdue::Delete {
+    if !live.hides_some() {
         return found;
     }
     let due: Vec<&[u8]> = fields.filter(|field| !live.shows(field)).collect();

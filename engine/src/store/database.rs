@@ -484,9 +484,9 @@ impl Store {
         let mut entry = database.table.entry_mut(place);
         let object = entry.object_mut()?;
         let (before, old_time) = (object.memory(), ValueRef::Object(object).next_time());
-        let size = Bin::of_object(object);
+        let len = object.len();
         let result = change(object);
-        database.sizes.change(size, Bin::of_object(object));
+        database.sizes.grown(object, len);
         let new_time = ValueRef::Object(object).next_time();
         database.bytes = database.bytes + object.memory() - before;
         self.index_fields(db, key.hash, old_time, new_time);

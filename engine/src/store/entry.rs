@@ -107,6 +107,24 @@ collections! {
 }
 
 impl Object {
+    /// Bytes of a string, elements of a collection, entries of a stream.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Object::Str(s) => s.len(),
+            Object::Hash(h) => h.len(),
+            Object::Set(s) => s.len(),
+            Object::Stream(s) => s.entries.len() as usize,
+            Object::ZSet(z) => z.len(),
+            Object::List(l) => l.len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Heap bytes that the object owns.
     pub fn memory(&self) -> usize {
         match self {

@@ -33,21 +33,35 @@ impl Bin {
         Bin(kind * BINS as u8 + bin as u8)
     }
 
+    /// Of a string that is an integer.
     #[inline]
     fn integer(n: i64) -> Bin {
-        let digits = n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
-        Bin::new(0, digits + usize::from(n < 0))
+        // (By its range: counters pass here with each increment.)
+        let chars = match n {
+            0..=9 => 1,
+            -99..=999 => 2,
+            -999_999..=9_999_999 => 4,
+            -99_999_999_999_999..=999_999_999_999_999 => 8,
+            _ => 16,
+        };
+        Bin::new(0, chars)
     }
 
     /// Of an object.
     #[inline]
     pub fn of_object(object: &Object) -> Bin {
+        Bin::of_len(object, object.len())
+    }
+
+    /// Of an object when it has so many elements, or bytes.
+    #[inline]
+    fn of_len(object: &Object, len: usize) -> Bin {
         match object {
-            Object::Str(s) => Bin::new(0, s.len()),
-            Object::List(list) => Bin::new(1, list.len()),
-            Object::Set(set) => Bin::new(2, set.len()),
-            Object::ZSet(zset) => Bin::new(3, zset.len()),
-            Object::Hash(hash) => Bin::new(4, hash.len()),
+            Object::Str(_) => Bin::new(0, len),
+            Object::List(_) => Bin::new(1, len),
+            Object::Set(_) => Bin::new(2, len),
+            Object::ZSet(_) => Bin::new(3, len),
+            Object::Hash(_) => Bin::new(4, len),
             Object::Stream(_) => Bin::NOWHERE,
         }
     }
@@ -110,6 +124,15 @@ impl Sizes {
         }
     }
 
+    /// An object that had so many elements, or bytes, was changed.
+    #[inline]
+    pub(super) fn grown(&mut self, object: &Object, before: usize) {
+        let len = object.len();
+        if len != before {
+            self.change(Bin::of_len(object, before), Bin::of_len(object, len));
+        }
+    }
+
     /// What there is of: for each type its name in INFO and, by the least size of each bin that is not empty, the
     /// number of keys.
     pub fn by_type(
@@ -141,12 +164,14 @@ mod tests {
         for len in [0, 1, 2, 3, 4, 1023, 1024] {
             sizes.add(Bin::of(ValueRef::Inline(&[b'x'; 1024][..len])));
         }
-        for n in [0, 9, -9, 10, 12_345_678, i64::MIN, i64::MAX] {
-            let digits = alloc::format!("{n}");
-            assert_eq!(
-                Bin::integer(n),
-                Bin::of(ValueRef::Inline(digits.as_bytes()))
-            );
+        for power in (0..19).map(|exponent| 10i64.pow(exponent)) {
+            for n in [power - 1, power, -power, 1 - power, i64::MIN, i64::MAX] {
+                let digits = alloc::format!("{n}");
+                assert_eq!(
+                    Bin::integer(n),
+                    Bin::of(ValueRef::Inline(digits.as_bytes()))
+                );
+            }
         }
         sizes.add(Bin::of(ValueRef::Int(-100)));
         sizes.add(Bin::of_new(&Value::Object(
