@@ -55,6 +55,8 @@ struct Source {
 #[derive(Debug)]
 struct Item {
     source: u32,
+    /// The database that its session has selected, unless a request before it in the batch selects another.
+    db: usize,
     /// Its bytes in the source.
     start: usize,
     len: usize,
@@ -590,7 +592,7 @@ impl<'a> Turn<'a> {
                         .store
                         .database(session.db)
                         .table()
-                        .prefetch_bucket(hash);
+                        .prefetch_segment(hash);
                 }
                 let command = command.map(|(n, c)| (n as u16, c));
                 (
@@ -617,6 +619,7 @@ impl<'a> Turn<'a> {
         source.decoded += len;
         scratch.batch.push(Item {
             source: self.source as u32,
+            db: session.db,
             start,
             len,
             what,
@@ -624,26 +627,20 @@ impl<'a> Turn<'a> {
         Decode::More
     }
 
-    /// Asks for the entries of the batch; their buckets were asked for while decoding.
+    /// Asks for the buckets of the batch, whose segments were asked for while decoding; then for the entries.
     fn prefetch(&self) {
-        let parts = &self.engine.parts;
-        let mut last = None;
-        for item in &self.scratch.batch {
-            if let What::Command {
-                hash: Some(hash), ..
-            } = item.what
-                && last.replace(hash) != Some(hash)
-            {
-                let conn = self.scratch.sources[item.source as usize].conn;
-                if let Some(session) = parts.clients.get(conn) {
-                    parts
-                        .store
-                        .database(session.db)
-                        .table()
-                        .prefetch_entry(hash);
-                }
-            }
-        }
+        let keys = || {
+            let mut last = None;
+            (self.scratch.batch.iter())
+                .filter_map(|item| match item.what {
+                    What::Command { hash, .. } => Some((item.db, hash?)),
+                    _ => None,
+                })
+                .filter(move |&key| last.replace(key) != Some(key))
+        };
+        let table = |db| self.engine.parts.store.database(db).table();
+        keys().for_each(|(db, hash)| table(db).prefetch_bucket(hash));
+        keys().for_each(|(db, hash)| table(db).prefetch_entry(hash));
     }
 
     /// Asks for what is read first where elements of the batch's collections are looked up: a large collection misses
@@ -674,14 +671,13 @@ impl<'a> Turn<'a> {
                 None => &source.kept[..],
             };
             let bytes = &bytes[item.start..item.start + item.len];
-            let session = self.engine.parts.clients.get(source.conn)?;
             let object = match last {
-                Some((db, of, object)) if (db, of) == (session.db, hash) => object,
+                Some((key, object)) if key == (item.db, hash) => object,
                 _ => {
                     let bytes = name.of(bytes);
                     let store = &self.engine.parts.store;
-                    let object = store.object(session.db, Key { bytes, hash });
-                    last = Some((session.db, hash, object));
+                    let object = store.object(item.db, Key { bytes, hash });
+                    last = Some(((item.db, hash), object));
                     object
                 }
             };

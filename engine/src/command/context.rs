@@ -105,6 +105,7 @@ impl Data<'_> {
     /// Asks the processor for several keys' entries at once, before they are used one by one.
     pub fn prefetch(&self, keys: &[Key<'_>]) {
         let table = self.store.database(self.db).table();
+        keys.iter().for_each(|key| table.prefetch_segment(key.hash));
         keys.iter().for_each(|key| table.prefetch_bucket(key.hash));
         keys.iter().for_each(|key| table.prefetch_entry(key.hash));
     }

@@ -490,10 +490,14 @@ pub(crate) fn insert_plain(
         .map(|plain| {
             let key = store.hasher().key(plain.key);
             let table = store.database(plain.db as usize).table();
-            table.prefetch_bucket(key.hash);
+            table.prefetch_segment(key.hash);
             key
         })
         .collect();
+    for (plain, key) in keys.iter().zip(&hashed) {
+        let table = store.database(plain.db as usize).table();
+        table.prefetch_bucket(key.hash);
+    }
     for (at, (plain, key)) in keys.iter().zip(hashed).enumerate() {
         if !wants(store, plain) {
             continue;

@@ -104,7 +104,16 @@ impl Table {
         self.directories.find(hash)
     }
 
-    /// Asks the processor for the bucket that a hash leads to.
+    /// Asks the processor for the segment that a hash leads to. In a large table there are more of them than its nearer
+    /// caches hold.
+    #[inline]
+    pub fn prefetch_segment(&self, hash: u64) {
+        let segment = ptr::from_ref(&self.segments[self.segment_index(hash)]);
+        prefetch(segment.cast());
+        prefetch(segment.cast::<u8>().wrapping_add(64));
+    }
+
+    /// Asks the processor for the bucket that a hash leads to; the segment should be near by now.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         let segment = &self.segments[self.segment_index(hash)];

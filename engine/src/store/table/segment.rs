@@ -93,9 +93,10 @@ const GROUP: usize = 8;
 ///
 /// Invariant: the first `len.div_ceil(8)` pointers are blocks of [`Buckets::layout`], ours alone, with
 /// `min(len, 8)` initialised buckets each; `len` is 1, 2, 4, or a multiple of 8.
+#[repr(C)]
 pub(super) struct Buckets {
-    groups: [*mut Bucket; ROOMY / GROUP],
     len: u16,
+    groups: [*mut Bucket; ROOMY / GROUP],
 }
 
 impl Buckets {
@@ -185,15 +186,19 @@ impl Drop for Buckets {
     }
 }
 
+/// Two cache lines: of most that are looked for, the first tells where the bucket is.
+#[repr(C, align(64))]
 pub(super) struct Segment {
-    pub buckets: Buckets,
+    /// The hash bits that led here, at the top: the first hash that leads here.
+    pub prefix: u64,
     /// Entries in it.
     pub len: u32,
     /// Hash bits that led here.
     pub depth: u8,
-    /// Those bits, at the top: the first hash that leads here.
-    pub prefix: u64,
+    pub buckets: Buckets,
 }
+
+const _: () = assert!(size_of::<Segment>() == 128);
 
 impl Segment {
     pub fn new(depth: u8, prefix: u64, buckets: u16) -> Segment {
