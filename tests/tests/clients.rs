@@ -50,6 +50,41 @@ fn redis_cli_talks_to_it() {
     assert_eq!(cli(&server, &["GET", "from input"], ""), "piped");
 }
 
+/// What `redis-cli --ldb` shows of a script is the same as with Redis; what the script changes is there afterwards, or
+/// is not.
+#[test]
+fn redis_cli_debugs_scripts() {
+    let Some(oracle) = oracle() else {
+        return;
+    };
+    let servers = [subject().start(), oracle.start()];
+    let script = std::env::temp_dir().join(format!("debugged-{}.lua", std::process::id()));
+    let text = "local t = {KEYS[1], {x = 1.5}}\n\
+                local n = redis.call('incrby', KEYS[1], ARGV[1])\n\
+                for i = 1, 2 do n = n + i end\n\
+                redis.breakpoint()\n\
+                redis.debug(n, t)\n\
+                return redis.call('get', t)\n";
+    std::fs::write(&script, text).expect("a script");
+    let args = [script.to_str().expect("a path"), "k", ",", "5"];
+    let commands = "step\nprint\nstep\nprint t\nbreak 5\nlist\ncontinue\ntrace\neval KEYS[1]\n\
+                    redis get k\nredis nosuch\nnonsense\ncontinue\ncontinue\nquit\n";
+    for (mode, kept) in [("--ldb", "0"), ("--ldb-sync-mode", "1")] {
+        let [ours, theirs] = servers.each_ref().map(|server| {
+            let args = [&[mode, "--eval"], &args[..]].concat();
+            let shown = cli(server, &args, commands);
+            assert_eq!(cli(server, &["EXISTS", "k"], ""), kept, "{mode}");
+            shown.replace(&server.port().to_string(), "PORT")
+        });
+        assert_eq!(ours, theirs, "{mode}");
+        assert!(
+            ours.contains("<debug> line 5: 8, {\"k\"; {[\"x\"]=1.5}}"),
+            "{ours}"
+        );
+    }
+    let _ = std::fs::remove_file(script);
+}
+
 #[test]
 fn redis_cli_loads_scans_and_measures() {
     if oracle().is_none() {

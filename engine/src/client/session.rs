@@ -32,6 +32,12 @@ pub mod alert {
     pub const CLOSING: u32 = 1 << 7;
     /// It is subscribed to something.
     pub const SUBSCRIBED: u32 = 1 << 8;
+    /// SCRIPT DEBUG: its scripts are debugged.
+    pub const DEBUGS: u32 = 1 << 9;
+    /// SCRIPT DEBUG SYNC: what they change stays, and others wait meanwhile.
+    pub const DEBUGS_SYNC: u32 = 1 << 10;
+    /// A script of its is being debugged: what it sends are commands for the debugger.
+    pub const DEBUGGING: u32 = 1 << 11;
     /// Its user may not do everything.
     pub const LIMITED: u32 = 1 << 16;
 }

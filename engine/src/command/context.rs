@@ -328,6 +328,8 @@ pub mod condition {
     pub const TRACKING_FULL: u32 = 1 << 11;
     /// `import-mode` is on: keys expire where they come from.
     pub const IMPORT: u32 = 1 << 12;
+    /// Commands of a debugged script are carried out that are rolled back: see [`crate::script`]'s debugger.
+    pub const REHEARSAL: u32 = 1 << 13;
 }
 
 /// What SHUTDOWN was told.
@@ -694,7 +696,8 @@ impl Parts {
     /// What becomes of overdue keys when this session meets them.
     #[inline]
     pub fn overdue(&self, session: &Session) -> Overdue {
-        const KEPT: u32 = condition::REPLICA | condition::PAUSED | condition::IMPORT;
+        const KEPT: u32 =
+            condition::REPLICA | condition::PAUSED | condition::IMPORT | condition::REHEARSAL;
         if session.is(alert::TRUSTED) {
             Overdue::Keep
         } else if self.conditions & KEPT != 0 {

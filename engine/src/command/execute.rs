@@ -10,7 +10,7 @@ use super::error::CommandError;
 use super::gates::{self, Verdict};
 use super::table::{Command, Handler, flag};
 use super::transaction::{self, Transaction};
-use super::{monitor, own_keys, pubsub, tracking};
+use super::{monitor, own_keys, pubsub, scripting, tracking};
 use crate::client::{Blocked, Multi, Queued, ReplyMode, Session, alert};
 use crate::face::{LogLevel, Now};
 use crate::planted::{self, Bug};
@@ -91,7 +91,7 @@ pub(super) fn find(parts: &Parts, args: &[&[u8]]) -> Option<(usize, &'static Com
 /// session ([`Blocked::Paused`]): then the request is to be kept, and brought again.
 #[inline]
 pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
-    if session.alerts & (alert::ASKING | alert::REPLICA) != 0 {
+    if session.alerts & (alert::ASKING | alert::REPLICA | alert::DEBUGGING) != 0 {
         process_rare(parts, session, now, request);
     } else {
         process_one(parts, session, now, request);
@@ -107,6 +107,11 @@ pub fn process(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
 #[cold]
 fn process_rare(parts: &mut Parts, session: &mut Session, now: Now, request: Request<'_>) {
     let start = session.out.position();
+    if session.is(alert::DEBUGGING) {
+        session.active_ms = now.mono_ms();
+        scripting::debugging::command(parts, session, now, request.args);
+        return follow(parts, session, now, start);
+    }
     process_one(parts, session, now, request);
     if session.is(alert::REPLICA) {
         cut_talking_replica(parts, session, now, start);
@@ -152,7 +157,7 @@ fn process_one(parts: &mut Parts, session: &mut Session, now: Now, request: Requ
         }
     }
     if session.is(alert::MULTI) && !command_in_multi(command.name) {
-        let flags = super::scripting::effective_flags(parts, command, request.args);
+        let flags = scripting::effective_flags(parts, command, request.args);
         queue(session, number, flags, &request);
     } else if session.is(alert::MULTI) && begins(parts, session, now, &request, start) {
         return;

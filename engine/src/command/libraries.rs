@@ -212,7 +212,7 @@ fn run(vm: &mut Vm, code: &[u8]) -> Result<Vec<Declared>, Vec<u8>> {
                     vm.io.ended.set(Some("FUNCTION LOAD timeout"));
                 }
             }
-            Event::Command | Event::MayRun => {}
+            Event::Command | Event::MayRun | Event::Stopped => {}
         }
         event = vm.go_on();
     }

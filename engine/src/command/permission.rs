@@ -274,7 +274,7 @@ pub(crate) fn settle_all(parts: &mut Parts, current: Option<&mut Session>) {
             settle(&parts.acl, session);
         }
     }
-    if let Some(session) = parts.scripts.parked_session() {
+    for session in parts.scripts.sessions() {
         settle(&parts.acl, session);
     }
     if let Some(session) = current {

@@ -5,8 +5,9 @@ use alloc::rc::Rc;
 use super::context::Server;
 use super::error::CommandError;
 use super::help::help as write_help;
-use super::scripting::{self, Call, Script};
+use super::scripting::{self, Call, Script, debugging};
 use super::table::Outcome;
+use crate::client::alert;
 use crate::script::{self, Event, Job, Kind, Sha};
 
 const NO_SCRIPT: CommandError =
@@ -33,6 +34,9 @@ pub(super) fn evalsha_ro(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
 }
 
 fn by_body(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
+    if s.session.is(alert::DEBUGS) {
+        return debugging::begin(s, args, read_only);
+    }
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
     let last = s.parts.scripts.last.as_ref();
     let (sha, script) = match last.filter(|(_, script)| *script.body == *args[1]) {
@@ -52,6 +56,11 @@ fn by_body(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
 
 fn by_name(s: &mut Server<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let sha = script::sha_of(args[1]).ok_or(NO_SCRIPT)?;
+    if s.session.is(alert::DEBUGS) {
+        return Err(CommandError::fixed(
+            "ERR Please use EVAL instead of EVALSHA for debugging",
+        ));
+    }
     let keys = scripting::number_of_keys(args[2], args.len() - 3)?;
     let script = Rc::clone(s.parts.scripts.cache.get(&sha).ok_or(NO_SCRIPT)?);
     run(s, args, (&sha, &script), keys, read_only)
@@ -153,18 +162,23 @@ pub(super) fn kill(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// `SCRIPT DEBUG YES | SYNC | NO`: the debugger is not there. <https://redis.io/commands/script-debug/>
+/// `SCRIPT DEBUG YES | SYNC | NO`. <https://redis.io/commands/script-debug/>
 pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
-    if args[2].eq_ignore_ascii_case(b"no") {
-        s.session.out.ok();
-        return Ok(());
-    }
-    if args[2].eq_ignore_ascii_case(b"yes") || args[2].eq_ignore_ascii_case(b"sync") {
+    if s.session.out.pending() > 0 {
         return Err(CommandError::fixed(
-            "ERR The Lua debugger is not supported: use redis.log() in the script instead",
+            "ERR SCRIPT DEBUG must be called outside a pipeline",
         ));
     }
-    Err(CommandError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+    let is = |word: &str| args[2].eq_ignore_ascii_case(word.as_bytes());
+    if !(is("yes") || is("sync") || is("no")) {
+        return Err(CommandError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
+    }
+    s.session.set(alert::DEBUGS, !is("no"));
+    // (YES after SYNC leaves it so, as in Redis.)
+    let sync = is("sync") || (is("yes") && s.session.is(alert::DEBUGS_SYNC));
+    s.session.set(alert::DEBUGS_SYNC, sync);
+    s.session.out.ok();
+    Ok(())
 }
 
 /// `SCRIPT HELP`. <https://redis.io/commands/script-help/>

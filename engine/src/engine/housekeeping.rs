@@ -11,7 +11,7 @@ use crate::face::{LogLevel, Now};
 use crate::planted::{self, Bug};
 
 /// Time between two rounds of housekeeping, in microseconds.
-const ROUND_US: u64 = 100_000;
+pub(super) const ROUND_US: u64 = 100_000;
 
 /// Keys expired, and entries freed, in one go.
 const STEP: usize = 64;

@@ -294,6 +294,7 @@ impl Engine {
             Input::Tick => {
                 self.round = Round::default();
                 scripting::advance(&mut self.parts, now);
+                scripting::debugging::advance(&mut self.parts, now);
             }
             Input::Shutdown { signal } => {
                 self.parts.log(
@@ -557,7 +558,7 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() || self.parts.scripts.is_parked() {
+        if self.parts.clients.resuming() || self.parts.scripts.runs_on() {
             return Some(0);
         }
         let config = &self.parts.config;
@@ -593,7 +594,12 @@ impl Engine {
             .chain(save)
             .chain(load)
             .min();
-        Some(due.map_or(self.next_round_us, |due| due.min(self.next_round_us)))
+        let round = match self.parts.scripts.is_parked() {
+            // (A script that is debugged stands still, and the rounds with it.)
+            true => self.now.mono_us + housekeeping::ROUND_US,
+            false => self.next_round_us,
+        };
+        Some(due.map_or(round, |due| due.min(round)))
     }
 
     /// Whether every reply to a request that came now would wait for the disk, which is at work.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use mlua::{Function, Lua, MultiValue, Scope, Table, Value};
 
 use super::calls::{self, Ask};
+use super::debug::{self, Debugger};
 use super::format::to_i64;
 use super::raise::{self, Raise, bad_argument, fail, reply, wrong_type};
 use super::random::MOST;
@@ -41,7 +42,15 @@ pub(super) fn install<'scope, 'env>(
     libraries.raw_set("struct", packing::open(lua)?)?;
     libraries.raw_set("redis", redis(kind, lua, scope, process)?)?;
     let host = lua.create_table()?;
-    host.raw_set("plain", lua.create_function(plain)?)?;
+    let seen = scope.create_function(|lua, error: Value| {
+        if let Value::Error(error) = &error
+            && let Some(text) = raise::reply_text(error)
+        {
+            process.show_error(text.strip_prefix(b"ERR ").unwrap_or(text));
+        }
+        plain(lua, error)
+    })?;
+    host.raw_set("plain", seen)?;
     host.raw_set("guard", lua.create_function(shim::guard)?)?;
     host.raw_set("unpack", shim::unpack(lua)?)?;
     host.raw_set("where", lua.create_function(|lua, ()| Ok(location(lua)))?)?;
@@ -51,6 +60,10 @@ pub(super) fn install<'scope, 'env>(
     asking.raw_set("call", calls::asking(lua, process, Ask::Call)?)?;
     asking.raw_set("pcall", calls::asking(lua, process, Ask::Pcall)?)?;
     asking.raw_set("acl_check_cmd", calls::asking(lua, process, Ask::MayRun)?)?;
+    if io.debugger.borrow().is_some() {
+        debug::hook::install(lua, process, lua.create_function(plain)?)?;
+        asking.raw_set("debug", debug::hook::debug(lua, process)?)?;
+    }
     host.raw_set("asking", asking)?;
     host.raw_set("strings", strings(lua)?)?;
     host.raw_set("math", math(lua, scope, process)?)?;
@@ -83,12 +96,18 @@ fn redis<'scope, 'env>(
         scope.create_function(|_, args| set_repl(process, &args))?,
     )?;
     add("sha1hex", lua.create_function(sha)?)?;
-    add("error_reply", lua.create_function(error_reply)?)?;
+    add(
+        "error_reply",
+        scope.create_function(|lua, args| error_reply(process, lua, &args))?,
+    )?;
     add("status_reply", lua.create_function(status_reply)?)?;
     if kind == Kind::Eval {
         add(
             "breakpoint",
-            lua.create_function(|_, _: MultiValue| Ok(false))?,
+            scope.create_function(|_, _: MultiValue| {
+                let mut debugger = process.io.debugger.borrow_mut();
+                Ok(debugger.as_mut().map(Debugger::call).is_some())
+            })?,
         )?;
         add("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
         add(
@@ -227,19 +246,19 @@ fn sha(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::String> {
 }
 
 /// `redis.error_reply`.
-fn error_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
-    match (args.len(), args.front()) {
+fn error_reply(process: &Process<'_>, lua: &Lua, args: &MultiValue) -> mlua::Result<Table> {
+    let text = match (args.len(), args.front()) {
         (1, Some(Value::String(text))) => {
             let text = text.as_bytes();
-            let text = super::c_text(&text);
-            if text.starts_with(b"-") {
-                convert::error_table(lua, text)
-            } else {
-                convert::error_table(lua, &[b"-", text].concat())
+            match super::c_text(&text) {
+                text @ [b'-', ..] => text.to_vec(),
+                text => [b"-", text].concat(),
             }
         }
-        _ => convert::error_table(lua, b"wrong number or type of arguments"),
-    }
+        _ => b"wrong number or type of arguments".to_vec(),
+    };
+    process.show_error(&text);
+    convert::error_table(lua, &text)
 }
 
 /// `redis.status_reply`.

@@ -203,6 +203,7 @@ unsafe extern "C-unwind" fn ask(state: *mut ffi::lua_State) -> c_int {
             ffi::lua_error(state);
         }
         if let Err(why) = gather(state, &process.io.words) {
+            process.show_error(why.as_bytes());
             convert::push_error(state, why.as_bytes());
             if what != Ask::Pcall as ffi::lua_Integer {
                 ffi::lua_error(state);
@@ -227,6 +228,7 @@ unsafe extern "C-unwind" fn ask(state: *mut ffi::lua_State) -> c_int {
         }
         if let Some(error) = answer.strip_prefix(b"-ERR ").filter(|_| may_run) {
             // (It is not in the statistics yet, as a command's would be.)
+            process.show_error(error.trim_ascii_end());
             convert::push_error(state, error.trim_ascii_end());
             ffi::lua_error(state);
         }

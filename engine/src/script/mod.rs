@@ -18,6 +18,7 @@ mod calls;
 mod cjson;
 mod cmsgpack;
 mod convert;
+mod debug;
 mod flags;
 mod format;
 mod packing;
@@ -28,9 +29,10 @@ mod shim;
 mod vm;
 mod words;
 
+pub use debug::Debugger;
 pub use flags::{Shebang, flag, flag_names, parse_flags, shebang};
 pub use random::Lrand48;
-pub use vm::{Declared, Event, Finished, Io, Job, KILLED, Kind, Outcome, Vm};
+pub use vm::{Declared, Event, Finished, Io, Job, KILLED, Kind, Outcome, TIMEOUT, Vm};
 pub use words::Words;
 
 use sha1::{Digest, Sha1};

@@ -97,6 +97,14 @@ fn position(lua: &Lua, level: usize) -> Vec<u8> {
     found.flatten().unwrap_or_default().into_bytes()
 }
 
+/// The text of an error that is a table in Redis.
+pub(super) fn reply_text(error: &Error) -> Option<&[u8]> {
+    match root(error).downcast_ref::<Raise>() {
+        Some(Raise::Reply(text)) => Some(text),
+        _ => None,
+    }
+}
+
 /// What a script sees of an error that it caught.
 pub(super) fn plain(lua: &Lua, error: &Error) -> mlua::Result<Value> {
     match root(error).downcast_ref::<Raise>() {

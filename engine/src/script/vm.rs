@@ -13,6 +13,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use super::debug::Debugger;
 use super::random::Lrand48;
 use super::words::Words;
 use super::{MEMORY_LIMIT, SLICE, api, convert, sandbox};
@@ -103,6 +104,9 @@ pub enum Event {
     MayRun,
     /// It has carried out a slice of instructions, and would go on.
     Slice,
+    /// It stands still, and has lines to show ([`Io::debugger`]): the debugger's next command is to be in
+    /// [`Io::words`].
+    Stopped,
 }
 
 /// How an interpreter goes on.
@@ -133,6 +137,8 @@ pub struct Io {
     pub verbosity: Cell<LogLevel>,
     /// Bytes that the state holds.
     pub memory: Cell<usize>,
+    /// The session, if scripts are debugged.
+    pub debugger: RefCell<Option<Debugger>>,
     /// A script runs (and not, say, a library's code).
     pub(super) running: Cell<bool>,
     pub(super) random: Cell<Lrand48>,
@@ -161,7 +167,20 @@ impl Vm {
     /// # Errors
     /// There is no memory for it.
     pub fn new(kind: Kind) -> Result<Vm, String> {
-        let stack = DefaultStack::new(STACK).map_err(|e| alloc::format!("{e}"))?;
+        Vm::with(kind, None, STACK)
+    }
+
+    /// One for a script of EVAL that is debugged.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn debugging(debugger: Debugger) -> Result<Vm, String> {
+        // Code that is typed in nests as deep again.
+        Vm::with(Kind::Eval, Some(debugger), 2 * STACK)
+    }
+
+    fn with(kind: Kind, debugger: Option<Debugger>, stack: usize) -> Result<Vm, String> {
+        let stack = DefaultStack::new(stack).map_err(|e| alloc::format!("{e}"))?;
         let io = Rc::new(Io {
             words: RefCell::default(),
             reply: RefCell::default(),
@@ -172,6 +191,7 @@ impl Vm {
             log: RefCell::default(),
             verbosity: Cell::new(LogLevel::Notice),
             memory: Cell::new(0),
+            debugger: RefCell::new(debugger),
             running: Cell::new(false),
             random: Cell::new(Lrand48::default()),
             declared: RefCell::default(),
@@ -188,7 +208,7 @@ impl Vm {
         self.resume(Resume::Job(job))
     }
 
-    /// Lets it go on after [`Event::Command`], [`Event::MayRun`] or [`Event::Slice`].
+    /// Lets it go on after any event but [`Event::Outcome`].
     pub fn go_on(&mut self) -> Event {
         self.resume(Resume::Continue)
     }
@@ -230,8 +250,21 @@ impl Process<'_> {
     }
 }
 
+impl Process<'_> {
+    /// An error is given to the script: who debugs it line by line sees it.
+    pub fn show_error(&self, text: &[u8]) {
+        let mut debugger = self.io.debugger.borrow_mut();
+        if let Some(debugger) = debugger.as_mut().filter(|debugger| debugger.shows()) {
+            debugger.show_error(text);
+        }
+    }
+}
+
 /// Why a script ends that somebody wanted to end.
 pub const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+
+/// Why one ends whose debugger is gone.
+pub const TIMEOUT: &str = "timeout during Lua debugging with client closing connection";
 
 /// The process: jobs, one after the other.
 fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume) {
@@ -281,6 +314,10 @@ fn live(kind: Kind, io: &Rc<Io>, yielder: &Yielder<Resume, Event>, first: Resume
 fn state(io: Rc<Io>) -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
+    if io.debugger.borrow().is_some() {
+        // The debugger has a hook of its own.
+        return Ok(lua);
+    }
     let triggers = HookTriggers::new().every_nth_instruction(SLICE);
     lua.set_global_hook(triggers, move |lua, _| {
         let slice = lua.named_registry_value::<Function>(api::SLICE_FUNCTION);

@@ -601,6 +601,12 @@ mod tests {
                         model.insert(field, None);
                     }
                     2 => snapshots.push((hash.clone(), model.clone())),
+                    // Another value, in another form perhaps, leaves the field its time.
+                    4 => {
+                        let value: &[u8] = if time % 2 == 0 { b"other" } else { b"beyond limits" };
+                        hash.set(&field, value, &LIMITS);
+                        model.entry(field).or_insert(None);
+                    }
                     3 => {
                         let before = time;
                         let due = hash.due(before, 3);

@@ -3,6 +3,14 @@
 //! A script that has used up a slice of instructions is parked, and goes on with the next step of a turn or
 //! the next tick. Until it has run for `busy-reply-threshold`, nothing else is carried out; from then on
 //! others are told BUSY, and may end it, as long as it has written nothing.
+//!
+//! What a script may do is in `permit.rs`; scripts that are debugged are in `debugging.rs` and `rehearsal.rs`.
+
+pub mod debugging;
+mod permit;
+mod rehearsal;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -15,21 +23,19 @@ use smallvec::SmallVec;
 
 use super::context::{Parts, condition};
 use super::error::CommandError;
-use super::evict;
 use super::execute::{self, Request};
 use super::libraries::Libraries;
 use super::monitor;
-use super::permission;
-use super::redirect::redirect;
-use super::table::{Command, flag};
 use super::{blocking, pubsub, tracking};
-use crate::acl;
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
 use crate::config;
 use crate::face::{Address, ConnId, Listener, LogLevel, Now};
 use crate::journal::Audience;
-use crate::script::{self, Event, Finished, Job, Kind, Outcome, Sha, Vm};
+use crate::script::{self, Debugger, Event, Finished, Job, Kind, Outcome, Sha, Vm};
+use debugging::Debug;
+pub use permit::effective_flags;
+use permit::{may_run, permitted, refuse};
 
 /// BUSY, while a script of EVAL runs.
 pub const BUSY_EVAL: CommandError = CommandError::fixed(
@@ -85,6 +91,8 @@ pub struct Scripts {
     pub libraries: Libraries,
     /// The one that is parked.
     parked: Option<Box<Running>>,
+    /// Those that are debugged and rolled back: nobody waits for them.
+    rehearsed: Vec<Running>,
     /// The running command is of a transaction that is carried out in steps.
     pub in_steps: bool,
     /// The session that scripts' commands run in, kept between scripts.
@@ -140,9 +148,16 @@ impl Scripts {
         })
     }
 
-    /// The session of the script that is parked.
-    pub fn parked_session(&mut self) -> Option<&mut Session> {
-        self.parked.as_mut().map(|running| &mut *running.session)
+    /// Whether some script would go on at once.
+    pub fn runs_on(&self) -> bool {
+        let mut all = (self.parked.as_deref().into_iter()).chain(&self.rehearsed);
+        all.any(|running| !running.stands_still())
+    }
+
+    /// The sessions of the scripts that are under way.
+    pub fn sessions(&mut self) -> impl Iterator<Item = &mut Session> {
+        let all = (self.parked.as_deref_mut().into_iter()).chain(&mut self.rehearsed);
+        all.map(|running| &mut *running.session)
     }
 
     /// The script that is parked.
@@ -192,6 +207,36 @@ pub struct Running {
     busy: bool,
     /// It is part of a transaction, which goes on when it is over.
     queued: bool,
+    /// It is debugged.
+    debug: Option<Debug>,
+}
+
+impl Running {
+    /// Whether it waits for the debugger's next command.
+    fn stands_still(&self) -> bool {
+        self.debug.as_ref().is_some_and(|debug| debug.stopped)
+    }
+
+    /// Whether its changes are for nobody else to see.
+    fn rolls_back(&self) -> bool {
+        self.debug.as_ref().is_some_and(Debug::rolls_back)
+    }
+
+    /// For how long it has run; by its instructions, if the clock does not say more.
+    fn elapsed_ms(&self, now: Now) -> u64 {
+        let elapsed = now.mono_us.saturating_sub(self.start.mono_us) / 1000;
+        elapsed.max(self.slices / SLICES_A_MS / 100)
+    }
+}
+
+/// How far an interpreter was driven.
+enum Driven {
+    /// To the end of its job.
+    Done(Finished),
+    /// It has used up a slice.
+    Slice,
+    /// It is debugged, and stands still.
+    Stopped,
 }
 
 /// What is to be run, and how.
@@ -243,9 +288,45 @@ pub fn run(
         monitor::show_words(parts, caller, now, call.all);
     }
     parts.scripts.vm(call.kind)?;
-    let Some(mut vm) = parts.scripts.place(call.kind).take() else {
+    let Some(vm) = parts.scripts.place(call.kind).take() else {
         return Err(CommandError::SYNTAX);
     };
+    let opened = !parts.effects.is_open();
+    if opened {
+        parts.effects.open();
+    }
+    let (mut running, event) = start(parts, caller, now, call, vm, oom);
+    running.opened = opened;
+    // What comes from a file or our primary is not interrupted.
+    let may_park =
+        !caller.is(alert::TRUSTED) && (!caller.is(alert::MULTI) || parts.scripts.in_steps);
+    match drive(parts, &mut running, event, !may_park) {
+        Driven::Done(finished) => conclude(parts, caller, running, finished),
+        Driven::Slice | Driven::Stopped => {
+            running.words = call.all.iter().map(|word| word.to_vec()).collect();
+            park(parts, caller, Box::new(running));
+            Ok(())
+        }
+    }
+}
+
+/// A script goes on later; others wait until then.
+fn park(parts: &mut Parts, caller: &mut Session, running: Box<Running>) {
+    parts.scripts.parked = Some(running);
+    parts.set(condition::SCRIPT, true);
+    caller.blocked = Some(Box::new(Blocked::Script));
+    parts.effects.begin();
+}
+
+/// A script begins, in an interpreter that knows it.
+fn start(
+    parts: &mut Parts,
+    caller: &Session,
+    now: Now,
+    call: &Call<'_>,
+    mut vm: Box<Vm>,
+    oom: bool,
+) -> (Running, Event) {
     vm.io.verbosity.set(verbosity(parts.config.loglevel));
     {
         let mut words = vm.io.words.borrow_mut();
@@ -253,11 +334,13 @@ pub fn run(
         call.words.iter().for_each(|word| words.push(word));
     }
     let declared = call.flags & script::flag::COMPATIBLE == 0;
-    let opened = !parts.effects.is_open();
-    if opened {
-        parts.effects.open();
-    }
-    let mut running = Running {
+    let event = vm.start(Job::Run {
+        function: call.function,
+        keys: call.keys,
+        resp3: caller.out.resp3,
+    });
+    let running = Running {
+        vm: Some(vm),
         kind: call.kind,
         name: SmallVec::from_slice(call.name),
         session: session_for(parts, caller, now, call),
@@ -280,32 +363,13 @@ pub fn run(
             .filter(|_| call.keys > 0)
             .map(|key| slot_of(key)),
         start: now,
-        opened,
+        opened: false,
         slices: 0,
         busy: false,
         queued: caller.is(alert::MULTI),
-        vm: None,
+        debug: None,
     };
-    let event = vm.start(Job::Run {
-        function: call.function,
-        keys: call.keys,
-        resp3: caller.out.resp3,
-    });
-    running.vm = Some(vm);
-    // What comes from a file or our primary is not interrupted.
-    let may_park =
-        !caller.is(alert::TRUSTED) && (!caller.is(alert::MULTI) || parts.scripts.in_steps);
-    match drive(parts, &mut running, event, !may_park) {
-        Some(finished) => conclude(parts, caller, running, finished),
-        None => {
-            running.words = call.all.iter().map(|word| word.to_vec()).collect();
-            parts.scripts.parked = Some(Box::new(running));
-            parts.set(condition::SCRIPT, true);
-            caller.blocked = Some(Box::new(Blocked::Script));
-            parts.effects.begin();
-            Ok(())
-        }
-    }
+    (running, event)
 }
 
 fn verbosity(level: config::LogLevel) -> LogLevel {
@@ -315,66 +379,6 @@ fn verbosity(level: config::LogLevel) -> LogLevel {
         config::LogLevel::Notice => LogLevel::Notice,
         config::LogLevel::Warning => LogLevel::Warning,
     }
-}
-
-/// Whether a script may run at all; if so, whether memory is used up.
-fn refuse(
-    parts: &mut Parts,
-    caller: &Session,
-    now: Now,
-    call: &Call<'_>,
-) -> Result<bool, CommandError> {
-    let is = |bit: u32| call.flags & bit != 0;
-    let trusted = caller.is(alert::TRUSTED);
-    let stale = parts.is(condition::STALE) && !parts.config.replica_serve_stale_data;
-    let fail = |text: &'static str| Err(CommandError::fixed(text));
-    let oom = parts.is(condition::MAXMEMORY) && !trusted && !evict::make_room(parts, now);
-    if is(script::flag::COMPATIBLE) {
-        if stale {
-            return fail(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            );
-        }
-        return Ok(oom);
-    }
-    if is(script::flag::NO_CLUSTER) && parts.cluster.is_some() {
-        return fail("ERR Can not run script on cluster, 'no-cluster' flag is set.");
-    }
-    if stale && !is(script::flag::ALLOW_STALE) {
-        return fail(
-            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
-        );
-    }
-    if !is(script::flag::NO_WRITES) {
-        if parts.is(condition::REPLICA) && parts.config.replica_read_only && !trusted {
-            return fail("READONLY Can not run script with write flag on readonly replica");
-        }
-        if parts.is(condition::DISK_ERROR)
-            && !trusted
-            && let Some(gate) = parts.persistence.write_gate()
-        {
-            return Err(CommandError::text(format!(
-                "MISCONF {} Writable scripts are blocked. Use 'no-writes' flag for read only scripts.{}",
-                "Redis is configured to persist data, but it's currently unable to persist to disk.",
-                match gate {
-                    crate::persistence::WriteGate::Aof(why) => format!(" AOF error: {why}"),
-                    crate::persistence::WriteGate::SaveFailed => String::new(),
-                }
-            )));
-        }
-        if call.read_only {
-            return fail("ERR Can not execute a script with write flag using *_ro command.");
-        }
-        if parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(now) {
-            return fail("NOREPLICAS Not enough good replicas to write.");
-        }
-        if oom && !is(script::flag::ALLOW_OOM) {
-            return fail(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            );
-        }
-    }
-    Ok(oom)
 }
 
 /// A session for a script's commands: as the caller's, but its own.
@@ -401,14 +405,15 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -
 }
 
 /// Drives an interpreter until it is done, or (unless it is to run `through`) has used up a slice.
-fn drive(
-    parts: &mut Parts,
-    running: &mut Running,
-    mut event: Event,
-    through: bool,
-) -> Option<Finished> {
-    let mut vm = running.vm.take()?;
-    let finished = loop {
+fn drive(parts: &mut Parts, running: &mut Running, mut event: Event, through: bool) -> Driven {
+    let failed = Driven::Done(Finished::Error {
+        counted: false,
+        located: false,
+    });
+    let Some(mut vm) = running.vm.take() else {
+        return failed;
+    };
+    let driven = loop {
         for (level, line) in vm.io.log.borrow_mut().drain(..) {
             parts.log(level, String::from_utf8_lossy(&line).into_owned());
         }
@@ -418,24 +423,21 @@ fn drive(
             Event::Slice => {
                 running.slices += 1;
                 if !through {
-                    break None;
+                    break Driven::Slice;
                 }
                 if running.slices > MOST_SLICES {
                     vm.io.ended.set(Some(script::KILLED));
                 }
             }
-            Event::Outcome(Outcome::Done(finished)) => break Some(finished),
-            Event::Outcome(_) => {
-                break Some(Finished::Error {
-                    counted: false,
-                    located: false,
-                });
-            }
+            Event::Stopped => break Driven::Stopped,
+            Event::Outcome(Outcome::Done(finished)) => break Driven::Done(finished),
+            Event::Outcome(_) => break failed,
         }
         event = vm.go_on();
     };
     running.vm = Some(vm);
-    finished
+    debugging::leave(parts, running);
+    driven
 }
 
 /// Carries out the command that a script asks for.
@@ -444,7 +446,17 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
     let args: SmallVec<[&[u8]; 8]> = words.iter().collect();
     let mut reply = core::mem::take(&mut *vm.io.reply.borrow_mut());
     reply.clear();
-    match permitted(parts, running, &args) {
+    let show = |f: &dyn Fn(&mut Debugger)| {
+        let mut debugger = vm.io.debugger.borrow_mut();
+        debugger.as_mut().filter(|d| d.shows()).map(f);
+    };
+    show(&|d| d.show_command(args.iter().copied()));
+    let found = permitted(parts, running, &args);
+    match found.and_then(|found| debugging::admit(parts, running, found, &args)) {
+        Ok((_, command)) if running.rolls_back() && rehearsal::is_message(command) => {
+            debugging::count_listeners(parts, command, &args, &mut reply);
+            show(&|d| d.show_reply(&reply));
+        }
         Ok((number, command)) => {
             let request = Request {
                 args: &args,
@@ -467,8 +479,16 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
                 .for_each(|bytes| reply.extend_from_slice(bytes));
             let written = session.out.pending() as usize;
             session.out.advance(written);
+            if reply.first() == Some(&b'-') {
+                show(&|d| d.show_error(reply.trim_ascii_end()));
+            }
+            show(&|d| d.show_reply(&reply));
         }
         Err((command, error)) => {
+            show(&|d| match error.strip_prefix(b"ERR ") {
+                Some(text) => d.show_error(text),
+                None => d.show_error(&[b"-", &error[..]].concat()),
+            });
             parts.stats.error(&error);
             if let Some(number) = command {
                 parts.stats.commands[number].rejected += 1;
@@ -481,128 +501,6 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
     drop(args);
     *vm.io.words.borrow_mut() = words;
     *vm.io.reply.borrow_mut() = reply;
-}
-
-type Refusal = (Option<usize>, Vec<u8>);
-
-/// The gates that a script's command passes.
-fn permitted(
-    parts: &mut Parts,
-    running: &mut Running,
-    args: &[&[u8]],
-) -> Result<(usize, &'static Command), Refusal> {
-    let Some((number, command)) = execute::find(parts, args) else {
-        return Err((
-            None,
-            b"ERR Unknown Redis command called from script".to_vec(),
-        ));
-    };
-    let fail = |text: &str| Err((Some(number), text.as_bytes().to_vec()));
-    let is = |flags: u32| command.flags & flags != 0;
-    if !command.arity_ok(args.len()) {
-        return fail("ERR Wrong number of args calling Redis command from script");
-    }
-    if is(flag::NOSCRIPT) && !parts.scripts.unrestricted {
-        return fail("ERR This Redis command is not allowed from script");
-    }
-    if parts.conditions != 0
-        && parts.is(condition::STALE)
-        && !parts.config.replica_serve_stale_data
-        && !is(flag::STALE)
-    {
-        return fail("ERR Can not execute the command on a stale replica");
-    }
-    if running.session.is(alert::LIMITED) {
-        let caller = parts.clients.get(running.caller);
-        let client = caller.map(|caller| super::describe(parts, caller, running.start));
-        let client = client.unwrap_or_else(|| running.client.clone());
-        let (session, start) = (&running.session, running.start);
-        let (named, lua) = ((number, command), acl::Context::Lua);
-        let verdict = permission::check(parts, session, start, named, args, lua, Some(client));
-        if let Err(denied) = verdict {
-            return fail(permission::script_refusal(denied));
-        }
-    }
-    if running.read_only && (is(flag::WRITE | flag::MAY_REPLICATE) || may_replicate(command.name)) {
-        return fail("ERR Write commands are not allowed from read-only scripts.");
-    }
-    let trusted = running.session.is(alert::TRUSTED);
-    if is(flag::WRITE) && !running.wrote && parts.conditions != 0 {
-        if parts.is(condition::REPLICA) && parts.config.replica_read_only && !trusted {
-            return fail("READONLY You can't write against a read only replica.");
-        }
-        if parts.is(condition::DISK_ERROR)
-            && let Some(gate) = parts.persistence.write_gate()
-        {
-            return fail(&gate.message());
-        }
-        if parts.is(condition::MIN_REPLICAS) && !parts.replication.writes_allowed(running.start) {
-            return fail("NOREPLICAS Not enough good replicas to write.");
-        }
-    }
-    if running.oom && is(flag::DENYOOM) && !running.allow_oom && !running.wrote && !trusted {
-        return fail("OOM command not allowed when used memory > 'maxmemory'.");
-    }
-    if is(flag::WRITE) {
-        running.wrote = true;
-    }
-    if parts.cluster.is_some() && !trusted {
-        let request = Request {
-            args,
-            raw: None,
-            command: Some((number, command)),
-            first_hash: None,
-        };
-        let session = &running.session;
-        if let Some(error) = redirect(parts, session, running.start, command, &request) {
-            return fail(match &error.0[..] {
-                b"CLUSTERDOWN The cluster is down and only accepts read commands" => {
-                    "ERR Script attempted to execute a write command while the cluster is down and readonly"
-                }
-                b"CLUSTERDOWN The cluster is down" => {
-                    "ERR Script attempted to execute a command while the cluster is down"
-                }
-                _ => "ERR Script attempted to access a non local key in a cluster node",
-            });
-        }
-        if !running.cross_slot {
-            let mut slot = None;
-            let word = |i: usize| args[i];
-            let _ = command.each_key(args.len(), word, |i, _| slot = Some(slot_of(args[i])));
-            if slot.is_some() && running.slot.is_some() && slot != running.slot {
-                return fail(
-                    "ERR Script attempted to access keys that do not hash to the same slot",
-                );
-            }
-            running.slot = running.slot.or(slot);
-        }
-    }
-    Ok((number, command))
-}
-
-/// Commands that may have effects elsewhere though they are no writes (COMMAND INFO does not tell).
-fn may_replicate(name: &str) -> bool {
-    matches!(name, "publish" | "spublish" | "pfcount")
-}
-
-/// `redis.acl_check_cmd`: whether the script's user may carry a command out.
-fn may_run(parts: &Parts, running: &Running, vm: &Vm) {
-    let words = vm.io.words.borrow();
-    let args: Vec<&[u8]> = words.iter().collect();
-    let mut reply = vm.io.reply.borrow_mut();
-    reply.clear();
-    let limited = running.session.is(alert::LIMITED);
-    reply.extend_from_slice(match execute::find(parts, &args) {
-        Some((number, command)) if limited => {
-            let user = running.session.user;
-            match permission::verdict(&parts.acl, user, number, command, &args) {
-                Ok(()) => b":1\r\n",
-                Err(_) => b":0\r\n",
-            }
-        }
-        Some(_) => b":1\r\n",
-        None => b"-ERR Invalid command passed to redis.acl_check_cmd()\r\n",
-    });
 }
 
 /// A script is done: its effects are journalled, its reply is written.
@@ -628,9 +526,17 @@ fn conclude(
         errors.clear();
     }
     drop(errors);
-    *parts.scripts.place(running.kind) = Some(vm);
-    parts.scripts.session = Some(running.session);
+    put_back(parts, running, vm);
     outcome
+}
+
+/// What a script that is over has used is there for the next one.
+fn put_back(parts: &mut Parts, running: Running, vm: Box<Vm>) {
+    match running.debug {
+        None => *parts.scripts.place(running.kind) = Some(vm),
+        Some(debug) => debug.end(parts),
+    }
+    parts.scripts.session = Some(running.session);
 }
 
 /// Journals a script's effects.
@@ -695,73 +601,103 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     let Some(mut running) = parts.scripts.parked.take() else {
         return true;
     };
+    if !debugging::goes_on(parts, &mut running) {
+        parts.scripts.parked = Some(running);
+        return true;
+    }
     let Some(vm) = running.vm.as_mut() else {
         return true;
     };
     let event = vm.go_on();
-    if let Some(finished) = drive(parts, &mut running, event, false) {
+    match drive(parts, &mut running, event, false) {
+        Driven::Done(finished) => {
+            over(parts, *running, finished, now);
+            true
+        }
+        Driven::Stopped => {
+            debugging::stop_for_client(parts, &mut running);
+            parts.scripts.parked = Some(running);
+            true
+        }
+        Driven::Slice => {
+            note_slow(parts, &mut running, now);
+            let busy = running.busy;
+            parts.scripts.parked = Some(running);
+            busy
+        }
+    }
+}
+
+/// A script is over that was left for a while: its client has its reply.
+fn over(parts: &mut Parts, mut running: Running, finished: Finished, now: Now) {
+    if !running.rolls_back() {
         parts.set(condition::SCRIPT, false);
-        let (conn, number, queued) = (running.caller, running.number, running.queued);
+    }
+    let (conn, number, queued) = (running.caller, running.number, running.queued);
+    if running.debug.is_none() {
         took_long(parts, &running, now);
-        match parts.clients.take(conn) {
-            Some(mut caller) => {
-                let start = caller.out.position();
-                if let Err(error) = conclude(parts, &mut caller, *running, finished) {
-                    if let Some(number) = number {
-                        parts.stats.commands[number].failed += 1;
-                    }
-                    parts.stats.error(&error.0);
-                    caller.out.error(&error.0);
-                }
-                if queued {
-                    // EXEC's end is the reply's.
-                    caller.blocked = None;
-                    parts.clients.put(caller);
-                } else {
-                    execute::finish(parts, &mut caller, start);
-                    parts.clients.put(caller);
-                    parts.unblock(conn);
-                }
-            }
-            // Who sent it is gone.
-            None => {
-                settle(parts, &mut running);
-                *parts.scripts.place(running.kind) = running.vm.take();
-                parts.scripts.session = Some(running.session);
-            }
-        }
-        if queued {
-            return true;
-        }
-        if !parts.events.is_empty() {
-            pubsub::publish_events(parts, None, now);
-        }
-        if parts.watches.waits.any_ready() {
-            blocking::serve(parts, now);
-        }
-        return true;
     }
+    match parts.clients.take(conn) {
+        Some(mut caller) => {
+            let start = caller.out.position();
+            debugging::end_session(&running, &mut caller);
+            if let Err(error) = conclude(parts, &mut caller, running, finished) {
+                if let Some(number) = number {
+                    parts.stats.commands[number].failed += 1;
+                }
+                parts.stats.error(&error.0);
+                caller.out.error(&error.0);
+            }
+            if queued {
+                // EXEC's end is the reply's.
+                caller.blocked = None;
+                parts.clients.put(caller);
+            } else {
+                execute::finish(parts, &mut caller, start);
+                parts.clients.put(caller);
+                parts.unblock(conn);
+            }
+        }
+        // Who sent it is gone.
+        None => {
+            settle(parts, &mut running);
+            if let Some(vm) = running.vm.take() {
+                put_back(parts, running, vm);
+            }
+        }
+    }
+    if queued {
+        return;
+    }
+    if !parts.events.is_empty() {
+        pubsub::publish_events(parts, None, now);
+    }
+    if parts.watches.waits.any_ready() {
+        blocking::serve(parts, now);
+    }
+}
+
+/// Looks whether the parked script has run for so long that others are told.
+fn note_slow(parts: &mut Parts, running: &mut Running, now: Now) {
+    let elapsed = running.elapsed_ms(now);
     let threshold = parts.config.busy_reply_threshold;
-    let elapsed = now.mono_us.saturating_sub(running.start.mono_us) / 1000;
-    let elapsed = elapsed.max(running.slices / SLICES_A_MS / 100);
-    if !running.busy && threshold > 0 && elapsed >= threshold {
-        running.busy = true;
-        parts.log(
-            LogLevel::Warning,
-            format!(
-                "Slow script detected: still in execution after {elapsed} milliseconds. \
-                 You can try killing the script using the {} command. Script name is: {}.",
-                match running.kind {
-                    Kind::Eval => "SCRIPT KILL",
-                    Kind::Functions => "FUNCTION KILL",
-                },
-                String::from_utf8_lossy(&running.name)
-            ),
-        );
+    debugging::note_slow(parts, running, elapsed);
+    if running.busy || threshold == 0 || elapsed < threshold {
+        return;
     }
-    let busy = running.busy;
-    parts.scripts.parked = Some(running);
-    busy
+    running.busy = true;
+    parts.log(
+        LogLevel::Warning,
+        format!(
+            "Slow script detected: still in execution after {elapsed} milliseconds. \
+             You can try killing the script using the {} command. Script name is: {}.",
+            match running.kind {
+                Kind::Eval => "SCRIPT KILL",
+                Kind::Functions => "FUNCTION KILL",
+            },
+            String::from_utf8_lossy(&running.name)
+        ),
+    );
 }
 
 /// Counts the time that a script took which was parked, and remembers it as slow.
@@ -793,7 +729,8 @@ pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
             "NOTBUSY No scripts in execution right now.",
         ));
     };
-    if running.wrote {
+    // (Who debugs one may end it at any time, too.)
+    if running.wrote && running.debug.is_none() {
         return Err(CommandError::fixed(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
         ));
@@ -811,46 +748,4 @@ pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
         "Lua script killed by user with SCRIPT KILL.",
     );
     Ok(())
-}
-
-/// What gates must know of a command: its flags, or those that its script declares.
-pub fn effective_flags(parts: &Parts, command: &'static Command, args: &[&[u8]]) -> u32 {
-    let declared = match (command.name, args.get(1)) {
-        ("eval" | "eval_ro", Some(body)) => script::shebang(body).ok().map(|s| s.flags),
-        ("evalsha" | "evalsha_ro", Some(sha)) => script::sha_of(sha)
-            .and_then(|sha| parts.scripts.cache.get(&sha))
-            .map(|script| script.flags),
-        ("fcall" | "fcall_ro", Some(name)) => parts
-            .scripts
-            .libraries
-            .function(name)
-            .map(|function| function.flags),
-        _ => None,
-    };
-    match declared {
-        Some(flags) if flags & script::flag::COMPATIBLE == 0 => {
-            let is = |bit: u32| flags & bit != 0;
-            let mut own =
-                command.flags & !(flag::STALE | flag::DENYOOM | flag::WRITE | flag::MAY_REPLICATE);
-            if !is(script::flag::ALLOW_OOM | script::flag::NO_WRITES) {
-                own |= flag::DENYOOM;
-            }
-            if !is(script::flag::NO_WRITES) {
-                own |= flag::WRITE;
-            }
-            if is(script::flag::ALLOW_STALE) {
-                own |= flag::STALE;
-            }
-            own
-        }
-        // These may leave something for replicas, though they are no writes. (COMMAND INFO does not show that.)
-        _ if matches!(
-            command.name,
-            "eval" | "evalsha" | "fcall" | "pfcount" | "publish" | "spublish"
-        ) =>
-        {
-            command.flags | flag::MAY_REPLICATE
-        }
-        _ => command.flags,
-    }
 }
