@@ -129,10 +129,15 @@ pub(super) fn restore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     if let Some(place) = replaced {
         d.store.delete(d.db, key, place);
     }
+    const LAST: u64 = i64::MAX as u64;
     let at = match (ttl, o.absolute) {
         (0, _) => None,
         (at, true) => Some(at),
-        (span, false) => Some(span.saturating_add(d.now.unix_ms())),
+        // (What is past all time is past, as in Redis.)
+        (span, false) => Some(match span.saturating_add(d.now.unix_ms()) {
+            at @ ..=LAST => at,
+            _ => 0,
+        }),
     };
     if at.is_some_and(|at| at <= d.now.unix_ms()) && d.overdue == Overdue::Delete {
         if replaced.is_some() {
@@ -173,6 +178,19 @@ pub(super) fn restore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 mod tests {
     use super::super::testing::*;
     use crate::resp;
+
+    #[test]
+    fn a_span_past_all_time_is_over() {
+        let mut engine = engine();
+        run(&mut engine, "SET k v");
+        for (span, there) in [("9223372036854775807", ":0"), ("1000", ":1")] {
+            let restore =
+                alloc::format!("redis.call('restore','r',{span:?},redis.call('dump','k'))");
+            let eval = alloc::format!("EVAL \"return {}\" 0", restore.replace('"', "'"));
+            assert_eq!(run(&mut engine, &eval), "+OK");
+            assert_eq!(run(&mut engine, "EXISTS r"), there);
+        }
+    }
 
     /// DUMP of one engine, RESTOREd in another, is the same by digest; and what is wrong is refused.
     #[test]

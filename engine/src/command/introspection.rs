@@ -414,7 +414,17 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
             |at, f| found.push((args[at], flags(f))),
         )
         .map_err(|_| invalid.clone())?;
-    if found.is_empty() && command.flags & flag::NO_MANDATORY_KEYS == 0 {
+    // Then Redis does not know by its table where they are, and finds them in another way: without flags, and a
+    // destination last.
+    let loosely = |spec: &KeySpec| spec.counts_loosely(args.len(), |i| args[i]);
+    if command.keys.iter().any(loosely) && !found.is_empty() {
+        found.iter_mut().for_each(|(_, flags)| *flags = 0);
+        found.rotate_left(command.keys.len() - 1);
+    }
+    // PFMERGE may be without sources; then Redis cannot say.
+    let beyond = |spec: &KeySpec| matches!(spec.begin, Begin::Index(i) if i >= args.len());
+    let none = found.is_empty() && command.flags & flag::NO_MANDATORY_KEYS == 0;
+    if none || command.keys.iter().any(beyond) {
         return Err(invalid);
     }
     Ok(found)

@@ -164,6 +164,16 @@ pub const fn hidden(word: &'static str, flags: u16) -> KeySpec {
 }
 
 impl KeySpec {
+    /// Whether the word that says how many keys there are is none of a number's, but begins like one.
+    pub fn counts_loosely<'a>(&self, words: usize, word: impl Fn(usize) -> &'a [u8]) -> bool {
+        match (self.begin, self.find) {
+            (Begin::Index(i), Find::Numbered { .. }) if i < words => {
+                crate::value::number::parse_i64(word(i)).is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// Calls `emit` with the index of each key among `words` words.
     ///
     /// # Errors
