@@ -277,6 +277,72 @@ fn python_applications_run_on_it() {
     application(&mut Command::new(python), "applications.py");
 }
 
+/// phpredis, Predis, redis-rb, Redis.pm, redis-lua: those that are there.
+#[test]
+fn scripting_languages_talk_to_it() {
+    for (program, script) in [
+        ("php", "smoke.php"),
+        ("ruby", "smoke.rb"),
+        ("perl", "smoke.pl"),
+        ("lua5.1", "smoke.lua"),
+    ] {
+        match Command::new(program).arg("-v").output() {
+            Ok(output) if output.status.success() => {
+                application(&mut Command::new(program), script);
+            }
+            _ => eprintln!("skipped: there is no {program}"),
+        }
+    }
+}
+
+/// hiredis, with which many other clients are made.
+#[test]
+fn hiredis_talks_to_it() {
+    let program = std::env::temp_dir().join(format!("reprise-hiredis-{}", std::process::id()));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/smoke.c");
+    let compiled = Command::new("cc")
+        .args([source, "-lhiredis", "-o"])
+        .arg(&program)
+        .output();
+    if !compiled.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no hiredis to compile with");
+        return;
+    }
+    let server = subject().start();
+    let output = Command::new(&program)
+        .arg(server.port().to_string())
+        .output();
+    let _ = std::fs::remove_file(&program);
+    let text = String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned();
+    assert!(text.contains("all is well"), "{text}");
+}
+
+/// go-redis and redigo, where Debian's packages of them are.
+#[test]
+fn go_talks_to_it() {
+    let packages = "/usr/share/gocode";
+    let there = ["gopkg.in/redis.v5", "github.com/gomodule/redigo"]
+        .iter()
+        .all(|name| std::path::Path::new(&format!("{packages}/src/{name}")).exists());
+    if !there || Command::new("go").arg("version").output().is_err() {
+        eprintln!("skipped: there is no Go with go-redis and redigo");
+        return;
+    }
+    let server = subject().start();
+    let output = Command::new("go")
+        .env("GO111MODULE", "off")
+        .env("GOPATH", packages)
+        .args([
+            "run",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/clients/smoke.go"),
+        ])
+        .arg(server.port().to_string())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("all is well"), "{text}");
+}
+
 /// ioredis, redlock, BullMQ, node-redis with its cache, connect-redis: those that are there (`NODE_PATH` names them).
 #[test]
 fn node_applications_run_on_it() {
