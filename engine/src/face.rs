@@ -191,6 +191,34 @@ pub struct MemoryReport {
     pub allocator: &'static str,
     /// The longest turn of the event loop since the last report, in microseconds of the thread's CPU time.
     pub longest_turn_cpu_us: u64,
+    /// The turns of the event loop since the last report.
+    pub turns: TurnReport,
+}
+
+/// Turns of the event loop, from when it woke until it waits again. Times are in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TurnReport {
+    /// How many.
+    pub count: u64,
+    /// What they took.
+    pub total_us: u64,
+    /// Of that, carrying out requests.
+    pub requests_us: u64,
+    /// Of that, the work that comes with time.
+    pub ticks_us: u64,
+    /// What the longest took.
+    pub longest_us: u64,
+}
+
+impl TurnReport {
+    /// These, and then those.
+    pub fn add(&mut self, other: TurnReport) {
+        self.count += other.count;
+        self.total_us += other.total_us;
+        self.requests_us += other.requests_us;
+        self.ticks_us += other.ticks_us;
+        self.longest_us = self.longest_us.max(other.longest_us);
+    }
 }
 
 /// What the engine wants done. Effects must be carried out in the order in which they leave.

@@ -91,6 +91,8 @@ struct Running {
     large: bool,
     /// It waits for something: it is not over.
     waits: bool,
+    /// It is a script that goes on: its time is counted when it is over.
+    goes_on: bool,
 }
 
 /// A turn under way. Dropping it keeps what was not carried out for later.
@@ -112,6 +114,8 @@ pub struct Turn<'a> {
     running: Option<Running>,
     /// The server was to stand still in this turn.
     stalled: bool,
+    /// Commands carried out before it.
+    processed: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -120,6 +124,7 @@ impl<'a> Turn<'a> {
         scratch.batch.clear();
         scratch.args.clear();
         scratch.sources.clear();
+        let processed = engine.parts.stats.processed;
         let mut turn = Turn {
             engine,
             reads,
@@ -131,6 +136,7 @@ impl<'a> Turn<'a> {
             adopts: false,
             running: None,
             stalled: false,
+            processed,
         };
         turn.open();
         turn
@@ -230,6 +236,13 @@ impl<'a> Turn<'a> {
     fn took(&mut self, now: Now, running: Running) {
         let parts = &mut self.engine.parts;
         let micros = now.mono_us.saturating_sub(running.since_us);
+        if running.goes_on {
+            if running.large {
+                self.took_long(now, running, micros, false, false);
+            }
+            return;
+        }
+        scripting::step_took(parts, micros);
         let stats = &mut parts.stats.commands[usize::from(running.number)];
         stats.micros += micros;
         if parts.config.latency_tracking {
@@ -418,6 +431,7 @@ impl<'a> Turn<'a> {
         let parts = &mut self.engine.parts;
         source.halted = !session.runs();
         session.request_bytes = session.request_bytes.saturating_sub(item.len);
+        session.awaited_bytes = 0;
         let conn = source.conn;
         if session.is(alert::CLOSING) && session.out.pending() == 0 {
             parts.clients.doom(conn);
@@ -426,6 +440,7 @@ impl<'a> Turn<'a> {
         if let Some(number) = ran {
             let len = item.len as u64;
             let waits = matches!(session.blocked.as_deref(), Some(Blocked::Keys(_)));
+            let goes_on = session.blocked.as_deref() == Some(&Blocked::Script);
             let replied = session.out.position().saturating_sub(reply_from);
             self.running = Some(Running {
                 number,
@@ -434,6 +449,7 @@ impl<'a> Turn<'a> {
                 reply_bytes: replied,
                 large: large(&parts.config, len, replied),
                 waits,
+                goes_on,
             });
         }
         parts.clients.put(session);
@@ -466,7 +482,7 @@ impl<'a> Turn<'a> {
         };
         let reply_from = session.out.position();
         let processed = parts.stats.processed;
-        if transaction.step(parts, &mut session) {
+        if transaction.step(parts, &mut session, now) {
             let replied = session.out.position().saturating_sub(reply_from);
             if parts.scripts.is_parked() {
                 // Its time is counted when it is over; what its client sent behind EXEC waits.
@@ -486,6 +502,7 @@ impl<'a> Turn<'a> {
                         reply_bytes: replied,
                         large: large(&parts.config, queued.request.len() as u64, replied),
                         waits: false,
+                        goes_on: false,
                     });
             }
             match is_gone {
@@ -541,7 +558,7 @@ impl<'a> Turn<'a> {
 
     /// Decodes one request of the current source.
     fn decode_one(&mut self) -> Decode {
-        let parts = &self.engine.parts;
+        let parts = &mut self.engine.parts;
         let scratch = &mut self.scratch;
         let source = &mut scratch.sources[self.source];
         if source.halted {
@@ -612,6 +629,9 @@ impl<'a> Turn<'a> {
             }
             Ok(Decoded::Incomplete) => {
                 source.partial_args.extend(scratch.args.drain(first..));
+                if let Some(session) = parts.clients.get_mut(source.conn) {
+                    session.awaited_bytes = source.partial.wanted(0);
+                }
                 return Decode::NextSource;
             }
             Err(error) => (bytes.len(), What::Broken(error)),
@@ -757,11 +777,14 @@ impl Drop for Turn<'_> {
         }
         let stalled = self.stall().is_some() || self.stalled;
         let parts = &mut self.engine.parts;
+        let carried_out = parts.stats.processed.saturating_sub(self.processed);
+        parts.stats.most_commands = parts.stats.most_commands.max(carried_out);
         for source in self.scratch.sources.drain(..) {
             let Some(session) = parts.clients.get_mut(source.conn) else {
                 continue;
             };
             session.request_bytes = 0;
+            session.awaited_bytes = 0;
             if session.is(alert::CLOSING) {
                 continue;
             }
@@ -773,6 +796,7 @@ impl Drop for Turn<'_> {
                 continue;
             }
             if source.done == source.decoded {
+                session.awaited_bytes = source.partial.wanted(0);
                 session.partial = source.partial;
                 session.partial_args = source.partial_args;
             }

@@ -22,6 +22,8 @@ pub struct Clock {
     last: Now,
     coarse: u64,
     steps: u32,
+    /// When the turn under way began.
+    turn_us: u64,
 }
 
 impl Clock {
@@ -33,6 +35,7 @@ impl Clock {
             last: Now::default(),
             coarse: 0,
             steps: 0,
+            turn_us: 0,
         };
         clock.now();
         clock
@@ -86,8 +89,16 @@ impl Clock {
                 mono_us,
                 unix_us: self.unix_at_origin + mono_us,
             };
+            if self.steps == 1 {
+                self.turn_us = mono_us;
+            }
         }
         self.last
+    }
+
+    /// The time of the first step of the last turn, in microseconds.
+    pub fn turn_us(&self) -> u64 {
+        self.turn_us
     }
 }
 

@@ -160,7 +160,7 @@ impl Server {
             unsent: Vec::new(),
             inputs: Vec::new(),
             rss_bytes: 0,
-            oom: OomScore::read(),
+            oom: OomScore::default(),
             reporter: Reporter::new(),
             meter: TurnMeter::new(),
             report_due_us: 0,
@@ -168,7 +168,7 @@ impl Server {
             poll,
         };
         server.watch_listeners(opened)?;
-        server.oom.apply(server.engine.config(), &server.log);
+        let _ = server.oom.apply(server.engine.config(), &server.log);
         server.outer.title.show(server.engine.config());
         Ok(server)
     }
@@ -494,6 +494,7 @@ impl Server {
     /// Lets the engine do what is due, and tells it how the process fares.
     fn keep_time(&mut self) {
         let now = self.clock.fresh();
+        self.meter.requests(now.mono_us - self.clock.turn_us());
         if self
             .engine
             .deadline()
@@ -501,6 +502,7 @@ impl Server {
         {
             self.engine.handle(now, Input::Tick);
             let took_us = self.clock.mono_us() - now.mono_us;
+            self.meter.tick(took_us);
             self.report_slow(now, Work::Tick, Duration::from_micros(took_us));
         }
         if now.mono_us >= self.report_due_us {
@@ -561,9 +563,13 @@ impl Server {
                 Err(_) => self.resolver.ask(conn, host, port, tls),
             },
             Effect::Log { level, text } => self.log.line(level, &text),
-            Effect::Role(role) => self.log.set_role(role),
+            Effect::Role(role) => {
+                self.log.set_role(role);
+                self.oom.set_replica(role == 'S');
+                let _ = self.oom.apply(self.engine.config(), &self.log);
+            }
             Effect::Reconfigured { names } => {
-                self.outer.supervisor.reloading(self.clock.mono_us());
+                self.outer.supervisor.reloading();
                 let refused = self.reconfigure(&names);
                 self.outer.supervisor.reloaded();
                 self.inputs.push(Input::Reconfigured { refused });

@@ -1,7 +1,7 @@
 //! Figures about the process for INFO: memory, CPU time, the longest turn.
 
 use crate::sys;
-use reprise_engine::MemoryReport;
+use reprise_engine::{MemoryReport, TurnReport};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
@@ -20,6 +20,7 @@ pub struct TurnMeter {
     longest_us: u64,
     mark_us: u64,
     since_mark_us: u64,
+    turns: TurnReport,
 }
 
 impl TurnMeter {
@@ -31,11 +32,28 @@ impl TurnMeter {
             longest_us: 0,
             mark_us: sys::thread_cpu_us(),
             since_mark_us: 0,
+            turns: TurnReport::default(),
         }
+    }
+
+    /// Requests were carried out for so long.
+    pub fn requests(&mut self, wall_us: u64) {
+        self.turns.requests_us += wall_us;
+    }
+
+    /// Work that comes with time was done for so long.
+    pub fn tick(&mut self, wall_us: u64) {
+        self.turns.ticks_us += wall_us;
     }
 
     /// A turn took so long by the monotonic clock.
     pub fn turn(&mut self, wall_us: u64) {
+        self.turns.add(TurnReport {
+            count: 1,
+            total_us: wall_us,
+            longest_us: wall_us,
+            ..TurnReport::default()
+        });
         self.since_mark_us += wall_us;
         if self.since_mark_us <= Self::SLACK_US && wall_us <= self.longest_us {
             return;
@@ -88,6 +106,7 @@ impl Reporter {
             process_id: std::process::id(),
             allocator: ALLOCATOR,
             longest_turn_cpu_us: turns.take_longest(),
+            turns: std::mem::take(&mut turns.turns),
         }
     }
 

@@ -2,6 +2,7 @@
 //! names, upstart by our stopping once. Source: sd_notify(3).
 
 use crate::log::{Logger, words};
+use crate::sys;
 use reprise_engine::Status;
 use reprise_engine::config::{Config, Supervised};
 use std::env;
@@ -72,8 +73,9 @@ impl Supervisor {
     }
 
     /// The configuration is being changed: from now until [`Supervisor::reloaded`].
-    pub fn reloading(&self, mono_us: u64) {
+    pub fn reloading(&self) {
         if self.systemd.is_some() {
+            let mono_us = sys::monotonic_us();
             self.send(&format!("RELOADING=1\nMONOTONIC_USEC={mono_us}\n"));
         }
     }

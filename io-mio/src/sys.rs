@@ -36,6 +36,12 @@ pub fn coarse_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The system's monotonic clock, in microseconds: what other processes see, too.
+pub fn monotonic_us() -> u64 {
+    let time = clock(libc::CLOCK_MONOTONIC);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
 /// Seconds of CPU time of the process, in user mode and in the kernel.
 pub fn process_cpu() -> (f64, f64) {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();

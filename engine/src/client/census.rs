@@ -20,6 +20,8 @@ pub struct Census {
     pub replica_bytes: u64,
     /// Bytes that all others hold.
     pub bytes: u64,
+    /// Those that have subscribed to something.
+    pub subscribed: usize,
     /// Those that wait for something.
     pub blocked: usize,
     /// Of these, those that wait for so long at most.
@@ -41,6 +43,8 @@ impl Census {
         self.bytes += session.memory() as u64;
         self.largest_query = self.largest_query.max(session.query.capacity());
         self.largest_output = self.largest_output.max(session.out.memory());
+        let subscribed = (session.subscriptions.as_ref()).is_some_and(|mine| !mine.is_empty());
+        self.subscribed += usize::from(subscribed);
         if session.blocked.is_some() {
             self.blocked += 1;
             self.timed += usize::from(session.blocked_until_us().is_some());

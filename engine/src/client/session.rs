@@ -169,6 +169,8 @@ pub struct Session {
     pub multi: Option<Box<Multi>>,
     /// Bytes that came in and that the running turn has not carried out yet.
     pub request_bytes: usize,
+    /// Bytes that the unfinished request has at least, by what it says of its next word.
+    pub awaited_bytes: usize,
     /// Bytes of its words, while CLIENT LIST or INFO looks at them.
     pub word_bytes: usize,
     /// What is watched.
@@ -217,6 +219,12 @@ pub struct Session {
     pub(super) weight: Weight,
 }
 
+/// The memory that the system gives at once.
+const PAGE: usize = 4096;
+
+/// Buffers up to here count whole, and words up to here only as they come.
+const SMALL: usize = 16 * PAGE;
+
 impl Session {
     /// A fresh connection.
     pub fn new(
@@ -245,6 +253,7 @@ impl Session {
             partial_args: Vec::new(),
             multi: None,
             request_bytes: 0,
+            awaited_bytes: 0,
             word_bytes: 0,
             watched: Vec::new(),
             watched_bytes: 0,
@@ -333,10 +342,19 @@ impl Session {
     /// Bytes that the unfinished request takes. (What is spare at the end of a large buffer was never touched: the
     /// system has given no memory for it.)
     fn query_memory(&self) -> usize {
-        const PAGE: usize = 4096;
         match self.query.capacity() {
-            small if small <= 16 * PAGE => small,
+            small if small <= SMALL => small,
             large => large.min(self.query.len().next_multiple_of(PAGE)),
+        }
+    }
+
+    /// Bytes of requests. A large word counts as soon as it is announced: who is to be sent away for it is not to send
+    /// it first.
+    fn request_memory(&self) -> usize {
+        let held = self.query_memory() + self.request_bytes;
+        match self.awaited_bytes {
+            small if small <= SMALL => held,
+            large => held.max(large.next_multiple_of(PAGE)),
         }
     }
 
@@ -348,8 +366,7 @@ impl Session {
         };
         size_of::<Session>()
             + self.out.memory()
-            + self.query_memory()
-            + self.request_bytes
+            + self.request_memory()
             + self.multi.as_ref().map_or(0, |multi| multi.queue_bytes)
             + self.watched_bytes
             + blocked

@@ -66,6 +66,8 @@ pub struct Waits {
     /// The places in the queues.
     tickets: BTreeMap<ConnId, u64>,
     next_ticket: u64,
+    /// Queues of consumer groups.
+    groups: usize,
     /// Who gives up when.
     times: BTreeSet<(u64, ConnId)>,
     /// Keys that changed, in order.
@@ -81,6 +83,7 @@ impl Waits {
         for key in &waiting.keys {
             let key = ((waiting.db, key.to_vec()), waiting.kind);
             let queue = self.queues.entry(key).or_default();
+            self.groups += usize::from(queue.is_empty() && waiting.kind == WaitKind::Group);
             queue.insert(ticket, conn);
         }
         self.tickets.insert(conn, ticket);
@@ -99,6 +102,7 @@ impl Waits {
             if let Some(queue) = self.queues.get_mut(&key) {
                 queue.remove(&ticket);
                 if queue.is_empty() {
+                    self.groups -= usize::from(waiting.kind == WaitKind::Group);
                     self.queues.remove(&key);
                 }
             }
@@ -199,5 +203,10 @@ impl Waits {
     /// Number of keys that somebody waits for.
     pub fn keys(&self) -> usize {
         self.queues.len()
+    }
+
+    /// Of those, the ones whose going is waited for, too.
+    pub fn keys_of_groups(&self) -> usize {
+        self.groups
     }
 }

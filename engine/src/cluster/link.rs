@@ -178,12 +178,14 @@ impl Cluster {
     }
 
     fn on_frame(&mut self, now: Now, conn: ConnId, bytes: &[u8]) {
-        if let Some(received) = bytes.get(12..14).and_then(|kind| {
-            self.stats
-                .received
-                .get_mut(usize::from(u16::from_be_bytes([kind[0], kind[1]])))
-        }) {
-            *received += 1;
+        if let Some(kind) = bytes.get(12..14) {
+            let kind = u16::from_be_bytes([kind[0], kind[1]]);
+            if let Some(received) = self.stats.received.get_mut(usize::from(kind)) {
+                *received += 1;
+            }
+            if self.ignores(conn, kind) {
+                return;
+            }
         }
         match bus::decode(bytes) {
             Ok(packet) => self.on_packet(now, conn, &packet),

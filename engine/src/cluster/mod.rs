@@ -35,6 +35,7 @@ mod describe;
 mod election;
 mod epoch;
 mod failure;
+mod faults;
 mod gossip;
 mod held;
 mod link;
@@ -56,6 +57,7 @@ pub use action::{Action, Decision, View};
 pub use admin::Refused;
 pub use conf::Corrupt;
 pub use describe::{Health, LinkInfo, NodeInfo, Shard, SlotRange};
+pub use faults::Direction;
 pub use route::{Endpoint, Route, RouteRequest};
 pub use settings::{EndpointType, Settings};
 pub use state::State;
@@ -102,6 +104,7 @@ pub struct Cluster {
     todo: Todo,
     cron: cron::Cron,
     stats: Stats,
+    faults: faults::Faults,
 }
 
 /// What is done once an input has been handled, however many packets asked for it.
@@ -153,6 +156,7 @@ impl Cluster {
             todo: Todo::default(),
             cron: cron::Cron::new(now),
             stats: Stats::default(),
+            faults: faults::Faults::default(),
         };
         cluster.apply_settings();
         cluster

@@ -114,6 +114,11 @@ fn write_line(out: &mut Vec<u8>, parts: &Parts, session: &Session, now: Now) {
         Some(Blocked::Keys(waiting)) => words_of(&waiting.args),
         _ => session.word_bytes + words_of(&session.partial_args),
     };
+    // What a replica is still to get waits in the journal, for all of them.
+    let behind = match session.is(alert::REPLICA) {
+        true => parts.replication.behind(session.conn, parts.journal.end()) as usize,
+        false => 0,
+    };
     let seconds = |since_ms: u64| (now.mono_ms().saturating_sub(since_ms) / 1000) as i64;
     write_number(out, "id=", session.id as i64);
     out.extend_from_slice(b" addr=");
@@ -146,8 +151,8 @@ fn write_line(out: &mut Vec<u8>, parts: &Parts, session: &Session, now: Now) {
         (" rbp=", tail_capacity),
         (" obl=", tail),
         (" oll=", session.out.chunks()),
-        (" omem=", session.out.queued()),
-        (" tot-mem=", session.memory()),
+        (" omem=", session.out.queued() + behind),
+        (" tot-mem=", session.memory() + behind),
     ] {
         write_number(out, name, n as i64);
     }

@@ -46,7 +46,7 @@ fn enforce_limit(parts: &mut Parts, mut current: Option<&mut Session>, now: Now)
     if let Some(session) = current.as_deref_mut() {
         parts.clients.weigh_session(session);
     }
-    while parts.clients.weight() >= limit {
+    while parts.clients.weight() > limit {
         let Some(id) = parts.clients.heaviest() else {
             return;
         };

@@ -11,6 +11,7 @@ use super::error::CommandError;
 use super::evict::Pool;
 use super::latency::Latency;
 use super::migrate::Transfers;
+use super::nested::Nested;
 use super::scripting::Scripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
@@ -439,6 +440,8 @@ pub struct Parts {
     pub watches: Watches,
     /// Counters.
     pub stats: Stats,
+    /// Commands that a script called in the step under way.
+    pub nested: Nested,
     /// Finds commands.
     pub index: Index,
     /// Users.

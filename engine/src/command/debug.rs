@@ -5,6 +5,7 @@ mod inside;
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt::Write as _;
 
 use super::config::begin_rewrite;
 use super::context::{ReloadSource, Server, Wish};
@@ -15,6 +16,8 @@ use super::table::Outcome;
 use super::{client, help, object};
 use crate::client::limits::is_local;
 use crate::client::{Blocked, alert};
+use crate::cluster::node::NodeId;
+use crate::cluster::{Cluster, Direction};
 use crate::config::parse_memory;
 use crate::face::{Crash, Effect, LogLevel};
 use crate::resp::Output;
@@ -43,6 +46,14 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             );
             s.parts.replication.change_id();
         }
+        (b"client-eviction", []) => return eviction(s),
+        (b"close-cluster-link-on-packet-drop", [on]) => {
+            let on = integer(on)? != 0;
+            cluster(s)?.set_cuts(on);
+        }
+        (b"clusterlink", [what, which, node]) if what.eq_ignore_ascii_case(b"kill") => {
+            cut(s, which, node)?;
+        }
         (b"config-rewrite-force-all", []) => return begin_rewrite(s, true),
         (b"digest", []) => {
             let digest = digest::digest(&s.parts.store);
@@ -50,6 +61,12 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             return Ok(());
         }
         (b"digest-value", keys) => return digest_value(s, keys),
+        (b"drop-cluster-packet-filter", [kind]) => {
+            let kind = integer(kind)?;
+            if let Some(cluster) = &mut s.parts.cluster {
+                cluster.set_deaf_to(kind);
+            }
+        }
         (b"error", [text]) => {
             s.session.out.error(text);
             return Ok(());
@@ -58,8 +75,8 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
             help::help(&mut s.session.out, "DEBUG", help::DEBUG);
             return Ok(());
         }
-        (b"htstats", [db]) => return inside::database(s, db),
-        (b"htstats-key", [key]) => return inside::value(s, key),
+        (b"htstats", [db] | [db, _]) => return inside::database(s, db),
+        (b"htstats-key", [key] | [key, _]) => return inside::value(s, key),
         (b"listpack", [key]) => return inside::listpack(s, key),
         (b"loadaof", []) => return read_back(s, ReloadSource::AppendOnly),
         (b"log", [text]) => {
@@ -90,8 +107,7 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
                 .iter()
                 .any(|w| what.eq_ignore_ascii_case(w)) => {}
         (b"segfault", []) => return crash(s, Crash::Segfault),
-        // (Nothing of ours sleeps while it writes the append-only file.)
-        (b"aof-flush-sleep", [_]) => {}
+        (name, [_]) if HARMLESS.contains(&name) => {}
         (b"replicate", words @ [_, ..]) => {
             let db = s.session.db;
             s.parts.effects.also(db, words);
@@ -114,6 +130,79 @@ pub(super) fn debug(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         }
     }
     s.session.out.ok();
+    Ok(())
+}
+
+/// What tests set for the sake of the machinery inside a Redis or a Valkey that we have no counterpart of: no child
+/// process, no thread that frees, no table that is resized as a whole, no sleep while the append-only file is written.
+const HARMLESS: [&[u8]; 9] = [
+    b"aof-flush-sleep",
+    b"client-enforce-reply-list",
+    b"delay-rdb-client-free-second",
+    b"delay-rdb-client-free-seconds",
+    b"dict-resizing",
+    b"force-free-primary-async",
+    b"hashtable-can-abort-shrink",
+    b"pause-after-fork",
+    b"sleep-after-fork-seconds",
+];
+
+fn cluster<'a>(s: &'a mut Server<'_>) -> Result<&'a mut Cluster, CommandError> {
+    s.parts.cluster.as_deref_mut().ok_or(CommandError::fixed(
+        "ERR Debug option only available for cluster mode enabled setup!",
+    ))
+}
+
+/// Cuts connections of the cluster's bus.
+fn cut(s: &mut Server<'_>, which: &[u8], node: &[u8]) -> Result<(), CommandError> {
+    let now = s.now;
+    let cluster = cluster(s)?;
+    let known = NodeId::parse(node).filter(|id| cluster.nodes().find(id).is_some());
+    let id = known.ok_or_else(|| {
+        CommandError::text(format!(
+            "ERR Unknown node {}",
+            String::from_utf8_lossy(node)
+        ))
+    })?;
+    let which = match which.to_ascii_lowercase().as_slice() {
+        b"all" => Direction::All,
+        b"from" => Direction::From,
+        b"to" => Direction::To,
+        _ => {
+            let which = String::from_utf8_lossy(which);
+            return Err(CommandError::text(format!("ERR Unknown direction {which}")));
+        }
+    };
+    cluster.cut(now, &id, which);
+    Ok(())
+}
+
+/// How many clients hold how much, by powers of two: those that hold most are the first to go.
+fn eviction(s: &mut Server<'_>) -> Outcome {
+    const LEAST: u32 = 15;
+    const MOST: u32 = 33;
+    if !s.parts.clients.weighs() {
+        return Err(CommandError::fixed("ERR maxmemory-clients is disabled."));
+    }
+    let mut pools = [(0, 0); (MOST - LEAST + 1) as usize];
+    for session in s.parts.clients.iter() {
+        let bytes = session.memory();
+        let pool = (usize::BITS - bytes.leading_zeros()).clamp(LEAST, MOST + 1) - LEAST;
+        let (sum, clients) = &mut pools[(pool as usize).min(pools.len() - 1)];
+        *sum += bytes;
+        *clients += 1;
+    }
+    let mut text = String::new();
+    for (i, (sum, clients)) in pools.iter().enumerate() {
+        let power = LEAST + i as u32;
+        let from = if i == 0 { 0 } else { 1u64 << (power - 1) };
+        let _ = match i + 1 == pools.len() {
+            true => write!(text, "bucket {from:>10}+            : "),
+            false => write!(text, "bucket {from:>10} - {:>10}: ", (1u64 << power) - 1),
+        };
+        let _ = writeln!(text, "tot-mem: {sum:>10}, clients: {clients}");
+    }
+    s.session.out.verbatim(text.as_bytes());
     Ok(())
 }
 

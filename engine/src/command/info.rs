@@ -25,11 +25,12 @@ struct Report<'a> {
 
 type Section = fn(&Report<'_>, &mut String) -> Result;
 
-/// Whether a section is shown without its being named.
+/// Whether a section is shown without its being named: in any case, with all others, or not at all.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     Always,
     WithAll,
+    Never,
 }
 
 /// The sections in their order: name in the request, title, when it is shown, lines.
@@ -50,6 +51,7 @@ const SECTIONS: &[(&str, &str, Shown, Section)] = &[
     ("cluster", "Cluster", Shown::Always, cluster),
     ("keyspace", "Keyspace", Shown::Always, keyspace),
     ("keysizes", "Keysizes", Shown::Always, keysizes),
+    ("debug", "Debug", Shown::Never, debug),
 ];
 
 /// `INFO [section …]`.
@@ -67,7 +69,12 @@ pub(super) fn info(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         asking: Some(s.session),
     };
     let text = sections(&report, |name, shown| {
-        asked(name) || everything || (default && shown == Shown::Always)
+        asked(name)
+            || match shown {
+                Shown::Always => everything || default,
+                Shown::WithAll => everything,
+                Shown::Never => false,
+            }
     });
     s.session.out.verbatim(text.as_bytes());
     Ok(())
@@ -172,6 +179,22 @@ fn server(s: &Report<'_>, out: &mut String) -> Result {
         config.config_file,
         env!("CARGO_PKG_VERSION"),
     )?;
+    let listeners = [
+        ("tcp", config.port, &config.bind.0),
+        ("tls", config.tls_port, &config.bind.0),
+    ];
+    let mut n = 0;
+    for (name, port, addresses) in listeners.into_iter().filter(|(_, port, _)| *port > 0) {
+        write!(out, "listener{n}:name={name}")?;
+        for address in addresses {
+            write!(out, ",bind={address}")?;
+        }
+        write!(out, ",port={port}\r\n")?;
+        n += 1;
+    }
+    if !config.unixsocket.is_empty() {
+        write!(out, "listener{n}:name=unix,bind={}\r\n", config.unixsocket)?;
+    }
     match s.parts.shutdown_deadline_us {
         Some(due_us) => {
             let left_ms = due_us.saturating_sub(s.now.mono_us) / 1000;
@@ -191,6 +214,7 @@ pub(super) fn census(parts: &Parts, asking: Option<&Session>) -> Census {
 
 fn clients(s: &Report<'_>, out: &mut String) -> Result {
     let census = census(s.parts, s.asking);
+    let watches = &s.parts.watches;
     write!(
         out,
         "connected_clients:{}\r\n\
@@ -200,7 +224,12 @@ fn clients(s: &Report<'_>, out: &mut String) -> Result {
          client_recent_max_output_buffer:{}\r\n\
          blocked_clients:{}\r\n\
          tracking_clients:{}\r\n\
-         clients_in_timeout_table:{}\r\n",
+         pubsub_clients:{}\r\n\
+         watching_clients:{}\r\n\
+         clients_in_timeout_table:{}\r\n\
+         total_watched_keys:{}\r\n\
+         total_blocking_keys:{}\r\n\
+         total_blocking_keys_on_nokey:{}\r\n",
         s.parts.clients.len() + usize::from(s.parts.primary.is_some()) - census.replicas,
         s.parts.cluster.as_ref().map_or(0, |c| c.connections()),
         s.parts.config.maxclients,
@@ -208,7 +237,12 @@ fn clients(s: &Report<'_>, out: &mut String) -> Result {
         census.largest_output,
         census.blocked,
         s.parts.watches.tracking.clients(),
+        census.subscribed,
+        watches.watchers(),
         census.timed,
+        watches.len(),
+        watches.waits.keys(),
+        watches.waits.keys_of_groups(),
     )
 }
 
@@ -413,6 +447,11 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
          acl_access_denied_cmd:{}\r\n\
          acl_access_denied_key:{}\r\n\
          acl_access_denied_channel:{}\r\n\
+         eventloop_cycles:{}\r\n\
+         eventloop_duration_sum:{}\r\n\
+         eventloop_duration_cmd_sum:{}\r\n\
+         instantaneous_eventloop_cycles_per_sec:{}\r\n\
+         instantaneous_eventloop_duration_usec:{}\r\n\
          longest_turn_cpu_us:{}\r\n",
         stats.error_replies,
         stats.reads,
@@ -423,7 +462,25 @@ fn stats(s: &Report<'_>, out: &mut String) -> Result {
         stats.denied_commands,
         stats.denied_keys,
         stats.denied_channels,
+        stats.turns.count,
+        stats.turns.total_us,
+        stats.turns.requests_us,
+        stats.turn_rate.mean(),
+        stats.turn_time.mean(),
         stats.longest_turn_cpu_us,
+    )
+}
+
+/// (The append-only file is not written in the event loop.)
+fn debug(s: &Report<'_>, out: &mut String) -> Result {
+    let stats = &s.parts.stats;
+    write!(
+        out,
+        "eventloop_duration_aof_sum:0\r\n\
+         eventloop_duration_cron_sum:{}\r\n\
+         eventloop_duration_max:{}\r\n\
+         eventloop_cmd_per_cycle_max:{}\r\n",
+        stats.turns.ticks_us, stats.turns.longest_us, stats.most_commands,
     )
 }
 

@@ -35,6 +35,12 @@ impl Histogram {
     /// Counts a time.
     #[inline]
     pub fn add(&mut self, micros: u64) {
+        self.add_many(micros, 1);
+    }
+
+    /// Counts a time that so many calls took each.
+    #[inline]
+    pub fn add_many(&mut self, micros: u64, calls: u32) {
         let bucket = if micros < 8 {
             micros as usize
         } else {
@@ -42,7 +48,7 @@ impl Histogram {
             ((power - 2) as usize * 8 + (micros >> (power - 3)) as usize) - 8
         };
         let count = &mut self.0[bucket.min(Histogram::BUCKETS - 1)];
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(calls);
     }
 
     /// The largest time that counts in a bucket, in microseconds.

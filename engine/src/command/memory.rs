@@ -32,8 +32,10 @@ pub(super) struct Overview {
     pub counted: u64,
     /// Clients that are no replicas.
     pub clients: u64,
-    /// Replicas.
+    /// Replicas, with what of the log is held for them alone.
     pub replicas: u64,
+    /// Of the log, what is held for replicas that may come back.
+    pub backlog: u64,
     /// The log that replicas and the append-only file read.
     pub journal: u64,
     /// Of it, what is not in the append-only file yet.
@@ -65,7 +67,7 @@ impl Overview {
     /// The figures now. `asking` is the session that asks, which is not among the clients.
     pub fn new(parts: &Parts, asking: Option<&Session>) -> Overview {
         let census = super::info::census(parts, asking);
-        let (clients, replicas) = (census.bytes, census.replica_bytes);
+        let clients = census.bytes;
         let counted = evict::used(parts);
         let journal = parts.journal.bytes_held() as u64;
         let scripts = &parts.scripts;
@@ -74,7 +76,9 @@ impl Overview {
             (scripts.libraries.code_bytes() + scripts.libraries.functions() * 96) as u64;
         let tracking = parts.watches.tracking.memory() as u64;
         let links = (parts.cluster.as_ref()).map_or(0, |cluster| cluster.link_bytes()) as u64;
-        let others = clients + replicas + journal + cached + functions + tracking + links;
+        let backlog = journal.min(parts.config.repl_backlog_size);
+        let others =
+            clients + census.replica_bytes + journal + cached + functions + tracking + links;
         let used = fixed_bytes(parts) + parts.store.bytes() as u64 + others;
         let databases = parts.store.databases();
         let tables = databases
@@ -89,7 +93,11 @@ impl Overview {
             startup,
             counted,
             clients,
-            replicas,
+            replicas: match census.replicas {
+                0 => 0,
+                _ => census.replica_bytes + journal - backlog,
+            },
+            backlog,
             journal,
             aof_buffer: {
                 let info = parts.persistence.info(parts.started, parts.changes);
@@ -196,7 +204,7 @@ pub(super) fn stats(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         ("peak.allocated", Bytes(o.peak)),
         ("total.allocated", Bytes(o.used)),
         ("startup.allocated", Bytes(o.startup)),
-        ("replication.backlog", Bytes(o.journal)),
+        ("replication.backlog", Bytes(o.backlog)),
         ("clients.slaves", Bytes(o.replicas)),
         ("clients.normal", Bytes(o.clients)),
         ("cluster.links", Bytes(o.links)),
@@ -440,10 +448,11 @@ pub(super) fn info(parts: &Parts, asking: Option<&Session>, out: &mut String) ->
          mem_fragmentation_ratio:{fragmentation:.2}\r\n\
          mem_fragmentation_bytes:{fragments}\r\n\
          mem_not_counted_for_evict:{}\r\n\
-         mem_replication_backlog:{journal}\r\n\
+         mem_replication_backlog:{}\r\n\
          mem_total_replication_buffers:{journal}\r\n\
          mem_clients_slaves:{}\r\n\
          mem_clients_normal:{}\r\n\
+         mem_overhead_db_hashtable_rehashing:0\r\n\
          mem_cluster_links:{}\r\n\
          mem_aof_buffer:{}\r\n\
          mem_allocator:{}\r\n\
@@ -451,6 +460,7 @@ pub(super) fn info(parts: &Parts, asking: Option<&Session>, out: &mut String) ->
          lazyfree_pending_objects:{}\r\n\
          lazyfreed_objects:{}\r\n",
         o.used - o.counted,
+        o.backlog,
         o.replicas,
         o.clients,
         o.links,

@@ -43,6 +43,11 @@ const FIELDS: &[(&str, &str, Kind)] = &[
     ("connected_clients", "connected_clients", Gauge),
     ("cluster_connections", "cluster_connections", Gauge),
     ("maxclients", "config_maxclients", Gauge),
+    ("pubsub_clients", "pubsub_clients", Gauge),
+    ("watching_clients", "watching_clients", Gauge),
+    ("total_watched_keys", "total_watched_keys", Gauge),
+    ("total_blocking_keys", "total_blocking_keys", Gauge),
+    ("total_blocking_keys_on_nokey", "total_blocking_keys_on_nokey", Gauge),
     ("client_recent_max_input_buffer", "client_recent_max_input_buffer_bytes", Gauge),
     ("client_recent_max_output_buffer", "client_recent_max_output_buffer_bytes", Gauge),
     ("blocked_clients", "blocked_clients", Gauge),
@@ -156,6 +161,11 @@ const FIELDS: &[(&str, &str, Kind)] = &[
     ("total_writes_processed", "total_writes_processed", Counter),
     ("io_threaded_reads_processed", "io_threaded_reads_processed", Counter),
     ("io_threaded_writes_processed", "io_threaded_writes_processed", Counter),
+    ("eventloop_cycles", "eventloop_cycles_total", Counter),
+    ("eventloop_duration_sum", "eventloop_duration_sum_usec_total", Counter),
+    ("eventloop_duration_cmd_sum", "eventloop_duration_cmd_sum_usec_total", Counter),
+    ("instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_cycles_per_sec", Gauge),
+    ("instantaneous_eventloop_duration_usec", "instantaneous_eventloop_duration_usec", Gauge),
     ("acl_access_denied_auth", "acl_access_denied_auth_total", Counter),
     ("acl_access_denied_cmd", "acl_access_denied_cmd_total", Counter),
     ("acl_access_denied_key", "acl_access_denied_key_total", Counter),
@@ -179,6 +189,13 @@ const FIELDS: &[(&str, &str, Kind)] = &[
     ("used_cpu_user_children", "cpu_user_children_seconds_total", Counter),
     ("used_cpu_sys_main_thread", "cpu_sys_main_thread_seconds_total", Counter),
     ("used_cpu_user_main_thread", "cpu_user_main_thread_seconds_total", Counter),
+    // SLOWLOG and CONFIG.
+    ("slowlog_length", "slowlog_length", Gauge),
+    ("slowlog_last_id", "slowlog_last_id", Gauge),
+    ("slowlog_last_seconds", "last_slow_execution_duration_seconds", Gauge),
+    ("config_maxmemory", "config_maxmemory", Gauge),
+    ("config_io_threads", "config_io_threads", Gauge),
+    ("latest_fork_seconds", "latest_fork_seconds", Gauge),
     // Cluster, and CLUSTER INFO.
     ("cluster_enabled", "cluster_enabled", Gauge),
     ("cluster_state", "cluster_state", Gauge),
@@ -212,6 +229,15 @@ pub(crate) fn render(parts: &Parts, now: Now) -> String {
     if let Some(cluster) = &parts.cluster {
         lines += &cluster.info(now);
     }
+    // (What exporters ask for besides INFO.)
+    let (length, last, micros) = parts.slow_log.latest();
+    let slowest = scaled(&micros.to_string(), 1e6);
+    let _ = write!(
+        lines,
+        "slowlog_length:{length}\r\nslowlog_last_id:{last}\r\nslowlog_last_seconds:{slowest}\r\n\
+         config_maxmemory:{}\r\nconfig_io_threads:{}\r\nlatest_fork_seconds:0\r\n",
+        parts.config.maxmemory, parts.config.io_threads,
+    );
     of_info(&lines, now.unix_ms() / 1000)
 }
 

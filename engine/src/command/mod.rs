@@ -53,6 +53,7 @@ mod metrics;
 pub(crate) mod migrate;
 mod module;
 pub(crate) mod monitor;
+pub mod nested;
 mod object;
 #[cfg(test)]
 mod operator_tests;

@@ -37,13 +37,18 @@ fn the_client_that_holds_most_goes_first_unless_it_is_spared() {
         send(&mut engine, conn, NOW, &format!("CLIENT SETNAME c{n}"));
     }
     send(&mut engine, clients[2], NOW, "CLIENT NO-EVICT ON");
-    let half = |len: usize| [b"*2\r\n$10000000\r\n".to_vec(), vec_of(len)].concat();
+    let most = |len: usize| {
+        let head = alloc::format!("*2\r\n${}\r\n", len + 10_000);
+        [head.into_bytes(), vec_of(len)].concat()
+    };
     for (n, len) in [(0, 100_000), (1, 300_000), (2, 400_000)] {
-        send_raw(&mut engine, clients[n], &half(len));
+        send_raw(&mut engine, clients[n], &most(len));
     }
     assert_eq!(field(&mut engine, "c1", "qbuf"), Some("300000".into()));
     assert!(run(&mut engine, "INFO stats").contains("evicted_clients:0"));
-    send_raw(&mut engine, clients[2], &vec_of(300_000));
+    // Another word of 300,000 bytes is announced.
+    let rest = [&vec_of(10_000)[..], b"\r\n$300000\r\n"].concat();
+    send_raw(&mut engine, clients[2], &rest);
     let evicted = |engine: &mut Engine| -> Vec<usize> {
         (0..3)
             .filter(|n| field(engine, &format!("c{n}"), "age").is_none())
@@ -321,6 +326,45 @@ fn memory_purge_is_for_the_runtime() {
         "{effects:?}"
     );
     assert_eq!(collect(&mut engine, a), "+OK");
+}
+
+#[test]
+fn commands_in_scripts_have_their_share_of_the_time() {
+    let mut engine = engine_with(Config {
+        slowlog_log_slower_than: 10_000,
+        latency_monitor_threshold: 10,
+        ..Config::default()
+    });
+    let a = join(&mut engine, 1);
+    let script = "EVAL \"redis.call('get', 'k') redis.call('keys', '*') redis.call('get', 'k')\" 0";
+    // GET until 0.9 ms, KEYS (of which nothing is known, so it has a step of its own) until 50.9 ms, GET until 54.2 ms.
+    let reply = steps(&mut engine, a, script, &[0, 900, 50_900, 54_200, 54_200]);
+    assert_eq!(reply, "$-1");
+    let stats = run(&mut engine, "INFO commandstats");
+    for line in [
+        "cmdstat_eval:calls=1,usec=54200,",
+        "cmdstat_keys:calls=1,usec=50000,",
+        // (Twice two thirds are the script's.)
+        "cmdstat_get:calls=2,usec=1400,",
+    ] {
+        assert!(stats.contains(line), "{line} {stats}");
+    }
+    let times = run(&mut engine, "INFO latencystats");
+    assert!(
+        times.contains("latency_percentiles_usec_keys:p50=5"),
+        "{times}"
+    );
+    // The script is what was slow for others.
+    let log = run(&mut engine, "SLOWLOG GET");
+    assert!(
+        log.starts_with("*1 *6 :0 :1700000000 :54200 *3 $4 EVAL "),
+        "{log}"
+    );
+    let events = run(&mut engine, "LATENCY LATEST");
+    assert!(
+        events.starts_with("*1 *4 $7 command :1700000000 :54 :54"),
+        "{events}"
+    );
 }
 
 #[test]

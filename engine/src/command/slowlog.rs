@@ -74,6 +74,13 @@ impl SlowLog {
         self.next_id += 1;
         self.entries.truncate(max_len);
     }
+
+    /// How many there are, the number of the latest, and what it took.
+    pub fn latest(&self) -> (usize, u64, u64) {
+        let latest = self.entries.front();
+        let (id, value) = latest.map_or((0, 0), |entry| (entry.id, entry.value));
+        (self.entries.len(), id, value)
+    }
 }
 
 fn shortened(word: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::latency::Histogram;
+use crate::face::TurnReport;
 
 /// Error codes that are counted apart; a script could make up any number of them.
 const MOST_ERROR_CODES: usize = 128;
@@ -19,6 +20,8 @@ pub struct CommandStats {
     pub calls: u64,
     /// Time that it took, in microseconds.
     pub micros: u64,
+    /// Nanoseconds besides, of shares of a step's time: less than a microsecond.
+    pub nanos: u16,
     /// How its times are distributed, if it ever ran under `latency-tracking`.
     pub times: Option<Histogram>,
     /// Times that a gate refused it.
@@ -40,6 +43,10 @@ pub struct Stats {
     pub processed: u64,
     /// The longest turn of the event loop, in microseconds of its thread's CPU time.
     pub longest_turn_cpu_us: u64,
+    /// Turns of the event loop.
+    pub turns: TurnReport,
+    /// The most commands that one of them carried out.
+    pub most_commands: u64,
     /// Connections accepted.
     pub connections: u64,
     /// Connections refused for `maxclients`.
@@ -84,6 +91,10 @@ pub struct Stats {
     pub output_buffer_kills: u64,
     /// Rate meters for commands, bytes from and to clients, bytes from our primary and to our replicas.
     pub rates: [Rate; 5],
+    /// Rate meters for turns, and for microseconds a turn.
+    pub turn_rate: Rate,
+    /// See `turn_rate`.
+    pub turn_time: Rate,
 }
 
 /// A rate over the last sixteen samples of about 100 ms, as `instantaneous_…` shows it.

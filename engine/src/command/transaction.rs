@@ -60,14 +60,14 @@ impl Transaction {
     }
 
     /// Carries the next command out; false if there is none left.
-    pub fn step(&mut self, parts: &mut Parts, session: &mut Session) -> bool {
+    pub fn step(&mut self, parts: &mut Parts, session: &mut Session, now: Now) -> bool {
         let Some(queued) = self.multi.queue.get(self.next) else {
             return false;
         };
         self.next += 1;
-        parts.scripts.in_steps = true;
+        parts.scripts.step_us = Some(now.mono_us);
         carry_out(parts, session, self.since, queued);
-        parts.scripts.in_steps = false;
+        parts.scripts.step_us = None;
         true
     }
 

@@ -77,6 +77,12 @@ impl Engine {
         for (rate, count) in stats.rates.iter_mut().zip(counts) {
             rate.sample(now.mono_us, count);
         }
+        let turns = stats.turns;
+        stats.turn_rate.sample(now.mono_us, turns.count);
+        // Microseconds a turn: its seconds are turns.
+        stats
+            .turn_time
+            .sample(turns.count.saturating_mul(1_000_000), turns.total_us);
     }
 
     /// Closes clients that were idle for too long, or leave too much unread.

@@ -141,6 +141,7 @@ impl Engine {
             clients: Clients::default(),
             watches: Watches::default(),
             stats: Stats::new(index.all().len()),
+            nested: Default::default(),
             acl: users::new(&config, &index),
             acl_log: Default::default(),
             reads_all_keys: false,
@@ -285,6 +286,7 @@ impl Engine {
             Input::Memory(report) => {
                 let longest = &mut self.parts.stats.longest_turn_cpu_us;
                 *longest = report.longest_turn_cpu_us.max(*longest);
+                self.parts.stats.turns.add(report.turns);
                 self.parts.memory_report = report;
             }
             Input::Reconfigured { refused } => {

@@ -39,7 +39,11 @@ impl Engine {
             .log(LogLevel::Warning, "User requested shutdown...");
         self.tell(Status::Stopping);
         let wait = !wish.now && self.parts.config.shutdown_timeout > 0 && self.replicas_lag();
-        let stage = if wait {
+        // No write may come between what replicas and files hold and the end.
+        self.parts.shutting_down = true;
+        self.update_pause();
+        let begin = |stage| Some(Shutdown { wish, stage });
+        self.shutdown = if wait {
             self.parts.log(
                 LogLevel::Notice,
                 "Waiting for replicas before shutting down.",
@@ -47,15 +51,27 @@ impl Engine {
             self.parts.replication.request_acks();
             let timeout_us = u64::from(self.parts.config.shutdown_timeout) * 1_000_000;
             self.parts.shutdown_deadline_us = Some(now.mono_us + timeout_us);
-            Stage::Replicas(now.mono_us + timeout_us)
+            begin(Stage::Replicas(now.mono_us + timeout_us))
         } else {
-            self.log_replicas(now);
-            Stage::Save
+            begin(Stage::Save)
         };
-        // No write may come between what replicas and files hold and the end.
-        self.parts.shutting_down = true;
-        self.update_pause();
-        self.shutdown = Some(Shutdown { wish, stage });
+        if !wait {
+            self.leave_replicas(now, wish.force);
+        }
+    }
+
+    /// Replicas have what they will get: now files are to. (While the append-only file has no base yet, nothing would be
+    /// found in it.)
+    fn leave_replicas(&mut self, now: Now, force: bool) {
+        self.log_replicas(now);
+        self.go_on(Stage::Save);
+        if self.parts.persistence.writes_first_base() {
+            if !force {
+                return self.call_off("Writing initial AOF, can't exit.");
+            }
+            let text = "Writing initial AOF. Exit anyway.";
+            self.parts.log(LogLevel::Warning, text);
+        }
     }
 
     fn replicas_lag(&self) -> bool {
@@ -70,10 +86,7 @@ impl Engine {
         };
         match stage {
             Stage::Replicas(until) if self.replicas_lag() && now.mono_us < until => {}
-            Stage::Replicas(_) => {
-                self.log_replicas(now);
-                self.go_on(Stage::Save);
-            }
+            Stage::Replicas(_) => self.leave_replicas(now, wish.force),
             Stage::Save => {
                 let points = !self.parts.config.save.0.is_empty();
                 if wish.nosave || !(wish.save || points) || self.parts.is(condition::LOADING) {

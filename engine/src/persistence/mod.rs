@@ -564,6 +564,11 @@ impl Persistence {
         self.aof.flush_rest(journal)
     }
 
+    /// Whether the append-only file was switched on and its first base is not complete: it holds nothing yet.
+    pub fn writes_first_base(&self) -> bool {
+        self.aof.state == aof::State::Waiting
+    }
+
     /// How the flush stands.
     pub fn flush_state(&self) -> FlushState {
         self.aof.flush_state()

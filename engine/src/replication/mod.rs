@@ -288,6 +288,11 @@ impl Replication {
         self.serving.is_replica(conn)
     }
 
+    /// Bytes of the journal up to `end` that a replica was promised and its output does not have yet.
+    pub fn behind(&self, conn: ConnId, end: u64) -> u64 {
+        self.serving.behind(conn, end)
+    }
+
     /// How many replicas are attached, in any state.
     pub fn replica_count(&self) -> usize {
         self.serving.replica_count()

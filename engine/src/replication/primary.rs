@@ -293,6 +293,12 @@ impl Serving {
         self.links.iter_mut().find(|link| link.conn == conn)
     }
 
+    pub fn behind(&self, conn: ConnId, end: u64) -> u64 {
+        let link = self.links.iter().find(|link| link.conn == conn);
+        let link = link.filter(|link| link.holds_journal());
+        link.map_or(0, |link| end.saturating_sub(link.position))
+    }
+
     pub fn is_replica(&self, conn: ConnId) -> bool {
         self.links.iter().any(|link| link.conn == conn)
     }

@@ -423,6 +423,11 @@ impl Output {
 
     /// Text for people (`txt`): a verbatim string in RESP3, a bulk in RESP2.
     pub fn verbatim(&mut self, text: &[u8]) {
+        // (Such texts are long: the buffer is not to be twice as large for the line's end.)
+        let room = text.len() + 32;
+        if self.tail.len() + room <= TAIL_MAX {
+            self.tail.reserve(room);
+        }
         if self.resp3 {
             self.header(b'=', text.len() as i64 + 4);
             self.raw(b"txt:");

@@ -49,8 +49,11 @@ impl Server {
                 "crash-log-enabled" | "use-exit-on-panic" => crash::configure(self.engine.config()),
                 "watchdog-period" => crash::set_timer(0),
                 "loglevel" => self.log.set_level(log_level(self.engine.config().loglevel)),
-                "oom-score-adj" | "oom-score-adj-values" => {
-                    self.oom.apply(self.engine.config(), &self.log);
+                "oom-score-adj" | "oom-score-adj-values"
+                    if self.oom.apply(self.engine.config(), &self.log).is_err() =>
+                {
+                    let reason = "Failed to set current oom_score_adj. Check server logs.";
+                    return refusal(name, reason.into());
                 }
                 "maxclients" => {
                     let wanted = self.engine.config().maxclients;

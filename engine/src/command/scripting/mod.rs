@@ -26,6 +26,8 @@ use super::error::CommandError;
 use super::execute::{self, Request};
 use super::libraries::Libraries;
 use super::monitor;
+use super::nested;
+use super::table::Command;
 use super::{blocking, pubsub, tracking};
 use crate::client::{Blocked, Session, alert};
 use crate::cluster::slot_of;
@@ -93,8 +95,11 @@ pub struct Scripts {
     parked: Option<Box<Running>>,
     /// Those that are debugged and rolled back: nobody waits for them.
     rehearsed: Vec<Running>,
-    /// The running command is of a transaction that is carried out in steps.
-    pub in_steps: bool,
+    /// One that was parked and is over, but for its time.
+    ended: Option<Box<Ended>>,
+    /// When the running command began, if it is of a transaction that is carried out in steps; monotonic, in
+    /// microseconds.
+    pub step_us: Option<u64>,
     /// The session that scripts' commands run in, kept between scripts.
     session: Option<Box<Session>>,
 }
@@ -151,7 +156,7 @@ impl Scripts {
     /// Whether some script would go on at once.
     pub fn runs_on(&self) -> bool {
         let mut all = (self.parked.as_deref().into_iter()).chain(&self.rehearsed);
-        all.any(|running| !running.stands_still())
+        self.ended.is_some() || all.any(|running| !running.stands_still())
     }
 
     /// The sessions of the scripts that are under way.
@@ -172,6 +177,17 @@ impl Scripts {
         self.cache_bytes = 0;
         self.eval = None;
     }
+}
+
+/// What is left of a script that was parked, until its time is counted.
+#[derive(Debug)]
+struct Ended {
+    number: Option<usize>,
+    caller: ConnId,
+    words: Vec<Vec<u8>>,
+    /// When it began, and when its last step did; monotonic, in microseconds.
+    began_us: u64,
+    step_us: u64,
 }
 
 /// A script under way.
@@ -201,6 +217,11 @@ pub struct Running {
     slot: Option<u16>,
     /// When it began; its commands see that time.
     pub start: Now,
+    /// When the step in which it began, and the one under way, did; monotonic, in microseconds.
+    began_us: u64,
+    step_us: u64,
+    /// The command that it asks for has a step of its own, the next.
+    pending: Option<(usize, &'static Command)>,
     /// Its effects are a transaction of their own.
     opened: bool,
     slices: u64,
@@ -299,7 +320,7 @@ pub fn run(
     running.opened = opened;
     // What comes from a file or our primary is not interrupted.
     let may_park =
-        !caller.is(alert::TRUSTED) && (!caller.is(alert::MULTI) || parts.scripts.in_steps);
+        !caller.is(alert::TRUSTED) && (!caller.is(alert::MULTI) || parts.scripts.step_us.is_some());
     match drive(parts, &mut running, event, !may_park) {
         Driven::Done(finished) => conclude(parts, caller, running, finished),
         Driven::Slice | Driven::Stopped => {
@@ -334,6 +355,8 @@ fn start(
         call.words.iter().for_each(|word| words.push(word));
     }
     let declared = call.flags & script::flag::COMPATIBLE == 0;
+    parts.nested.clear();
+    let began_us = parts.scripts.step_us.unwrap_or(now.mono_us);
     let event = vm.start(Job::Run {
         function: call.function,
         keys: call.keys,
@@ -363,6 +386,9 @@ fn start(
             .filter(|_| call.keys > 0)
             .map(|key| slot_of(key)),
         start: now,
+        began_us,
+        step_us: began_us,
+        pending: None,
         opened: false,
         slices: 0,
         busy: false,
@@ -404,7 +430,8 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -
     session
 }
 
-/// Drives an interpreter until it is done, or (unless it is to run `through`) has used up a slice.
+/// Drives an interpreter until it is done, or (unless it is to run `through`) has used up a slice, or comes to a command
+/// that has a step of its own, or has been through one.
 fn drive(parts: &mut Parts, running: &mut Running, mut event: Event, through: bool) -> Driven {
     let failed = Driven::Done(Finished::Error {
         counted: false,
@@ -418,7 +445,11 @@ fn drive(parts: &mut Parts, running: &mut Running, mut event: Event, through: bo
             parts.log(level, String::from_utf8_lossy(&line).into_owned());
         }
         match event {
-            Event::Command => command(parts, running, &vm),
+            Event::Command => {
+                if command(parts, running, &vm, through) {
+                    break Driven::Slice;
+                }
+            }
             Event::MayRun => may_run(parts, running, &vm),
             Event::Slice => {
                 running.slices += 1;
@@ -440,8 +471,8 @@ fn drive(parts: &mut Parts, running: &mut Running, mut event: Event, through: bo
     driven
 }
 
-/// Carries out the command that a script asks for.
-fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
+/// Carries out the command that a script asks for. True if the step is to end, before it or after it.
+fn command(parts: &mut Parts, running: &mut Running, vm: &Vm, through: bool) -> bool {
     let words = core::mem::take(&mut *vm.io.words.borrow_mut());
     let args: SmallVec<[&[u8]; 8]> = words.iter().collect();
     let mut reply = core::mem::take(&mut *vm.io.reply.borrow_mut());
@@ -450,14 +481,35 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
         let mut debugger = vm.io.debugger.borrow_mut();
         debugger.as_mut().filter(|d| d.shows()).map(f);
     };
-    show(&|d| d.show_command(args.iter().copied()));
-    let found = permitted(parts, running, &args);
-    match found.and_then(|found| debugging::admit(parts, running, found, &args)) {
+    let found = match running.pending.take() {
+        Some(found) => Ok(found),
+        None => {
+            show(&|d| d.show_command(args.iter().copied()));
+            let found = permitted(parts, running, &args);
+            found.and_then(|found| debugging::admit(parts, running, found, &args))
+        }
+    };
+    // (Who debugs a script does not look at its time.)
+    let timed = running.debug.is_none() && !running.session.is(alert::TRUSTED);
+    let mut step_ends = timed && parts.nested.apart;
+    match found {
         Ok((_, command)) if running.rolls_back() && rehearsal::is_message(command) => {
             debugging::count_listeners(parts, command, &args, &mut reply);
             show(&|d| d.show_reply(&reply));
         }
+        Ok((number, command))
+            if timed
+                && !through
+                && !step_ends
+                && nested::is_apart(&parts.stats.commands[number], command) =>
+        {
+            running.pending = Some((number, command));
+            step_ends = true;
+        }
         Ok((number, command)) => {
+            if timed {
+                parts.nested.note(number);
+            }
             let request = Request {
                 args: &args,
                 raw: None,
@@ -501,6 +553,7 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm) {
     drop(args);
     *vm.io.words.borrow_mut() = words;
     *vm.io.reply.borrow_mut() = reply;
+    step_ends
 }
 
 /// A script is done: its effects are journalled, its reply is written.
@@ -596,8 +649,14 @@ fn write_reply(
     }
 }
 
-/// Lets the parked script go on for a slice. False if others must wait for it still.
+/// Lets the parked script go on for a step. False if others must wait for it still: until it is over, and one step more,
+/// by whose time it is known how long the last one was.
 pub fn advance(parts: &mut Parts, now: Now) -> bool {
+    if let Some(ended) = parts.scripts.ended.take() {
+        parts.set(condition::SCRIPT, false);
+        end(parts, *ended, now);
+        return true;
+    }
     let Some(mut running) = parts.scripts.parked.take() else {
         return true;
     };
@@ -608,11 +667,18 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     let Some(vm) = running.vm.as_mut() else {
         return true;
     };
-    let event = vm.go_on();
+    step_took(parts, now.mono_us.saturating_sub(running.step_us));
+    running.step_us = now.mono_us;
+    parts.nested.apart = running.pending.is_some();
+    let event = match running.pending {
+        Some(_) => Event::Command,
+        None => vm.go_on(),
+    };
     match drive(parts, &mut running, event, false) {
         Driven::Done(finished) => {
+            let timed = running.debug.is_none();
             over(parts, *running, finished, now);
-            true
+            !timed
         }
         Driven::Stopped => {
             debugging::stop_for_client(parts, &mut running);
@@ -628,14 +694,20 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     }
 }
 
-/// A script is over that was left for a while: its client has its reply.
+/// A script is over that was left for a while: its client has its reply. (Unless it was debugged, its time is counted
+/// with the next step.)
 fn over(parts: &mut Parts, mut running: Running, finished: Finished, now: Now) {
-    if !running.rolls_back() {
-        parts.set(condition::SCRIPT, false);
-    }
     let (conn, number, queued) = (running.caller, running.number, running.queued);
     if running.debug.is_none() {
-        took_long(parts, &running, now);
+        parts.scripts.ended = Some(Box::new(Ended {
+            number,
+            caller: conn,
+            words: core::mem::take(&mut running.words),
+            began_us: running.began_us,
+            step_us: running.step_us,
+        }));
+    } else if !running.rolls_back() {
+        parts.set(condition::SCRIPT, false);
     }
     match parts.clients.take(conn) {
         Some(mut caller) => {
@@ -700,16 +772,34 @@ fn note_slow(parts: &mut Parts, running: &mut Running, now: Now) {
     );
 }
 
+/// Tells the commands that a script called in a step how long that took.
+#[inline]
+pub fn step_took(parts: &mut Parts, micros: u64) {
+    if !parts.nested.is_empty() {
+        let tracking = parts.config.latency_tracking;
+        parts.nested.settle(&mut parts.stats, micros, tracking);
+    }
+}
+
 /// Counts the time that a script took which was parked, and remembers it as slow.
-fn took_long(parts: &mut Parts, running: &Running, now: Now) {
-    let micros = now.mono_us.saturating_sub(running.start.mono_us);
-    if let Some(number) = running.number {
-        parts.stats.commands[number].micros += micros;
+fn end(parts: &mut Parts, ended: Ended, now: Now) {
+    step_took(parts, now.mono_us.saturating_sub(ended.step_us));
+    let micros = now.mono_us.saturating_sub(ended.began_us);
+    if let Some(number) = ended.number {
+        let stats = &mut parts.stats.commands[number];
+        stats.micros += micros;
+        if parts.config.latency_tracking {
+            stats.times.get_or_insert_default().add(micros);
+        }
+    }
+    let threshold = parts.config.latency_monitor_threshold;
+    if threshold > 0 && micros / 1000 >= threshold {
+        parts.latency.add(now, "command", micros / 1000);
     }
     if u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at) {
-        let words: Vec<&[u8]> = running.words.iter().map(Vec::as_slice).collect();
+        let words: Vec<&[u8]> = ended.words.iter().map(Vec::as_slice).collect();
         let most = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
-        let caller = parts.clients.get(running.caller);
+        let caller = parts.clients.get(ended.caller);
         let peer = caller.map(|session| super::address(&session.peer));
         let name = caller
             .map(|session| session.name.to_vec())
