@@ -22,6 +22,10 @@ pub struct CommandStats {
     pub micros: u64,
     /// Nanoseconds besides, of shares of a step's time: less than a microsecond.
     pub nanos: u16,
+    /// Of the calls, those by scripts whose time is guessed, and the microseconds that it was guessed at.
+    pub guessed_calls: u64,
+    /// See `guessed_calls`.
+    pub guessed_micros: u64,
     /// How its times are distributed, if it ever ran under `latency-tracking`.
     pub times: Option<Histogram>,
     /// Times that a gate refused it.

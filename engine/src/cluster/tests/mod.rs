@@ -1,5 +1,6 @@
 mod durability;
 mod failover;
+mod faults;
 mod membership;
 mod slots;
 mod texts;

@@ -355,7 +355,7 @@ fn start(
         call.words.iter().for_each(|word| words.push(word));
     }
     let declared = call.flags & script::flag::COMPATIBLE == 0;
-    parts.nested.clear();
+    parts.nested.begin();
     let began_us = parts.scripts.step_us.unwrap_or(now.mono_us);
     let event = vm.start(Job::Run {
         function: call.function,
@@ -491,7 +491,7 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm, through: bool) -> 
     };
     // (Who debugs a script does not look at its time.)
     let timed = running.debug.is_none() && !running.session.is(alert::TRUSTED);
-    let mut step_ends = timed && parts.nested.apart;
+    let mut step_ends = timed && parts.nested.is_apart();
     match found {
         Ok((_, command)) if running.rolls_back() && rehearsal::is_message(command) => {
             debugging::count_listeners(parts, command, &args, &mut reply);
@@ -669,7 +669,10 @@ pub fn advance(parts: &mut Parts, now: Now) -> bool {
     };
     step_took(parts, now.mono_us.saturating_sub(running.step_us));
     running.step_us = now.mono_us;
-    parts.nested.apart = running.pending.is_some();
+    if running.pending.is_some() {
+        let tracking = parts.config.latency_tracking;
+        parts.nested.set_apart(&mut parts.stats, tracking);
+    }
     let event = match running.pending {
         Some(_) => Event::Command,
         None => vm.go_on(),
