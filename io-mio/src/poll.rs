@@ -106,6 +106,8 @@ pub struct Server {
     spans: Vec<(ConnId, usize, usize)>,
     /// Sockets that may have something to read.
     ready: VecDeque<ConnId>,
+    /// Those of them that the engine takes nothing from in this turn.
+    held: Vec<ConnId>,
     /// Connections with more to write than one turn allows.
     unsent: Vec<ConnId>,
     /// What happened while effects were carried out; enters with the next turn.
@@ -157,6 +159,7 @@ impl Server {
             arena: vec![0; ARENA].into_boxed_slice(),
             spans: Vec::new(),
             ready: VecDeque::new(),
+            held: Vec::new(),
             unsent: Vec::new(),
             inputs: Vec::new(),
             rss_bytes: 0,
@@ -380,6 +383,7 @@ impl Server {
     /// Reads what the ready sockets hold, as far as the arena goes.
     fn read(&mut self, now: Now) {
         self.spans.clear();
+        self.ready.extend(self.held.drain(..));
         let mut used = 0;
         // A handshake takes longer than a hundred commands: others shall not wait for many.
         let mut handshakes_left = self.engine.config().max_new_tls_connections_per_cycle;
@@ -415,6 +419,11 @@ impl Server {
             let Some((_, conn)) = self.conns.find(id) else {
                 continue;
             };
+            let room = self.engine.room(id, room);
+            if room == 0 {
+                self.held.push(id);
+                continue;
+            }
             conn.queued = false;
             let room = &mut self.arena[used..used + room];
             let len = room.len();

@@ -1,6 +1,5 @@
 //! Commands on strings as bitmaps.
 
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use smallvec::SmallVec;
 
@@ -62,13 +61,13 @@ pub(super) fn setbit(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     };
     let byte = (offset / 8) as usize;
     if byte >= len || old != on {
-        edit_quietly(d, key, found, byte + 1, |bytes| {
+        edit_quietly(d, key, found, byte + 1, byte..byte + 1, |bytes| {
             bitmap::set_bit(bytes, offset, on);
         });
         d.changed(key.bytes);
         d.notify(NotifyEvents::STRING, "setbit", key.bytes);
     } else if found.is_some_and(|place| !is_raw(d, place)) {
-        edit_quietly(d, key, found, 0, |_| {});
+        edit_quietly(d, key, found, 0, 0..0, |_| {});
     }
     d.out.int(i64::from(old));
     Ok(())
@@ -241,7 +240,7 @@ fn put_raw(d: &mut Data<'_>, key: Key<'_>, bytes: Vec<u8>) {
         let value = Value::Bytes(&bytes);
         d.store.set(d.db, key, value, Deadline::Clear, access)
     } else {
-        let value = Value::Object(Object::Str(Rc::new(bytes)));
+        let value = Value::Object(Object::Str(bytes.into()));
         d.store.set(d.db, key, value, Deadline::Clear, access)
     };
     d.store.set_raw(d.db, place);
@@ -364,11 +363,12 @@ pub(super) fn bitfield_ro(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 
 fn bitfield_steps(d: &mut Data<'_>, args: &[&[u8]], read_only: bool) -> Outcome {
     let steps = steps(d, &args[2..])?;
-    let writes = steps.iter().filter(|s| !matches!(s.action, Action::Get));
+    let writes = (steps.iter()).filter(|s| !matches!(s.action, Action::Get));
+    let first = writes.clone().map(|step| step.offset).min();
     let last = writes
         .map(|step| step.offset + u64::from(step.field.bits) - 1)
         .max();
-    let Some(last) = last else {
+    let (Some(first), Some(last)) = (first, last) else {
         let replies = look(d, args[1], |bytes| -> Vec<i64> {
             let get = |step: &Step| step.field.load(bytes, step.offset);
             steps.iter().map(get).collect()
@@ -391,9 +391,9 @@ fn bitfield_steps(d: &mut Data<'_>, args: &[&[u8]], read_only: bool) -> Outcome 
         None => 0,
     };
     let needed = (last / 8) as usize + 1;
-    let grown = needed > len;
+    let (grown, fields) = (needed > len, (first / 8) as usize..needed);
     let (mut replies, mut changes) = (Vec::with_capacity(steps.len()), 0);
-    edit_quietly(d, key, found, needed, |bytes| {
+    edit_quietly(d, key, found, needed, fields, |bytes| {
         for step in &steps {
             let (reply, changed) = step.write(bytes);
             let stored = reply.is_some() && !matches!(step.action, Action::Get);

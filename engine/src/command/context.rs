@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -28,6 +27,7 @@ use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::Output;
 use crate::store::{Key, Object, Place, Store, ValueRef};
+use crate::value::long_text::LongText;
 use crate::value::number::ItoaBuffer;
 
 /// What becomes of keys whose deadline has passed when a command meets them.
@@ -272,7 +272,7 @@ pub enum Text<'a> {
     /// An integer's digits.
     Int(ItoaBuffer),
     /// A long string.
-    Long(&'a Rc<Vec<u8>>),
+    Long(&'a LongText),
 }
 
 impl<'a> Text<'a> {

@@ -12,17 +12,20 @@ use super::{hash_limits, list_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
 use crate::rdb::{
-    self, Encoder, KeyMeta, ListPart, PLAIN_KEYS, Plain, PlainValue, StreamPosition, TextPosition,
-    ValueView,
+    self, Encoder, HeldText, KeyMeta, ListPart, PLAIN_KEYS, Plain, PlainValue, StreamPosition,
+    TextPosition, ValueView,
 };
 use crate::store::OwnedValue;
-use crate::store::{Collection, DatabaseSize, Key, Object, SnapshotItem, Store, Value, ValueRef};
+use crate::store::{
+    Collection, DatabaseSize, Key, Object, SnapshotItem, SnapshotValue, Store, Value, ValueRef,
+};
 use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
 use crate::value::intset::IntSet;
 use crate::value::list::chunk::Chunk;
 use crate::value::list::node::Node;
 use crate::value::list::{self, End, List};
+use crate::value::long_text::LongText;
 use crate::value::pack::Pack;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
@@ -102,18 +105,20 @@ enum LargeValue {
     ZSet(ZSet, usize),
     /// With the number of the next element.
     List(Rc<List>, usize),
-    Str(Rc<Vec<u8>>, TextPosition),
+    Str(LongText, TextPosition),
+    Held(HeldText),
 }
 
 impl LargeValue {
-    fn into_object(self) -> Object {
-        match self {
+    /// It is wanted no more: it may be the last that holds the value as it was.
+    fn discard(self, store: &mut Store) {
+        store.discard_object(match self {
             LargeValue::Hash(hash) => Object::Hash(hash),
             LargeValue::Set(set) => Object::Set(set),
             LargeValue::ZSet(set, _) => Object::ZSet(set),
             LargeValue::List(list, _) => Object::List(list),
-            LargeValue::Str(text, _) => Object::Str(text),
-        }
+            LargeValue::Str(..) | LargeValue::Held(_) => return,
+        });
     }
 
     /// Writes the key, and what tells type and length.
@@ -126,7 +131,7 @@ impl LargeValue {
             LargeValue::Set(set) => encoder.set(key, meta, set.len() as u64),
             LargeValue::ZSet(set, _) => encoder.zset(key, meta, set.len() as u64),
             LargeValue::List(list, _) => encoder.list(key, meta, list.nodes() as u64),
-            LargeValue::Str(..) => encoder.text(key, meta),
+            LargeValue::Str(..) | LargeValue::Held(_) => encoder.text(key, meta),
         }
     }
 
@@ -149,6 +154,7 @@ impl LargeValue {
                 Some(from)
             }
             LargeValue::Str(text, at) => (!at.step(text, encoder)).then_some(from),
+            LargeValue::Held(text) => (!text.step(encoder)).then_some(from),
             LargeValue::Set(set) => set.part(from, STEP_ELEMENTS, |member| encoder.element(member)),
             LargeValue::ZSet(set, left) => {
                 let next = left.saturating_sub(STEP_ELEMENTS);
@@ -190,7 +196,7 @@ impl Writer {
     /// The snapshot is not wanted any more; what only it still holds is freed in steps.
     pub fn abandon(self, store: &mut Store) {
         for large in self.large {
-            store.discard_object(large.value.into_object());
+            large.value.discard(store);
         }
         for large in self.streams {
             store.discard_object(Object::Stream(large.stream));
@@ -217,7 +223,7 @@ impl Writer {
                 self.encoder.end();
                 return true;
             } else {
-                self.walked = store.walk_step(|item| self.item(&item));
+                self.walked = store.walk_step(|item| self.item(item));
             }
         }
         false
@@ -232,7 +238,7 @@ impl Writer {
         }
     }
 
-    fn item(&mut self, item: &SnapshotItem<'_>) {
+    fn item(&mut self, item: SnapshotItem<'_>) {
         let (idle_s, frequency) = match self.access {
             AccessMeta::None => (None, None),
             AccessMeta::Idle(clock) => {
@@ -259,11 +265,15 @@ impl Writer {
                 next: None,
             });
         };
-        let view = match item.value {
+        let value = match item.value {
+            SnapshotValue::Held(text) => return large(LargeValue::Held(HeldText::new(text))),
+            SnapshotValue::Plain(value) => value,
+        };
+        let view = match value {
             ValueRef::Inline(bytes) => ValueView::Str(bytes),
             ValueRef::Int(n) => ValueView::Int(n),
             ValueRef::Object(Object::Str(bytes)) if bytes.len() > STEP_BYTES => {
-                return large(LargeValue::Str(Rc::clone(bytes), TextPosition::Begin));
+                return large(LargeValue::Str(bytes.clone(), TextPosition::Begin));
             }
             ValueRef::Object(Object::Str(bytes)) => ValueView::Str(bytes),
             ValueRef::Object(Object::Stream(stream)) if stream.memory_bytes() > STEP_BYTES => {
@@ -337,8 +347,7 @@ impl Writer {
         if next.is_some() {
             self.large[0].next = next;
         } else if let Some(large) = self.large.pop_front() {
-            // It may be the last that holds the value as it was.
-            store.discard_object(large.value.into_object());
+            large.value.discard(store);
         }
     }
 }

@@ -20,10 +20,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
 
-use crate::store::{Object, SnapshotItem, Store, ValueRef};
+use crate::store::{Object, SnapshotItem, SnapshotValue, Store, ValueRef};
 use crate::value::hash::Hash;
 use crate::value::hashtable::Position;
 use crate::value::list::{End, List};
+use crate::value::long_text::{Held, LongText};
 use crate::value::number::{write_f64, write_i64};
 use crate::value::set::Set;
 use crate::value::stream::{Name, Stream, StreamId};
@@ -62,8 +63,10 @@ enum JobValue {
     /// With the number of the next element.
     List(Rc<List>, usize),
     Set(Set, Position),
+    /// Begun or not.
+    Held(Held, bool),
     /// With the number of the next byte.
-    Str(Rc<Vec<u8>>, usize),
+    Str(LongText, usize),
     Stream(StreamJob),
     /// With the rank of the next member.
     ZSet(ZSet, usize),
@@ -115,7 +118,7 @@ impl CommandWriter {
     /// It is not wanted any more; what only it still holds is freed in steps.
     pub fn abandon(self, store: &mut Store) {
         for job in self.jobs {
-            store.discard_object(job.value.into_object());
+            job.value.discard(store);
         }
     }
 
@@ -140,31 +143,54 @@ impl CommandWriter {
                 }
                 expire(&mut self.out, &job.key, job.deadline);
                 if let Some(job) = self.jobs.pop_front() {
-                    // It may be the last that holds the value as it was.
-                    store.discard_object(job.value.into_object());
+                    job.value.discard(store);
                 }
             } else if self.walked {
                 return true;
             } else {
-                self.walked = store.walk_step(|item| self.item(&item));
+                self.walked = store.walk_step(|item| self.item(item));
             }
         }
         false
     }
 
-    fn item(&mut self, item: &SnapshotItem<'_>) {
+    fn item(&mut self, item: SnapshotItem<'_>) {
         self.keys += 1;
         let value = match item.value {
-            ValueRef::Inline(bytes) => return self.string(item, bytes),
+            SnapshotValue::Held(text) => JobValue::Held(text, false),
+            SnapshotValue::Plain(value) => match self.plain(&item, value) {
+                Some(value) => value,
+                None => return,
+            },
+        };
+        self.jobs.push_back(Job {
+            db: item.db,
+            key: item.key.to_vec(),
+            deadline: item.deadline,
+            value,
+        });
+    }
+
+    /// Writes a value, or says how it is to be written in steps.
+    fn plain(&mut self, item: &SnapshotItem<'_>, value: ValueRef<'_>) -> Option<JobValue> {
+        Some(match value {
+            ValueRef::Inline(bytes) => {
+                self.string(item, bytes);
+                return None;
+            }
             ValueRef::Int(n) => {
                 let mut text = Vec::new();
                 write_i64(&mut text, n);
-                return self.string(item, &text);
+                self.string(item, &text);
+                return None;
             }
             ValueRef::Object(Object::Str(bytes)) if bytes.len() > STEP_BYTES => {
-                JobValue::Str(Rc::clone(bytes), 0)
+                JobValue::Str(bytes.clone(), 0)
             }
-            ValueRef::Object(Object::Str(bytes)) => return self.string(item, bytes),
+            ValueRef::Object(Object::Str(bytes)) => {
+                self.string(item, bytes);
+                return None;
+            }
             ValueRef::Object(Object::Hash(hash)) => {
                 JobValue::Hash(hash.clone(), Position::default())
             }
@@ -175,13 +201,7 @@ impl CommandWriter {
                 at: At::Entries(StreamId::MIN),
             }),
             ValueRef::Object(Object::ZSet(set)) => JobValue::ZSet(set.clone(), 0),
-        };
-        self.jobs.push_back(Job {
-            db: item.db,
-            key: item.key.to_vec(),
-            deadline: item.deadline,
-            value,
-        });
+        })
     }
 
     fn string(&mut self, item: &SnapshotItem<'_>, value: &[u8]) {
@@ -195,15 +215,16 @@ impl CommandWriter {
 }
 
 impl JobValue {
-    fn into_object(self) -> Object {
-        match self {
+    /// It is wanted no more: it may be the last that holds the value as it was.
+    fn discard(self, store: &mut Store) {
+        store.discard_object(match self {
             JobValue::Hash(hash, _) => Object::Hash(hash),
             JobValue::List(list, _) => Object::List(list),
             JobValue::Set(set, _) => Object::Set(set),
-            JobValue::Str(text, _) => Object::Str(text),
+            JobValue::Held(..) | JobValue::Str(..) => return,
             JobValue::Stream(job) => Object::Stream(job.stream),
             JobValue::ZSet(set, _) => Object::ZSet(set),
-        }
+        });
     }
 
     /// Writes the next command or commands; true at the end.
@@ -251,6 +272,12 @@ impl JobValue {
                 args.write(out);
                 *at = next.unwrap_or_default();
                 next.is_none()
+            }
+            JobValue::Held(text, begun) => {
+                let verb: &[u8] = if *begun { b"APPEND" } else { b"SET" };
+                text.read(|piece| command(out, &[verb, key, piece]));
+                *begun = true;
+                text.is_over()
             }
             JobValue::Str(text, at) => {
                 let verb: &[u8] = if *at == 0 { b"SET" } else { b"APPEND" };

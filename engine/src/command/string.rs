@@ -1,8 +1,8 @@
 //! Commands on strings.
 
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::access;
 use super::context::{Data, Text};
@@ -504,15 +504,17 @@ fn check_length(d: &Data<'_>, len: u64) -> Outcome {
 }
 
 /// Lets `change` work on the bytes of a string, grown with zeros to at least `len`; the key keeps its
-/// deadline, and is made if absent. Returns the new length.
+/// deadline, and is made if absent. Of the bytes that are there, only those in `changed` change. Returns the new
+/// length.
 fn edit(
     d: &mut Data<'_>,
     key: Key<'_>,
     found: Option<Place>,
     len: usize,
+    changed: Range<usize>,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
-    let len = edit_quietly(d, key, found, len, change);
+    let len = edit_quietly(d, key, found, len, changed, change);
     d.changed(key.bytes);
     len
 }
@@ -523,6 +525,7 @@ pub(super) fn edit_quietly(
     key: Key<'_>,
     found: Option<Place>,
     len: usize,
+    changed: Range<usize>,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> usize {
     if found.is_none() {
@@ -534,13 +537,14 @@ pub(super) fn edit_quietly(
         && let ValueRef::Object(Object::Str(_)) = d.value(place)
     {
         let edited = d.store.modify(d.db, key, place, |object| {
-            let Object::Str(bytes) = object else { return 0 };
-            let bytes = Rc::make_mut(bytes);
-            if bytes.len() < len {
-                bytes.resize(len, 0);
-            }
-            change(bytes);
-            bytes.len()
+            let Object::Str(text) = object else { return 0 };
+            text.edit(changed, |bytes| {
+                if bytes.len() < len {
+                    bytes.resize(len, 0);
+                }
+                change(bytes);
+                bytes.len()
+            })
         });
         return edited.unwrap_or(0);
     }
@@ -556,7 +560,7 @@ pub(super) fn edit_quietly(
     let value = if len <= INLINE_MAX {
         Value::Bytes(&bytes)
     } else {
-        Value::Object(Object::Str(Rc::new(bytes.clone())))
+        Value::Object(Object::Str(bytes.clone().into()))
     };
     let place = match found {
         Some(place) => d
@@ -580,7 +584,9 @@ pub(super) fn append(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     };
     let len = d.string(place)?.len();
     check_length(d, len as u64 + args[2].len() as u64)?;
-    let len = edit(d, key, found, 0, |bytes| bytes.extend_from_slice(args[2]));
+    let len = edit(d, key, found, 0, 0..0, |bytes| {
+        bytes.extend_from_slice(args[2])
+    });
     d.notify(NotifyEvents::STRING, "append", key.bytes);
     d.out.int(len as i64);
     Ok(())
@@ -605,8 +611,9 @@ pub(super) fn setrange(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     }
     check_length(d, (offset as u64).saturating_add(patch.len() as u64))?;
     let offset = offset as usize;
-    let len = edit(d, key, found, offset + patch.len(), |bytes| {
-        bytes[offset..offset + patch.len()].copy_from_slice(patch);
+    let patched = offset..offset + patch.len();
+    let len = edit(d, key, found, patched.end, patched.clone(), |bytes| {
+        bytes[patched].copy_from_slice(patch);
     });
     d.notify(NotifyEvents::STRING, "setrange", key.bytes);
     d.out.int(len as i64);

@@ -1,15 +1,31 @@
-//! A primary's snapshot on its way in: it is loaded beside the data that is still served, and takes its place when
-//! it is complete.
+//! A primary's snapshot on its way in: it is loaded beside the data that is still served, some of it in each turn, and
+//! takes its place when it is complete. What has arrived and was not loaded yet is bounded: more is not read
+//! ([`Engine::room`]).
 
-use super::Engine;
+use super::load::{LOAD_STEP, PLAIN_KEYS_EACH, event_cost};
+use super::{Engine, LinkKind};
 use crate::command::access;
 use crate::command::dataset::{self, Building, Limits};
 use crate::config::Config;
-use crate::face::Now;
+use crate::face::{ConnId, Now};
 use crate::rdb::{Decoder, Event};
 use crate::store::Store;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use bytes::Bytes;
+
+/// Bytes that the decoder is given at a time.
+const PIECE: usize = 64 << 10;
+
+/// What taking a piece counts, in small items.
+const PIECE_COST: usize = 32;
+
+/// Bytes that may wait to be loaded before no more are read.
+const WAITING: usize = 256 << 10;
+
+/// Bytes of our primary's that are read in one turn.
+const MOUTHFUL: usize = 64 << 10;
 
 /// What has arrived of it.
 pub(crate) struct Incoming {
@@ -20,6 +36,13 @@ pub(crate) struct Incoming {
     stream_db: Option<u32>,
     failed: Option<String>,
     done: bool,
+    /// What the decoder was not given yet.
+    waiting: VecDeque<Bytes>,
+    waiting_bytes: usize,
+    /// The decoder has more at hand.
+    more: bool,
+    /// All has arrived.
+    ended: bool,
     /// Its length is known, and with it how many keys it can hold.
     measured: bool,
 }
@@ -34,19 +57,52 @@ impl Incoming {
             stream_db: None,
             failed: None,
             done: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            more: false,
+            ended: false,
             measured: size.is_some(),
         }
     }
 
-    /// Takes the next bytes.
-    pub fn feed(&mut self, bytes: &[u8], config: &Config, now: Now) {
-        if self.failed.is_some() {
-            return;
+    /// The next bytes.
+    pub fn feed(&mut self, bytes: Bytes) {
+        if !self.is_loaded() {
+            self.waiting_bytes += bytes.len();
+            self.waiting.push_back(bytes);
         }
-        self.decoder.feed(bytes);
+    }
+
+    /// There are no more.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Nothing more is to be loaded: it is complete, or of no use.
+    fn is_loaded(&self) -> bool {
+        self.done || self.failed.is_some()
+    }
+
+    /// Whether there is something to be done.
+    pub fn has_work(&self) -> bool {
+        self.ended || (!self.is_loaded() && (self.more || !self.waiting.is_empty()))
+    }
+
+    /// Whether all has arrived, and been loaded as far as it can be.
+    fn is_over(&self) -> bool {
+        self.ended && (self.is_loaded() || !(self.more || !self.waiting.is_empty()))
+    }
+
+    /// Loads some of what has arrived, or as `little` as can be.
+    fn step(&mut self, config: &Config, now: Now, little: bool) {
+        let mut left = if little { 1 } else { LOAD_STEP };
         let limits = Limits::new(config, &self.store);
-        while self.failed.is_none() && !self.done {
-            let keys = self.decoder.plain_keys();
+        self.more = true;
+        while left > 0 && !self.is_loaded() {
+            let keys = match little {
+                true => Default::default(),
+                false => self.decoder.plain_keys(),
+            };
             if !keys.is_empty() {
                 let inserted = dataset::insert_plain(
                     &mut self.store,
@@ -54,6 +110,7 @@ impl Incoming {
                     |key| access::loaded(config, now, key.idle_s, key.frequency),
                     |_, _| true,
                 );
+                left = left.saturating_sub(keys.len().div_ceil(PLAIN_KEYS_EACH));
                 if inserted.is_err() {
                     self.failed = Some(TWICE.into());
                 }
@@ -61,8 +118,25 @@ impl Incoming {
             }
             drop(keys);
             match self.decoder.next_event() {
-                Ok(Event::NeedMore) => return,
-                Ok(event) => self.failed = self.apply(event, config, &limits, now).err(),
+                Ok(Event::NeedMore) => {
+                    let Some(front) = self.waiting.front_mut() else {
+                        self.more = false;
+                        return;
+                    };
+                    let piece = front.split_to(front.len().min(PIECE));
+                    if front.is_empty() {
+                        self.waiting.pop_front();
+                    }
+                    self.waiting_bytes -= piece.len();
+                    self.decoder.feed(&piece);
+                    if !little {
+                        left = left.saturating_sub(PIECE_COST);
+                    }
+                }
+                Ok(event) => {
+                    left = left.saturating_sub(event_cost(&event));
+                    self.failed = self.apply(event, config, &limits, now).err();
+                }
                 Err(error) => self.failed = Some(format!("{error}")),
             }
         }
@@ -133,8 +207,37 @@ impl Incoming {
 const TWICE: &str = "the snapshot holds a key twice";
 
 impl Engine {
-    /// All of it is here.
-    pub(super) fn payload_end(&mut self, now: Now) {
+    /// Goes on with a snapshot that comes in.
+    pub(super) fn incoming_step(&mut self, now: Now) {
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        let delay = self.parts.config.key_load_delay;
+        if incoming.has_work() && !self.load_brake.holds(now, delay) {
+            incoming.step(&self.parts.config, now, delay != 0);
+            self.load_brake.pull(now, delay, 1);
+        }
+        if incoming.is_over() {
+            self.payload_end(now);
+        }
+    }
+
+    /// How many bytes of a connection may be read now, where there is `room` for so many: those of our primary are taken
+    /// as fast as they are carried out. If it is none, the engine is to be asked again in the next turn.
+    pub fn room(&self, conn: ConnId, room: usize) -> usize {
+        if (self.link.is_none() && self.incoming.is_none())
+            || self.links.kind(conn) != Some(LinkKind::Primary)
+        {
+            return room;
+        }
+        match &self.incoming {
+            Some(incoming) if incoming.ended || incoming.waiting_bytes > WAITING => 0,
+            _ => room.min(MOUTHFUL),
+        }
+    }
+
+    /// All of it is loaded, or as much as can be.
+    fn payload_end(&mut self, now: Now) {
         let parts = &mut self.parts;
         let Some(mut incoming) = self.incoming.take() else {
             return;
@@ -161,5 +264,72 @@ impl Engine {
         // The files go on with the new data and its offsets.
         parts.persistence.abort_save();
         parts.persistence.rebase(parts.journal.end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::NOW;
+    use crate::rdb::{Encoder, Header, KeyMeta, Options, ValueView};
+    use crate::store::Hasher;
+
+    /// A snapshot of so many small keys, all of which has arrived at once.
+    fn arrived(keys: usize) -> Incoming {
+        let mut encoder = Encoder::new(Options {
+            compress: false,
+            checksum: true,
+        });
+        encoder.begin(&Header {
+            redis_version: crate::REDIS_VERSION,
+            ctime_s: 0,
+            used_memory: 0,
+            replication: None,
+            aof_base: false,
+        });
+        encoder.select_db(0, keys as u64, 0);
+        for key in 0..keys {
+            let key = format!("key:{key}");
+            encoder.key(
+                key.as_bytes(),
+                &KeyMeta::default(),
+                ValueView::Str(b"value"),
+            );
+        }
+        encoder.end();
+        let store = Store::new(1, Hasher::new((1, 2), false));
+        let mut incoming = Incoming::new(None, true, store);
+        incoming.feed(encoder.take());
+        incoming.end();
+        incoming
+    }
+
+    fn load(keys: usize, little: bool) -> usize {
+        let (mut incoming, config) = (arrived(keys), Config::default());
+        let (mut steps, mut loaded) = (0, 0);
+        while !incoming.is_over() {
+            incoming.step(&config, NOW, little);
+            let now = incoming.store.databases()[0].len();
+            let most = if little {
+                1
+            } else {
+                LOAD_STEP * PLAIN_KEYS_EACH
+            };
+            assert!(now - loaded <= most, "{} keys in one step", now - loaded);
+            (steps, loaded) = (steps + 1, now);
+        }
+        assert_eq!((loaded, &incoming.failed), (keys, &None));
+        steps
+    }
+
+    #[test]
+    fn what_comes_at_once_is_loaded_in_steps() {
+        assert!(load(10_000, false) >= 10);
+    }
+
+    /// With `key-load-delay` it is key by key.
+    #[test]
+    fn little_is_one_key() {
+        assert!(load(100, true) >= 100);
     }
 }

@@ -16,10 +16,10 @@ use crate::persistence::LoadItem;
 use crate::rdb::{Event, Plain};
 
 /// Items of a file applied in one go.
-const LOAD_STEP: usize = 256;
+pub(super) const LOAD_STEP: usize = 256;
 
 /// Of keys with short strings, so many count as one item.
-const PLAIN_KEYS_EACH: usize = 4;
+pub(super) const PLAIN_KEYS_EACH: usize = 4;
 
 /// A part of a large collection counts as so many items.
 const PART_COST: usize = 64;
@@ -27,14 +27,18 @@ const PART_COST: usize = 64;
 /// Items decoded before the first of them is applied.
 const LOAD_AHEAD: usize = 16;
 
-/// What applying an item takes, in small items.
+/// What applying an event takes, in small items.
+pub(super) fn event_cost(event: &Event) -> usize {
+    match event {
+        Event::Part { .. } => PART_COST,
+        _ => 1,
+    }
+}
+
 fn cost(item: &LoadItem) -> usize {
     match item {
-        LoadItem::Snapshot {
-            event: Event::Part { .. },
-            ..
-        } => PART_COST,
-        _ => 1,
+        LoadItem::Snapshot { event, .. } => event_cost(event),
+        LoadItem::Command(_) => 1,
     }
 }
 

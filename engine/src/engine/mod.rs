@@ -378,6 +378,7 @@ impl Engine {
         if core::mem::take(&mut self.step_due) {
             self.load_goes_on = self.load_step(now);
             self.snapshot_step(now);
+            self.incoming_step(now);
         }
         self.sync_file_step();
         self.shutdown_step(now);
@@ -567,8 +568,8 @@ impl Engine {
         let braked = |brake: &Brake, delay| if delay == 0 { 0 } else { brake.until_us() };
         let save =
             (self.snapshot_ready()).then(|| braked(&self.save_brake, config.rdb_key_save_delay));
-        let load = self
-            .load_goes_on
+        let incoming = self.incoming.as_ref().is_some_and(Incoming::has_work);
+        let load = (self.load_goes_on || incoming)
             .then(|| braked(&self.load_brake, config.key_load_delay));
         let waiting = self
             .parts

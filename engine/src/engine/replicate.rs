@@ -100,7 +100,7 @@ impl Engine {
             Action::Log { level, text } => self.parts.log(level, text),
             Action::Payload(bytes) => {
                 if let Some(incoming) = &mut self.incoming {
-                    incoming.feed(&bytes, &self.parts.config, now);
+                    incoming.feed(bytes);
                 }
             }
             Action::PayloadAbort => {
@@ -114,7 +114,11 @@ impl Engine {
                 let store = Store::new(databases, *parts.store.hasher());
                 self.incoming = Some(Incoming::new(size, parts.config.rdbchecksum, store));
             }
-            Action::PayloadEnd { .. } => self.payload_end(now),
+            Action::PayloadEnd { .. } => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.end();
+                }
+            }
             Action::Send { conn, bytes } => self.send(now, conn, bytes),
             Action::Stream(bytes) => self.stream(now, &bytes),
             Action::StreamBegin { conn, db } => self.begin_stream(conn, db, now),

@@ -59,7 +59,7 @@ pub use encode::{Encoder, Header, KeyMeta, Options, ReplicationPoint, ValueView}
 pub use event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
 pub use list::ListPart;
 pub use stream::StreamPosition;
-pub use text::TextPosition;
+pub use text::{HeldText, TextPosition};
 
 /// The version that [`Encoder`] writes.
 pub const VERSION: u32 = 10;

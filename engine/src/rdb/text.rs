@@ -5,6 +5,7 @@
 
 use super::encode::{Encoder, MIN_GAIN};
 use super::lzf::Packing;
+use crate::value::long_text::Held;
 use alloc::vec::Vec;
 
 /// Longer strings are not compressed.
@@ -62,6 +63,45 @@ impl TextPosition {
     fn plain(text: &[u8], encoder: &mut Encoder) -> TextPosition {
         encoder.length(text.len() as u64);
         TextPosition::Plain(0)
+    }
+}
+
+/// A string that changes while it is written as it was.
+#[derive(Debug)]
+pub struct HeldText {
+    text: Held,
+    /// What is to be compressed is gathered first.
+    gathered: Vec<u8>,
+    at: TextPosition,
+}
+
+impl HeldText {
+    /// One of which nothing has been written.
+    pub fn new(text: Held) -> HeldText {
+        HeldText {
+            text,
+            gathered: Vec::new(),
+            at: TextPosition::Begin,
+        }
+    }
+
+    /// Writes some more; true at its end.
+    pub fn step(&mut self, encoder: &mut Encoder) -> bool {
+        let (len, gathered) = (self.text.len(), &mut self.gathered);
+        if !encoder.compresses() || len > MAX_COMPRESSED {
+            if let TextPosition::Begin = self.at {
+                encoder.length(len as u64);
+                self.at = TextPosition::Plain(0);
+            }
+            self.text.read(|piece| encoder.raw(piece));
+            return self.text.is_over();
+        }
+        if self.text.is_over() {
+            return self.at.step(gathered, encoder);
+        }
+        gathered.reserve_exact(len - gathered.len());
+        self.text.read(|piece| gathered.extend_from_slice(piece));
+        false
     }
 }
 

@@ -5,10 +5,10 @@
 //! that a *hold* can say: from here on, nothing leaves before the journal is safe up to an offset.
 
 use alloc::collections::VecDeque;
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::value::long_text::LongText;
 use crate::value::number;
 
 /// Strings from this many bytes on leave by reference.
@@ -27,7 +27,7 @@ const TAIL_KEEP: usize = 16 * 1024;
 enum Chunk {
     Owned(Vec<u8>),
     Shared(Bytes),
-    Value(Rc<Vec<u8>>),
+    Value(LongText),
 }
 
 impl Chunk {
@@ -335,14 +335,14 @@ impl Output {
     }
 
     /// A bulk string that stays where it is if it is large.
-    pub fn bulk_value(&mut self, value: &Rc<Vec<u8>>) {
+    pub fn bulk_value(&mut self, value: &LongText) {
         if value.len() < BY_REFERENCE {
             return self.bulk(value);
         }
         self.header(b'$', value.len() as i64);
         self.seal();
         self.written += value.len() as u64;
-        self.chunks.push_back(Chunk::Value(Rc::clone(value)));
+        self.chunks.push_back(Chunk::Value(value.clone()));
         self.raw(b"\r\n");
     }
 
@@ -501,7 +501,7 @@ mod tests {
                     0 => { out.raw(&data); model.extend(&data); }
                     1 => { out.shared(Bytes::from(data.clone())); model.extend(&data); }
                     2 => {
-                        out.bulk_value(&Rc::new(data.clone()));
+                        out.bulk_value(&data.clone().into());
                         model.extend(alloc::format!("${n}\r\n").bytes());
                         model.extend(&data);
                         model.extend(b"\r\n");

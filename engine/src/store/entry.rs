@@ -27,6 +27,7 @@ use core::ptr::{self, NonNull};
 use crate::value::hash::Hash;
 use crate::value::hashtable::Ahead;
 use crate::value::list::List;
+use crate::value::long_text::LongText;
 use crate::value::set::Set;
 use crate::value::size_class::size_class;
 use crate::value::stream::Stream;
@@ -37,7 +38,7 @@ use crate::value::zset::ZSet;
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A string too long to be inline.
-    Str(Rc<Vec<u8>>),
+    Str(LongText),
     /// A hash.
     Hash(Hash),
     /// A set.
@@ -128,7 +129,7 @@ impl Object {
     /// Heap bytes that the object owns.
     pub fn memory(&self) -> usize {
         match self {
-            Object::Str(s) => size_class(s.capacity()) + size_of::<Vec<u8>>() + 16,
+            Object::Str(s) => s.memory(),
             Object::Hash(h) => h.memory_bytes(),
             Object::Set(s) => s.memory_bytes(),
             Object::Stream(s) => s.memory_bytes() + size_of::<Stream>() + 16,
@@ -280,7 +281,7 @@ impl Entry {
                 Value::Bytes(b) => {
                     at.add(slot_at)
                         .cast::<Object>()
-                        .write(Object::Str(Rc::new(b.to_vec())));
+                        .write(Object::Str(b.to_vec().into()));
                 }
                 Value::Int(n) => at.add(slot_at).cast::<i64>().write(n),
                 Value::Object(o) => at.add(slot_at).cast::<Object>().write(o),

@@ -11,5 +11,5 @@ pub use entry::{
     Collection, Entry, EntryRef, INLINE_MAX, Object, OwnedValue, Parts, Value, ValueRef,
 };
 pub use sizes::Sizes;
-pub use snapshot::{DatabaseSize, SnapshotItem};
+pub use snapshot::{DatabaseSize, SnapshotItem, SnapshotValue};
 pub use table::{POSITION_ZEROS, Place, Table};

@@ -16,22 +16,32 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::database::{Hasher, Store};
-use super::entry::{EntryRef, OwnedValue, Parts, ValueRef};
+use super::entry::{EntryRef, Object, OwnedValue, ValueRef};
 use super::table::{Place, Table};
+use crate::value::long_text::Held;
 
 /// A key as it was when the snapshot began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct SnapshotItem<'a> {
     /// Number of its database.
     pub db: usize,
     /// The key.
     pub key: &'a [u8],
     /// Its value.
-    pub value: ValueRef<'a>,
+    pub value: SnapshotValue<'a>,
     /// When it expires, in Unix milliseconds.
     pub deadline: Option<u64>,
     /// Its access clock.
     pub access: u32,
+}
+
+/// A value as it was when the snapshot began.
+#[derive(Debug)]
+pub enum SnapshotValue<'a> {
+    /// One that can be copied, or shared with the store in parts.
+    Plain(ValueRef<'a>),
+    /// A string that is neither.
+    Held(Held),
 }
 
 /// What a database held when the snapshot began.
@@ -45,6 +55,9 @@ pub struct DatabaseSize {
     pub expires: usize,
 }
 
+/// Longer strings are held, not shared: whoever changes a shared one copies it.
+const HELD: usize = 256 << 10;
+
 /// Entries saved ahead of the walk that are given out in one step.
 const SAVED_STEP: usize = 8;
 
@@ -52,7 +65,23 @@ const SAVED_STEP: usize = 8;
 struct Saved {
     db: usize,
     key: Vec<u8>,
-    parts: Parts,
+    value: SavedValue,
+    deadline: Option<u64>,
+    access: u32,
+}
+
+#[derive(Debug)]
+enum SavedValue {
+    Plain(OwnedValue),
+    Held(Held),
+}
+
+/// Holds a value if it is to be held.
+fn hold(value: ValueRef<'_>) -> Option<Held> {
+    match value {
+        ValueRef::Object(Object::Str(text)) if text.len() > HELD => Some(text.hold()),
+        _ => None,
+    }
 }
 
 /// A table to be walked.
@@ -93,7 +122,12 @@ impl Walk {
         self.saved.push_back(Saved {
             db: number,
             key: entry.key().to_vec(),
-            parts: entry.to_parts(),
+            value: match hold(entry.value()) {
+                Some(held) => SavedValue::Held(held),
+                None => SavedValue::Plain(entry.value().to_owned()),
+            },
+            deadline: entry.deadline(),
+            access: entry.access(),
         });
     }
 
@@ -179,7 +213,7 @@ impl Store {
         };
         walk.abandoned = true;
         for saved in walk.saved.drain(..) {
-            if let OwnedValue::Object(object) = saved.parts.value {
+            if let SavedValue::Plain(OwnedValue::Object(object)) = saved.value {
                 self.discard_object(object);
             }
         }
@@ -200,14 +234,21 @@ impl Store {
             return true;
         };
         let some = walk.saved.len().min(SAVED_STEP);
-        for Saved { db, key, parts } in walk.saved.drain(..some) {
-            let value = parts.value.view();
+        for saved in walk.saved.drain(..some) {
+            let owned;
+            let value = match saved.value {
+                SavedValue::Held(held) => SnapshotValue::Held(held),
+                SavedValue::Plain(value) => {
+                    owned = value;
+                    SnapshotValue::Plain(owned.view())
+                }
+            };
             visit(SnapshotItem {
-                db,
-                key: &key,
+                db: saved.db,
+                key: &saved.key,
                 value,
-                deadline: parts.deadline,
-                access: parts.access,
+                deadline: saved.deadline,
+                access: saved.access,
             });
         }
         if walk.is_over() {
@@ -274,7 +315,8 @@ fn step(
         visit(SnapshotItem {
             db,
             key: entry.key(),
-            value: entry.value(),
+            value: hold(entry.value())
+                .map_or(SnapshotValue::Plain(entry.value()), SnapshotValue::Held),
             deadline: entry.deadline(),
             access: entry.access(),
         });
@@ -360,7 +402,7 @@ mod tests {
                         let mut twice = false;
                         let done = store.walk_step(|item| {
                             let k = u16::from_le_bytes(item.key.try_into().unwrap());
-                            let ValueRef::Int(n) = item.value else { panic!() };
+                            let SnapshotValue::Plain(ValueRef::Int(n)) = item.value else { panic!() };
                             twice |= got.insert((item.db, k), (n, item.deadline)).is_some();
                         });
                         prop_assert!(!twice);
@@ -399,7 +441,8 @@ mod tests {
         while !done {
             let before = seen;
             done = store.walk_step(|item| {
-                assert!(matches!(item.value, ValueRef::Int(1)));
+                let value = &item.value;
+                assert!(matches!(value, SnapshotValue::Plain(ValueRef::Int(1))));
                 seen += 1;
             });
             assert!(seen - before <= SAVED_STEP);

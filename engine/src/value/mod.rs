@@ -13,6 +13,7 @@ pub mod intset;
 pub mod lcs;
 pub mod list;
 pub mod listpack;
+pub mod long_text;
 pub mod longdouble;
 pub mod lzf;
 pub mod number;
