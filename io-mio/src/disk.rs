@@ -32,6 +32,8 @@ pub struct DiskThread {
     next: Vec<(OpId, DiskRequest)>,
     /// Answers taken from the thread.
     answers: VecDeque<Answered>,
+    /// Requests that were not answered yet: without any, nobody wakes the loop.
+    under_way: usize,
 }
 
 struct Answered {
@@ -128,12 +130,14 @@ impl DiskThread {
             thread: handle.thread().clone(),
             next: Vec::new(),
             answers: VecDeque::new(),
+            under_way: 0,
         })
     }
 
     /// Takes a request, to be handed over by [`submit`](DiskThread::submit).
     pub fn request(&mut self, op: OpId, request: DiskRequest) {
         self.next.push((op, request));
+        self.under_way += 1;
     }
 
     /// Hands over what was requested.
@@ -145,10 +149,14 @@ impl DiskThread {
 
     /// The next answer, if one is there, and how long it took to come by.
     pub fn answer(&mut self) -> Option<(OpId, Answer, Duration)> {
+        if self.under_way == 0 {
+            return None;
+        }
         if self.answers.is_empty() {
             self.answers.append(&mut self.shared.answers.items());
         }
         let next = self.answers.pop_front()?;
+        self.under_way -= 1;
         Some((next.op, next.answer, next.took))
     }
 
@@ -173,12 +181,15 @@ impl DiskThread {
 
     /// The loop is about to wait for events: from now on an answer wakes it. False if one is there already.
     pub fn may_sleep(&self) -> bool {
-        self.answers.is_empty() && self.shared.answers.may_sleep(sleep::POLLING)
+        self.under_way == 0
+            || (self.answers.is_empty() && self.shared.answers.may_sleep(sleep::POLLING))
     }
 
     /// The loop is awake, and looks for answers by itself.
     pub fn woke(&self) {
-        self.shared.answers.woke();
+        if self.under_way > 0 {
+            self.shared.answers.woke();
+        }
     }
 }
 

@@ -49,12 +49,7 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         },
         rude: if rng.chance(500) { 0 } else { rng.range(1, 40) },
         expiry: rng.chance(700),
-        // In a cluster a slot may leave between two commands of a script.
-        scripts: if matches!(kind, Kind::Cluster | Kind::Toy) {
-            0
-        } else {
-            400
-        },
+        scripts: if kind == Kind::Toy { 0 } else { 400 },
         waits: if kind == Kind::Toy { 0 } else { 400 },
         large: if large_values {
             rng.log_range(500, 60_000) as u32

@@ -17,7 +17,8 @@ use crate::rdb::{
 };
 use crate::store::OwnedValue;
 use crate::store::{
-    Collection, DatabaseSize, Key, Object, SnapshotItem, SnapshotValue, Store, Value, ValueRef,
+    Collection, DatabaseSize, INLINE_MAX, Key, Object, SnapshotItem, SnapshotValue, Store, Value,
+    ValueRef,
 };
 use crate::value::hash::{self, Hash};
 use crate::value::hashtable::Position;
@@ -550,6 +551,11 @@ pub(crate) fn insert(
             begun.add(value, 0, limits)?;
             begun.0.map(OwnedValue::Object).ok_or("no elements")?
         }
+    };
+    let value = match value {
+        // It is not copied.
+        OwnedValue::Bytes(bytes) if bytes.len() > INLINE_MAX => Object::Str(bytes.into()).into(),
+        other => other,
     };
     let value = match &value {
         // As SET would keep them.

@@ -83,14 +83,19 @@ impl Incoming {
         self.done || self.failed.is_some()
     }
 
+    /// Whether more of it is at hand.
+    fn is_at_hand(&self) -> bool {
+        self.more || !self.waiting.is_empty()
+    }
+
     /// Whether there is something to be done.
     pub fn has_work(&self) -> bool {
-        self.ended || (!self.is_loaded() && (self.more || !self.waiting.is_empty()))
+        self.ended || (!self.is_loaded() && self.is_at_hand())
     }
 
     /// Whether all has arrived, and been loaded as far as it can be.
     fn is_over(&self) -> bool {
-        self.ended && (self.is_loaded() || !(self.more || !self.waiting.is_empty()))
+        self.ended && (self.is_loaded() || !self.is_at_hand())
     }
 
     /// Loads some of what has arrived, or as `little` as can be.

@@ -23,6 +23,9 @@ use core::mem;
 /// Bytes of a key in a snapshot, at least: its type, and an empty key and value.
 const SMALLEST_KEY: u64 = 3;
 
+/// Room that a large string gets before its bytes are there.
+const AT_ONCE: usize = 128 << 20;
+
 /// Strings from this length are moved out of the buffer as they arrive.
 const LARGE: u64 = 64 << 10;
 /// Reads one snapshot: [`feed`](Decoder::feed), then [`next`](Decoder::next_event) until it wants more.
@@ -276,12 +279,13 @@ impl Decoder {
                     .available()
                     .min(usize::try_from(left).unwrap_or(usize::MAX));
                 left -= here as u64;
-                // Doubling, but never beyond the end: the last growth fits exactly.
+                // Doubling, but never beyond the end: the last growth fits exactly. Moving what is there takes long: a
+                // string of usual size gets its room at once, which costs nothing before it is used.
                 if text.capacity() - text.len() < here {
-                    let most = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .saturating_add(here);
-                    text.reserve_exact(most.min(here.max(text.len())));
+                    let all = left.saturating_add(here as u64);
+                    let end = (self.total).map_or(u64::MAX, |total| total - self.offset.min(total));
+                    let most = usize::try_from(all.min(end.max(here as u64))).unwrap_or(usize::MAX);
+                    text.reserve_exact(most.min(here.max(text.len()).max(AT_ONCE)));
                 }
                 text.extend_from_slice(&self.buffer[self.at..self.at + here]);
                 self.consume(here);
