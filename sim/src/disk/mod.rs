@@ -114,6 +114,18 @@ pub enum Witnessed {
     },
 }
 
+impl Witnessed {
+    /// Whether something was not done.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Witnessed::Rename { .. } => false,
+            Witnessed::Sync { ok, .. }
+            | Witnessed::SyncDir { ok, .. }
+            | Witnessed::Write { ok, .. } => !ok,
+        }
+    }
+}
+
 /// What a power failure did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CrashReport {
@@ -289,8 +301,12 @@ impl Disk {
     }
 
     /// Changes something, while no process runs, that a server must notice: a bit or a sector of a snapshot, of a
-    /// manifest, or of an increment before its last checksum. Says where, if there is such a place.
+    /// manifest, or of an increment where a checksum covers it. Says where, if there is such a place. Not while
+    /// something else has rotted that nobody has looked at since: a copy is kept of one file only.
     pub fn rot(&mut self, pick: u64, sector: bool) -> Option<(String, u64)> {
+        if self.rotten.is_some() {
+            return None;
+        }
         let mut places = Vec::new();
         for (path, bytes) in self.files.durable_image() {
             let covered = match path.rsplit('.').next() {
@@ -318,9 +334,10 @@ impl Disk {
         } else {
             rotten[at] ^= 1 << (pick >> 61);
         }
-        if rotten == bytes {
-            return None;
-        }
+        let increment = path.ends_with(".incr.aof");
+        let noticed =
+            |&at: &usize| rotten[at] != bytes[at] && (!increment || is_summed(&bytes, at));
+        (0..bytes.len()).find(noticed)?;
         self.files.overwrite(&path, &rotten);
         self.rotten = Some((path.clone(), bytes));
         Some((path, at as u64))
@@ -480,6 +497,13 @@ impl Disk {
         }
         Ok(DiskReply::Done)
     }
+}
+
+/// Whether a byte of an increment is covered by a checksum: what came right before a crash is not, since who goes on
+/// has counting begin anew.
+fn is_summed(bytes: &[u8], at: usize) -> bool {
+    let next = bytes[at..].windows(5).position(|part| part == b"#SUM:");
+    next.is_some_and(|next| !bytes[at + next..].starts_with(b"#SUM:0:"))
 }
 
 fn find_last(bytes: &[u8], what: &[u8]) -> Option<usize> {

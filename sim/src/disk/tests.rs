@@ -233,3 +233,28 @@ fn requests_are_answered_in_their_order_and_a_crash_ends_them() {
     bench.disk.process_died();
     assert!(bench.disk.complete(SEC).is_none());
 }
+
+/// A server cannot notice what no checksum covers, and the operator has a copy of one file only.
+#[test]
+fn what_rots_can_be_noticed_and_put_back() {
+    let text = b"abc#SUM:3:x\r\nlost#SUM:0:\r\nmore#SUM:4:y\r\n";
+    for pick in 0..400u64 {
+        let mut bench = Bench::new(1, false);
+        bench.open("a.incr.aof", OpenMode::Append);
+        let data = vec![Bytes::from_static(text)];
+        bench.run(DiskRequest::Write { file: FILE, data }).unwrap();
+        bench.run(DiskRequest::Sync { file: FILE }).unwrap();
+        bench
+            .run(DiskRequest::SyncDir {
+                path: String::new(),
+            })
+            .unwrap();
+        let found = bench.disk.rot(pick << 54 | pick, pick % 3 == 0);
+        let Some((_, at)) = found else { continue };
+        assert!(pick % 3 == 0 || !(13..17).contains(&at), "{at}");
+        assert!(bench.disk.rot(pick + 1, false).is_none());
+        assert!(bench.disk.restore_rotten());
+        let all = bench.disk.files.visible("a.incr.aof");
+        assert_eq!(all, Some(&text[..]));
+    }
+}

@@ -328,8 +328,11 @@ impl<'p> World<'p> {
                     if let Some(due) = found.on_disk(now) {
                         self.queue.push(due, Event::Disk { node, boot });
                     }
+                    // A slow process hears of it when it gets there.
+                    let heard = self.nodes[usize::from(node)].ready_at(now);
                     for seen in std::mem::take(&mut self.nodes[usize::from(node)].disk.witnessed) {
-                        self.honesty.observe(node, now, &seen);
+                        let at = if seen.is_failure() { heard } else { now };
+                        self.honesty.observe(node, at, &seen);
                     }
                     self.note(3, u64::from(node));
                     self.schedule_node(node);
