@@ -593,3 +593,25 @@ fn a_sleeping_server_answers_nobody() {
         .and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
     assert!(usec.is_some_and(|usec| usec >= 500_000), "{spent}");
 }
+
+/// Bytes that a process holds.
+fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).expect("its memory");
+    let pages = text.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok());
+    pages.expect("a number of pages") * 4096
+}
+
+#[test]
+fn what_lies_before_a_bit_far_away_takes_no_memory() {
+    let server = subject().start();
+    let Some(pid) = server.pid().filter(|_| cfg!(target_os = "linux")) else {
+        return;
+    };
+    let before = resident(pid);
+    server.run("SETBIT bits 2147483647 1");
+    server.run("SETRANGE text 268435456 end");
+    assert_eq!(server.run("BITCOUNT bits 268435400 -1"), Value::Int(1));
+    assert_eq!(server.run("GETRANGE text 268435454 -1").bytes(), b"\0\0end");
+    let grown = resident(pid).saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for three bytes and a bit");
+}

@@ -519,6 +519,18 @@ fn edit(
     len
 }
 
+/// Gives a string at least so many bytes, by zeros at its end. What is more than twice as long is new memory, as zero as
+/// the system gives it: what is never touched takes no time, however far away a bit is set.
+fn lengthen(bytes: &mut Vec<u8>, len: usize) {
+    if len > 2 * bytes.capacity() {
+        let mut longer = alloc::vec![0; len];
+        longer[..bytes.len()].copy_from_slice(bytes);
+        *bytes = longer;
+    } else if len > bytes.len() {
+        bytes.resize(len, 0);
+    }
+}
+
 /// As [`edit`], but whether that changed anything is left to the caller to say.
 pub(super) fn edit_quietly(
     d: &mut Data<'_>,
@@ -539,9 +551,7 @@ pub(super) fn edit_quietly(
         let edited = d.store.modify(d.db, key, place, |object| {
             let Object::Str(text) = object else { return 0 };
             text.edit(changed, |bytes| {
-                if bytes.len() < len {
-                    bytes.resize(len, 0);
-                }
+                lengthen(bytes, len);
                 change(bytes);
                 bytes.len()
             })
@@ -552,15 +562,15 @@ pub(super) fn edit_quietly(
         Some(place) => Text::of(d.value(place)).map_or(Vec::new(), |t| t.to_vec()),
         None => Vec::new(),
     };
-    if bytes.len() < len {
-        bytes.resize(len, 0);
-    }
+    lengthen(&mut bytes, len);
     change(&mut bytes);
     let len = bytes.len();
+    let short;
     let value = if len <= INLINE_MAX {
-        Value::Bytes(&bytes)
+        short = bytes;
+        Value::Bytes(&short)
     } else {
-        Value::Object(Object::Str(bytes.clone().into()))
+        Value::Object(Object::Str(bytes.into()))
     };
     let place = match found {
         Some(place) => d
