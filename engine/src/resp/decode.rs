@@ -238,7 +238,6 @@ fn plain(buf: &[u8], args: &mut Vec<Arg>, limits: &Limits) -> Option<usize> {
         return None;
     }
     let first = args.len();
-    args.reserve(count);
     for _ in 0..count {
         let arg = (buf.get(at) == Some(&b'$'))
             .then(|| short_number(buf, at + 1))
