@@ -32,19 +32,26 @@ mod vector {
         unsafe { equal_mask(group, byte) }
     }
 
+    /// From byte 16 − n on: sixteen bytes, the first n of them all ones.
+    const MASKS: [u8; 32] = {
+        let mut masks = [0; 32];
+        let mut i = 0;
+        while i < 16 {
+            masks[i] = 255;
+            i += 1;
+        }
+        masks
+    };
+
     /// The sum of the first `n` bytes (`n` up to 16), or `None` if one of them is 255.
     #[inline]
     pub(crate) fn sum_first(group: &[u8; 16], n: usize) -> Option<usize> {
         if matches(group, 255) & super::low_bits(n) != 0 {
             return None;
         }
-        let mask = if n >= 16 {
-            u128::MAX
-        } else {
-            (1 << (8 * n)) - 1
-        };
+        let mask = MASKS[16 - n..].first_chunk()?;
         // SAFETY: SSE2 is part of every x86-64 processor.
-        Some(unsafe { sum_masked(group, mask) })
+        Some(unsafe { sum_masked(group, u128::from_le_bytes(*mask)) })
     }
 
     /// Asks for the first `lines` cache lines of `bytes`, without waiting for them.
