@@ -234,17 +234,14 @@ impl HashTable {
                 return false;
             };
             let root = Rc::make_mut(root);
-            let leaf = root.leaf_mut(hash);
+            let leaf = root.leaf_mut(hash, usize::from(place.is_none()));
             let before = leaf.memory_bytes();
             match &place {
                 Some(place) => leaf.replace(place, value),
                 None => leaf.insert(hash as u8, field, value),
             }
             self.memory = self.memory - before + leaf.memory_bytes();
-            if place.is_none() {
-                root.count_one(hash);
-                self.len += 1;
-            }
+            self.len += usize::from(place.is_none());
             return place.is_none();
         }
     }

@@ -139,6 +139,7 @@ impl Leaf {
     }
 
     /// The leaf's own bytes, copied first if a snapshot shares them.
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         Rc::make_mut(&mut self.0)
     }
@@ -406,15 +407,21 @@ impl Leaf {
             Leaf::with_room(counts[0], sizes[0]),
             Leaf::with_room(counts[1], sizes[1]),
         ];
+        let slots = [halves[0].slots(), halves[1].slots()];
+        let (mut count, mut used) = ([0; 2], [halves[0].used(), halves[1].used()]);
+        let mut bytes = halves.each_mut().map(Leaf::bytes_mut);
         for (place, right) in self.iter().zip(rights) {
-            let half = &mut halves[usize::from(right)];
-            let (count, slots, used) = (half.count(), half.slots(), half.used());
-            let bytes = half.bytes_mut();
-            bytes[HEADER + count] = self.tag(place.index);
-            bytes[HEADER + slots + count] = self.sizes()[place.index];
-            bytes[used..used + place.size()].copy_from_slice(&self.0[place.start..place.value.end]);
-            set_used(bytes, used + place.size());
-            set_count(bytes, count + 1);
+            let half = usize::from(right);
+            let (bytes, start) = (&mut bytes[half], used[half]);
+            bytes[HEADER + count[half]] = self.tag(place.index);
+            bytes[HEADER + slots[half] + count[half]] = self.sizes()[place.index];
+            used[half] += place.size();
+            bytes[start..used[half]].copy_from_slice(&self.0[place.start..place.value.end]);
+            count[half] += 1;
+        }
+        for (half, bytes) in bytes.iter_mut().enumerate() {
+            set_used(bytes, used[half]);
+            set_count(bytes, count[half]);
         }
         halves.into()
     }

@@ -3,7 +3,7 @@
 //! A node covers the hashes that begin with some `base` bits, cut into 64 slots by the six bits that
 //! follow. A kid takes a run of slots, a power of two in number and aligned to it; `starts` has a bit
 //! for the first slot of each kid, so the kid of a slot is the number of start bits up to it. All leaves
-//! are equally deep, as in a B-tree, and the tree grows at its root: when a kid that has only one slot
+//! for the first slot of each kid, and a table says each slot's kid. All leaves
 //! must split, its node splits first, by its parent's next bit, and each half sees one more bit of the hash.
 
 use super::leaf::Leaf;
@@ -21,11 +21,31 @@ const MERGE_KIDS: usize = 16;
 /// See the module's description.
 #[derive(Clone)]
 pub(super) struct Node {
-    /// A bit for the first slot of each kid.
-    starts: u64,
+    starts: Starts,
     /// How many leading bits of the hash all that is below has in common.
     base: u32,
     kids: Kids,
+}
+
+/// Where the kids' slots begin.
+#[derive(Clone)]
+struct Starts {
+    /// A bit for the first slot of each kid.
+    bits: u64,
+    /// The number of each slot's kid: to count bits takes a lookup longer (the first x86-64 had no instruction).
+    kids: [u8; SLOTS as usize],
+}
+
+impl Starts {
+    fn of(bits: u64) -> Starts {
+        let mut kids = [0; SLOTS as usize];
+        let mut before = 0;
+        for (slot, kid) in kids.iter_mut().enumerate() {
+            before += (bits >> slot & 1) as u8;
+            *kid = before - 1;
+        }
+        Starts { bits, kids }
+    }
 }
 
 #[derive(Clone)]
@@ -83,7 +103,7 @@ impl Node {
     pub(super) fn of_leaf(leaf: Leaf) -> Node {
         let entries = leaf.count();
         Node {
-            starts: 1,
+            starts: Starts::of(1),
             base: 0,
             kids: Kids::Leaves(alloc::vec![Kid { to: leaf, entries }]),
         }
@@ -97,21 +117,21 @@ impl Node {
     /// Number of the kid for this hash.
     #[inline]
     pub(super) fn index(&self, hash: u64) -> usize {
-        (self.starts & (u64::MAX >> (SLOTS - 1 - self.slot(hash)))).count_ones() as usize - 1
+        self.starts.kids[self.slot(hash) as usize].into()
     }
 
     fn span(&self, hash: u64) -> Span {
         let slot = self.slot(hash);
-        let up_to = self.starts & (u64::MAX >> (SLOTS - 1 - slot));
+        let up_to = self.starts.bits & (u64::MAX >> (SLOTS - 1 - slot));
         let start = SLOTS - 1 - up_to.leading_zeros();
-        let after = self.starts.checked_shr(start + 1).unwrap_or(0);
+        let after = self.starts.bits.checked_shr(start + 1).unwrap_or(0);
         let slots = if after == 0 {
             SLOTS - start
         } else {
             after.trailing_zeros() + 1
         };
         Span {
-            index: up_to.count_ones() as usize - 1,
+            index: self.index(hash),
             start,
             slots,
         }
@@ -163,28 +183,23 @@ impl Node {
         }
     }
 
-    /// The leaf for this hash, to be changed: copies what a snapshot shares on the way.
-    pub(super) fn leaf_mut(&mut self, hash: u64) -> &mut Leaf {
+    /// The leaf for this hash, to be changed, and to get so many entries more, which are counted on the way.
+    /// Copies what a snapshot shares on the way.
+    #[inline]
+    pub(super) fn leaf_mut(&mut self, hash: u64, more: usize) -> &mut Leaf {
         let mut node = self;
         loop {
             let index = node.index(hash);
             match &mut node.kids {
-                Kids::Leaves(kids) => return &mut kids[index].to,
-                Kids::Nodes(kids) => node = Rc::make_mut(&mut kids[index].to),
-            }
-        }
-    }
-
-    /// Counts one entry more on the way to this hash.
-    pub(super) fn count_one(&mut self, hash: u64) {
-        let mut node = self;
-        loop {
-            let index = node.index(hash);
-            match &mut node.kids {
-                Kids::Leaves(kids) => return kids[index].entries += 1,
+                Kids::Leaves(kids) => {
+                    let kid = &mut kids[index];
+                    kid.entries += more;
+                    return &mut kid.to;
+                }
                 Kids::Nodes(kids) => {
-                    kids[index].entries += 1;
-                    node = Rc::make_mut(&mut kids[index].to);
+                    let kid = &mut kids[index];
+                    kid.entries += more;
+                    node = Rc::make_mut(&mut kid.to);
                 }
             }
         }
@@ -212,7 +227,7 @@ impl Node {
 
     /// The bits that the hashes of kid number `index` have, below this node's own.
     pub(super) fn first_hash(&self, index: usize) -> u64 {
-        let mut starts = self.starts;
+        let mut starts = self.starts.bits;
         for _ in 0..index {
             starts &= starts - 1;
         }
@@ -292,7 +307,7 @@ impl Node {
             }
             (Kids::Nodes(_), None) => unreachable!("a node of nodes splits for a node"),
         }
-        node.starts |= 1 << (span.start + span.slots / 2);
+        node.starts = Starts::of(node.starts.bits | 1 << (span.start + span.slots / 2));
         *memory =
             *memory - before + self.memory_bytes() + second.as_ref().map_or(0, Node::memory_bytes);
         second
@@ -306,7 +321,7 @@ impl Node {
 
     /// Cuts this node in two by the first bit of its slots; returns the second half.
     fn halve(&mut self) -> Node {
-        let (low, high) = (self.starts as u32, (self.starts >> 32) as u32);
+        let (low, high) = (self.starts.bits as u32, (self.starts.bits >> 32) as u32);
         let kids = match &mut self.kids {
             Kids::Leaves(kids) => Kids::Leaves(kids.split_off(low.count_ones() as usize)),
             Kids::Nodes(kids) => Kids::Nodes(kids.split_off(low.count_ones() as usize)),
@@ -316,9 +331,9 @@ impl Node {
             Kids::Nodes(kids) => kids.shrink_to(room(kids.len())),
         }
         self.base += 1;
-        self.starts = spread(low);
+        self.starts = Starts::of(spread(low));
         Node {
-            starts: spread(high),
+            starts: Starts::of(spread(high)),
             base: self.base,
             kids,
         }
@@ -338,7 +353,7 @@ impl Node {
             to: Rc::new(node),
         };
         Node {
-            starts: 1 | 1 << (SLOTS / 2),
+            starts: Starts::of(1 | 1 << (SLOTS / 2)),
             base: 0,
             kids: Kids::Nodes(alloc::vec![kid(first), kid(second)]),
         }
@@ -369,7 +384,7 @@ impl Node {
     fn merge_kid(&mut self, hash: u64, memory: &mut usize) -> bool {
         let span = self.span(hash);
         let buddy_start = span.start ^ span.slots;
-        if span.slots == SLOTS || self.starts >> buddy_start & 1 == 0 {
+        if span.slots == SLOTS || self.starts.bits >> buddy_start & 1 == 0 {
             return false;
         }
         let buddy_hash = hash ^ (1 << (64 - self.bits(span)));
@@ -410,7 +425,7 @@ impl Node {
                 kids.shrink_to(room(kids.len()));
             }
         }
-        self.starts &= !(1 << span.start.max(buddy_start));
+        self.starts = Starts::of(self.starts.bits & !(1 << span.start.max(buddy_start)));
         *memory = *memory - before + self.memory_bytes();
         true
     }
@@ -418,7 +433,7 @@ impl Node {
     /// One node of two halves (the reverse of [`halve`](Self::halve)), if both are small and no kid
     /// needs the bit of the hash that the one node sees less.
     fn merged(&self, other: &Node) -> Option<Node> {
-        if (self.starts | other.starts) & !EVEN != 0 {
+        if (self.starts.bits | other.starts.bits) & !EVEN != 0 {
             return None;
         }
         fn joined<T: Clone>(a: &[Kid<T>], b: &[Kid<T>]) -> Option<Vec<Kid<T>>> {
@@ -433,9 +448,9 @@ impl Node {
             (Kids::Nodes(a), Kids::Nodes(b)) => Kids::Nodes(joined(a, b)?),
             _ => return None,
         };
-        let starts = u64::from(gather(self.starts)) | u64::from(gather(other.starts)) << 32;
+        let (first, second) = (gather(self.starts.bits), gather(other.starts.bits));
         Some(Node {
-            starts,
+            starts: Starts::of(u64::from(first) | u64::from(second) << 32),
             base: self.base - 1,
             kids,
         })
@@ -481,12 +496,12 @@ impl Node {
         hash_of: &impl Fn(&[u8]) -> u64,
     ) -> (usize, usize, usize) {
         assert_eq!(self.base, range.bits);
-        assert_eq!(self.starts & 1, 1);
+        assert_eq!(self.starts.bits & 1, 1);
         let count = match &self.kids {
             Kids::Leaves(kids) => kids.len(),
             Kids::Nodes(kids) => kids.len(),
         };
-        assert_eq!(self.starts.count_ones() as usize, count);
+        assert_eq!(self.starts.bits.count_ones() as usize, count);
         let (mut entries, mut memory, mut height) = (0, self.memory_bytes(), 0);
         let mut slot = 0;
         for index in 0..count {
