@@ -17,6 +17,7 @@ mod disk;
 mod limits;
 mod listen;
 mod log;
+mod mapped;
 mod metrics;
 mod oom;
 mod pages;

@@ -12,6 +12,7 @@
 mod accept;
 mod reconfigure;
 
+use crate::allocator;
 use crate::clock::Clock;
 use crate::connect::{self, Resolver};
 use crate::conns::{Announce, Conns, Stream};
@@ -26,7 +27,6 @@ use crate::purge;
 use crate::report::{INTERVAL_US, Reporter, TurnMeter};
 use crate::signals::Signals;
 use crate::supervise::Supervisor;
-use crate::sys;
 use crate::title::Title;
 use crate::tls::{Tls, TlsStream};
 use mio::event::Event;
@@ -594,7 +594,7 @@ impl Server {
                     self.signals.called_off();
                 }
             }
-            Effect::Purge => sys::purge(),
+            Effect::Purge => allocator::purge(),
             Effect::Crash(how) => crash::break_down(how),
             Effect::Exit { code } => {
                 self.exit = Some(code);

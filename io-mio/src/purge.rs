@@ -4,13 +4,13 @@
 //! The allocator does it when a block has been free for a second and some thread comes by. This one comes by more
 //! often than the others.
 
-use crate::{cpus, sys};
+use crate::{allocator, cpus, sys};
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-/// Time between two looks.
-const EVERY: Duration = Duration::from_millis(100);
+/// Time between two looks, in milliseconds.
+const EVERY_MS: u32 = 100;
 
 /// Starts the thread, on these CPUs.
 pub fn start(cpus: String) -> io::Result<()> {
@@ -18,8 +18,8 @@ pub fn start(cpus: String) -> io::Result<()> {
         cpus::bind(&cpus);
         sys::yield_to_others();
         loop {
-            thread::sleep(EVERY);
-            sys::purge_expired();
+            thread::sleep(Duration::from_millis(EVERY_MS.into()));
+            allocator::purge_expired(EVERY_MS);
         }
     })?;
     Ok(())

@@ -54,12 +54,6 @@ pub fn process_cpu() -> (f64, f64) {
     (seconds(usage.ru_utime), seconds(usage.ru_stime))
 }
 
-/// Gives memory back to the system that the allocator keeps for this thread.
-pub fn purge() {
-    // SAFETY: touches nothing but what the allocator knows to be free.
-    unsafe { libmimalloc_sys::mi_collect(true) };
-}
-
 /// Lets page faults of this process be served by huge pages, or no longer. Those that it has stay.
 #[cfg(target_os = "linux")]
 pub fn allow_huge_pages(allowed: bool) {
@@ -96,12 +90,6 @@ pub fn collapse(range: std::ops::Range<usize>) {
         };
         start += HUGE;
     }
-}
-
-/// Gives memory back to the system that has been free for as long as the allocator's settings say.
-pub fn purge_expired() {
-    // SAFETY: as above.
-    unsafe { libmimalloc_sys::mi_collect(false) };
 }
 
 /// Lets this thread run only when no other wants to.

@@ -527,7 +527,17 @@ fn lengthen(bytes: &mut Vec<u8>, len: usize) {
         longer[..bytes.len()].copy_from_slice(bytes);
         *bytes = longer;
     } else if len > bytes.len() {
+        make_room(bytes, len);
         bytes.resize(len, 0);
+    }
+}
+
+/// Makes room for so many bytes, and for more to come: for as many again, but from a megabyte on for an eighth of them,
+/// since room counts as memory.
+fn make_room(bytes: &mut Vec<u8>, len: usize) {
+    const LARGE: usize = 1 << 20;
+    if len > bytes.capacity() && len >= LARGE {
+        bytes.reserve_exact(len + len / 8 - bytes.len());
     }
 }
 
@@ -595,7 +605,8 @@ pub(super) fn append(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let len = d.string(place)?.len();
     check_length(d, len as u64 + args[2].len() as u64)?;
     let len = edit(d, key, found, 0, 0..0, |bytes| {
-        bytes.extend_from_slice(args[2])
+        make_room(bytes, bytes.len() + args[2].len());
+        bytes.extend_from_slice(args[2]);
     });
     d.notify(NotifyEvents::STRING, "append", key.bytes);
     d.out.int(len as i64);

@@ -22,6 +22,12 @@ use super::size_class::size_class;
 /// Bytes that are kept, and read, at a time.
 const BLOCK: usize = 32 << 10;
 
+/// From this size on allocators do not round up to size classes.
+const LARGE: usize = 2 << 20;
+
+/// They round up to this.
+const PAGES: usize = 64 << 10;
+
 /// A long string; a clone shares it.
 #[derive(Clone)]
 pub struct LongText(Rc<Inner>);
@@ -99,9 +105,13 @@ impl LongText {
         unsafe { &*self.0.bytes.get() }.capacity()
     }
 
-    /// Heap bytes that it takes.
+    /// Heap bytes that it takes. (Large blocks are not cut in classes, but in pages.)
     pub fn memory(&self) -> usize {
-        size_class(self.capacity()) + size_of::<Inner>() + 16
+        let bytes = match self.capacity() {
+            small @ ..LARGE => size_class(small),
+            large => large.next_multiple_of(PAGES),
+        };
+        bytes + size_of::<Inner>() + 16
     }
 }
 
