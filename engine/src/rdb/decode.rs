@@ -1,7 +1,7 @@
 //! Reading a snapshot in pieces, as they come from a file or a replication link.
 //!
 //! The decoder keeps the bytes of one unfinished string and no more: large collections arrive pair by
-//! pair, large strings are moved to their final place as they arrive, and nothing is allocated in
+//! pair, large strings are moved, or decompressed, to their final place as they arrive, and nothing is allocated in
 //! proportion to a length before that many bytes are there. It is total: any input gives events, a wish
 //! for more, or one error with its place in the file; never a panic.
 
@@ -11,6 +11,7 @@ pub use plain::{PLAIN_KEYS, Plain, PlainValue};
 
 use super::event::{Event, RdbError, RdbErrorKind, TimedPair, Value};
 use super::gather::Gathered;
+use super::lzf::{self, Unpacking};
 use super::reader::{Reader, Step, Stop, Text, corrupt};
 use super::stream::Builder;
 use super::{CRC, Origin, kind, legacy, list, op};
@@ -26,8 +27,9 @@ const SMALLEST_KEY: u64 = 3;
 /// Room that a large string gets before its bytes are there.
 const AT_ONCE: usize = 128 << 20;
 
-/// Strings from this length are moved out of the buffer as they arrive.
+/// Strings from this length are moved out of the buffer, or decompressed, as they arrive.
 const LARGE: u64 = 64 << 10;
+
 /// Reads one snapshot: [`feed`](Decoder::feed), then [`next`](Decoder::next_event) until it wants more.
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -70,6 +72,12 @@ enum State {
     Large {
         key: Vec<u8>,
         text: Vec<u8>,
+        left: u64,
+    },
+    /// A compressed string value of which `left` compressed bytes are to come.
+    Packed {
+        key: Vec<u8>,
+        unpacking: Unpacking,
         left: u64,
     },
     /// A collection of which `left` elements are to come.
@@ -252,6 +260,14 @@ impl Decoder {
                     };
                     Ok(None)
                 }
+                Ok(Found::Packed(unpacking, left)) => {
+                    self.state = State::Packed {
+                        key,
+                        unpacking,
+                        left,
+                    };
+                    Ok(None)
+                }
                 Ok(Found::Gather(gathered, left)) => {
                     self.state = State::Gather {
                         key,
@@ -294,6 +310,40 @@ impl Decoder {
                 }
                 self.state = State::Large { key, text, left };
                 Err(Stop::More(1))
+            }
+            State::Packed {
+                key,
+                mut unpacking,
+                left,
+            } => {
+                let damaged = || corrupt("Invalid LZF compressed string");
+                let here = self
+                    .available()
+                    .min(usize::try_from(left).unwrap_or(usize::MAX));
+                if unpacking.is_empty() {
+                    let end = (self.total).map_or(u64::MAX, |total| total - self.offset.min(total));
+                    let most = left.min(end).saturating_mul(lzf::MAX_RATIO as u64);
+                    unpacking.reserve(most.min(AT_ONCE as u64) as usize);
+                }
+                let used = unpacking
+                    .step(&self.buffer[self.at..self.at + here])
+                    .ok_or_else(damaged)?;
+                self.consume(used);
+                let left = left - used as u64;
+                if left == 0 {
+                    let text = unpacking.into_plain().ok_or_else(damaged)?;
+                    return Ok(Some(self.key_event(key, Value::Str(text))));
+                }
+                let unused = here as u64 - used as u64;
+                if unused == left {
+                    return Err(damaged());
+                }
+                self.state = State::Packed {
+                    key,
+                    unpacking,
+                    left,
+                };
+                Err(Stop::More(unused + 1))
             }
             State::Gather {
                 key,
@@ -476,6 +526,11 @@ impl Decoder {
             kind::STRING => match reader.text()? {
                 Text::Int(number) => Found::Value(Some(Value::Int(i64::from(number)))),
                 Text::Plain(length) if length >= LARGE => Found::Large(length),
+                Text::Lzf { packed, plain } if plain >= LARGE => {
+                    let unpacking = Unpacking::new(packed, plain)
+                        .ok_or_else(|| corrupt("Invalid LZF compressed string"))?;
+                    Found::Packed(unpacking, packed)
+                }
                 text => Found::Value(Some(Value::Str(reader.resolve(text)?))),
             },
             kind::HASH_LISTPACK => {
@@ -603,6 +658,7 @@ impl Decoder {
         match &self.state {
             State::Value { key, .. }
             | State::Large { key, .. }
+            | State::Packed { key, .. }
             | State::Gather { key, .. }
             | State::Stream { key, .. } => Some(key),
             State::Header | State::Item | State::Checksum | State::Done => None,
@@ -614,7 +670,7 @@ impl Decoder {
         match self.state {
             State::Header => "the signature and version",
             State::Item => "a key, an opcode or the end mark",
-            State::Value { .. } | State::Large { .. } => "a value",
+            State::Value { .. } | State::Large { .. } | State::Packed { .. } => "a value",
             State::Gather { ref gathered, .. } => gathered.expected(),
             State::Stream { .. } => "the parts of a stream",
             State::Checksum => "the checksum",
@@ -629,6 +685,8 @@ enum Found {
     Value(Option<Value>),
     /// A plain string of so many bytes follows.
     Large(u64),
+    /// A compressed string of so many bytes follows.
+    Packed(Unpacking, u64),
     /// A collection of so many elements follows.
     Gather(Gathered, u64),
     /// A stream follows.

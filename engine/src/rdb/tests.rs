@@ -59,6 +59,75 @@ fn text(text: &str) -> Value {
     Value::Str(text.into())
 }
 
+/// A snapshot of one compressible string of so many lines, and the string.
+fn of_a_packed_string(lines: usize) -> (Vec<u8>, Vec<u8>) {
+    let text: Vec<u8> = (0..lines)
+        .flat_map(|line| format!("so it goes, and {line} so it goes on\n").into_bytes())
+        .collect();
+    let mut encoder = Encoder::new(Options {
+        compress: true,
+        checksum: true,
+    });
+    encoder.begin(&Header {
+        redis_version: crate::REDIS_VERSION,
+        ctime_s: 0,
+        used_memory: 0,
+        replication: None,
+        aof_base: false,
+    });
+    encoder.select_db(0, 1, 0);
+    encoder.key(b"long", &KeyMeta::default(), ValueView::Str(&text));
+    encoder.end();
+    (encoder.take().to_vec(), text)
+}
+
+#[test]
+fn a_long_compressed_string_is_read_however_it_arrives() {
+    let (file, string) = of_a_packed_string(10_000);
+    assert!(file.len() < string.len() * 3 / 4 && string.len() > 300_000);
+    for step in [1, 7, 1000, 64 << 10, file.len()] {
+        for total in [None, Some(file.len() as u64)] {
+            let events = read(&file, step, total).unwrap();
+            assert!(value(&events, 0, "long") == &Value::Str(string.clone()));
+        }
+    }
+}
+
+/// It is unpacked as it arrives: nobody waits for the rest of what is damaged.
+#[test]
+fn damage_in_a_long_compressed_string_is_found_where_it_is() {
+    let (mut file, _) = of_a_packed_string(10_000);
+    let (at, end) = (file.len() / 2, file.len() / 2 + 64);
+    // A copy from farther back than there is anything.
+    let start = file.windows(4).position(|four| four == b"long").unwrap() + 16;
+    file[start..start + 64].fill(0xFF);
+    let error = read(&file[..at], 100, Some(file.len() as u64)).unwrap_err();
+    assert_eq!(
+        error.kind,
+        RdbErrorKind::Corrupt("Invalid LZF compressed string")
+    );
+    assert!(error.offset < at as u64, "{}", error.offset);
+    // More than was said, or less.
+    let (mut file, string) = of_a_packed_string(10_000);
+    let length = (string.len() as u32).to_be_bytes();
+    let said = file.windows(4).position(|four| four == length).unwrap();
+    for other in [string.len() as u32 - 1, string.len() as u32 + 1] {
+        file[said..said + 4].copy_from_slice(&other.to_be_bytes());
+        let error = read(&file, 100, Some(file.len() as u64)).unwrap_err();
+        assert_eq!(
+            error.kind,
+            RdbErrorKind::Corrupt("Invalid LZF compressed string")
+        );
+    }
+    // Cut short.
+    let (file, _) = of_a_packed_string(10_000);
+    let error = read(&file[..end], 100, None).unwrap_err();
+    assert_eq!(
+        (error.kind, error.offset),
+        (RdbErrorKind::ShortRead("a value"), end as u64)
+    );
+}
+
 #[test]
 fn a_snapshot_by_redis_is_read() {
     let events = read(VALUES, VALUES.len(), Some(VALUES.len() as u64)).unwrap();

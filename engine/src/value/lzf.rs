@@ -19,7 +19,7 @@ const MIN_MATCH: usize = 3;
 const MAX_MATCH: usize = 264;
 
 /// No compressed byte can stand for more than this many: three bytes copy at most [`MAX_MATCH`].
-const MAX_RATIO: usize = MAX_MATCH / 3;
+pub const MAX_RATIO: usize = MAX_MATCH / 3;
 
 /// A compressor with its table of recent positions, kept between strings to save the allocation.
 /// What it writes depends on the input alone.
@@ -162,37 +162,82 @@ impl Compressor {
 /// The `length` bytes that `input` stands for, or nothing if it stands for anything else. Total on
 /// hostile input: allocates at most 88 times what it was given.
 pub fn decompress(input: &[u8], length: usize) -> Option<Vec<u8>> {
-    if length > input.len().saturating_mul(MAX_RATIO) {
-        return None;
+    let mut unpacking = Unpacking::new(input.len() as u64, length as u64)?;
+    unpacking.out.reserve_exact(length);
+    let whole = unpacking.step(input)? == input.len();
+    unpacking.into_plain().filter(|_| whole)
+}
+
+/// A string that is being decompressed as it arrives.
+#[derive(Debug)]
+pub struct Unpacking {
+    length: usize,
+    out: Vec<u8>,
+}
+
+impl Unpacking {
+    /// Begins with a string of `length` bytes from `packed`; nothing, if no such string can be. No memory is taken for
+    /// the claim.
+    pub fn new(packed: u64, length: u64) -> Option<Unpacking> {
+        let possible = length <= packed.saturating_mul(MAX_RATIO as u64);
+        let length = usize::try_from(length).ok().filter(|_| possible)?;
+        let out = Vec::new();
+        Some(Unpacking { length, out })
     }
-    let mut out = Vec::with_capacity(length);
-    let mut rest = input;
-    while let Some((&control, after)) = rest.split_first() {
-        rest = after;
-        if control < 32 {
-            let (run, after) = rest.split_at_checked(usize::from(control) + 1)?;
-            if out.len() + run.len() > length {
+
+    /// Makes room for so many bytes, or for all if they are fewer.
+    pub fn reserve(&mut self, bytes: usize) {
+        let room = bytes.min(self.length);
+        self.out.reserve_exact(room.saturating_sub(self.out.len()));
+    }
+
+    /// Whether nothing of it is there yet.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Goes on with what follows of the compressed form; how many bytes of it were used: the others are the beginning of
+    /// an item. Nothing, if it is damaged.
+    pub fn step(&mut self, input: &[u8]) -> Option<usize> {
+        let (out, length) = (&mut self.out, self.length);
+        let mut rest = input;
+        while let Some((&control, after)) = rest.split_first() {
+            if control < 32 {
+                let Some((run, after)) = after.split_at_checked(usize::from(control) + 1) else {
+                    break;
+                };
+                if out.len() + run.len() > length {
+                    return None;
+                }
+                out.extend_from_slice(run);
+                rest = after;
+                continue;
+            }
+            let (mut count, mut after) = (usize::from(control >> 5) + 2, after);
+            if count == 9 {
+                let Some((&more, behind)) = after.split_first() else {
+                    break;
+                };
+                count += usize::from(more);
+                after = behind;
+            }
+            let Some((&low, after)) = after.split_first() else {
+                break;
+            };
+            let distance = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
+            if distance > out.len() || out.len() + count > length {
                 return None;
             }
-            out.extend_from_slice(run);
-            rest = after;
-            continue;
-        }
-        let mut count = usize::from(control >> 5) + 2;
-        if count == 9 {
-            let (&more, after) = rest.split_first()?;
-            count += usize::from(more);
+            repeat(out, distance, count);
             rest = after;
         }
-        let (&low, after) = rest.split_first()?;
-        rest = after;
-        let distance = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
-        if distance > out.len() || out.len() + count > length {
-            return None;
-        }
-        repeat(&mut out, distance, count);
+        Some(input.len() - rest.len())
     }
-    (out.len() == length).then_some(out)
+
+    /// The string, if all of it is there.
+    pub fn into_plain(self) -> Option<Vec<u8>> {
+        (self.out.len() == self.length).then_some(self.out)
+    }
 }
 
 /// Appends `count` bytes, each equal to the one `distance` before it.
@@ -316,6 +361,28 @@ mod tests {
             if fits {
                 prop_assert_eq!(packing.into_packed(), whole);
             }
+        }
+
+        /// The same string, or the same refusal, however what comes is cut.
+        #[test]
+        fn arriving_in_pieces_makes_no_difference(word in proptest::collection::vec(any::<u8>(), 1..400),
+                                                 many in 1usize..40, piece in 1usize..600, flip in any::<(bool, usize)>()) {
+            let input = word.repeat(many);
+            let mut packed = Vec::new();
+            Compressor::default().compress(&input, usize::MAX, &mut packed);
+            if flip.0 && !packed.is_empty() {
+                let at = flip.1 % packed.len();
+                packed[at] ^= 0x41;
+            }
+            let in_pieces = || {
+                let mut unpacking = Unpacking::new(packed.len() as u64, input.len() as u64)?;
+                let mut used = 0;
+                for end in (piece..packed.len()).step_by(piece).chain([packed.len()]) {
+                    used += unpacking.step(&packed[used..end])?;
+                }
+                unpacking.into_plain().filter(|_| used == packed.len())
+            };
+            prop_assert_eq!(in_pieces(), decompress(&packed, input.len()));
         }
 
         #[test]
