@@ -14,6 +14,7 @@ use crate::command::{access, dataset, libraries};
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::persistence::LoadItem;
 use crate::rdb::{Event, Plain};
+use smallvec::SmallVec;
 
 /// Items of a file applied in one go.
 pub(super) const LOAD_STEP: usize = 256;
@@ -70,6 +71,7 @@ impl Engine {
         let mut left = if delay == 0 { LOAD_STEP } else { 1 };
         self.load_brake.pull(now, delay, left as u64);
         let mut ahead = Vec::with_capacity(LOAD_AHEAD);
+        let mut places: SmallVec<[(usize, u64); LOAD_AHEAD]> = SmallVec::new();
         while left > 0 {
             let plain = if delay == 0 {
                 self.load_plain_keys(now)
@@ -92,8 +94,9 @@ impl Engine {
                     ..
                 } = &item
                 {
-                    let hash = store.hasher().hash(key);
-                    store.database(*db as usize).table().prefetch_bucket(hash);
+                    let (db, hash) = (*db as usize, store.hasher().hash(key));
+                    store.database(db).table().prefetch_segment(hash);
+                    places.push((db, hash));
                     value.is_small()
                 } else {
                     false
@@ -106,6 +109,9 @@ impl Engine {
             }
             if left == 0 && ahead.is_empty() {
                 return false;
+            }
+            for (db, hash) in places.drain(..) {
+                self.parts.store.database(db).table().prefetch_bucket(hash);
             }
             let more = left > 0;
             left = left.saturating_sub(ahead.iter().map(cost).sum());
