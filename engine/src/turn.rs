@@ -20,6 +20,10 @@ use crate::face::{ConnId, Now};
 use crate::resp::{Arg, Decoded, Limits, Partial, ProtocolError, decode, split_words};
 use crate::store::Key;
 use crate::value::hashtable::fetch;
+use crate::value::long_text::LongText;
+
+/// A request of so many bytes that was kept until it was complete, and is all that was, is lent to the store.
+const LENT: usize = 256 << 10;
 
 /// Requests decoded ahead: enough to hide the waiting, few enough to keep all lines in the cache.
 const BATCH: usize = 32;
@@ -36,10 +40,7 @@ pub(crate) struct Scratch {
 #[derive(Debug)]
 struct Source {
     conn: ConnId,
-    /// Which of the turn's reads; `None` if the bytes are `kept`.
-    read: Option<u32>,
-    /// What the session had kept, with what was read now behind it.
-    kept: Vec<u8>,
+    origin: Origin,
     /// Bytes decoded.
     decoded: usize,
     /// Bytes of requests carried out.
@@ -49,6 +50,25 @@ struct Source {
     partial_args: Vec<Arg>,
     /// Nothing more is carried out of it in this turn.
     halted: bool,
+}
+
+/// The bytes of a source.
+#[derive(Debug)]
+enum Origin {
+    /// Which of the turn's reads.
+    Read(u32),
+    /// What the session had kept, with what was read now behind it.
+    Kept(LongText),
+}
+
+impl Origin {
+    #[inline]
+    fn bytes<'a>(&'a self, reads: &'a [(ConnId, &[u8])]) -> &'a [u8] {
+        match self {
+            Origin::Read(read) => reads[*read as usize].1,
+            Origin::Kept(kept) => kept,
+        }
+    }
 }
 
 /// A request of the batch.
@@ -160,22 +180,27 @@ impl<'a> Turn<'a> {
             if session.query.is_empty() {
                 self.scratch.sources.push(Source::new(
                     session,
-                    Some(i as u32),
+                    Origin::Read(i as u32),
                     bytes.len(),
-                    Vec::new(),
                 ));
             } else {
                 let mut kept = mem::take(&mut session.query);
                 let need = kept.len() + bytes.len();
                 if need > kept.capacity() {
-                    kept.reserve_exact(room_for(need) - kept.len());
+                    let room = room_for(need);
+                    let whole = session.partial.wanted(0);
+                    // A long word stays where it is, as a string: there the last growth fits exactly.
+                    let is_word = (session.partial.large_element(LENT))
+                        .is_some_and(|start| start <= whole / 16);
+                    let fits = is_word && (need..room).contains(&whole);
+                    kept.reserve_exact(if fits { whole } else { room } - kept.len());
                 }
                 kept.extend_from_slice(bytes);
                 if kept.len() as u64 > parts.config.client_query_buffer_limit {
                     parts.close_for_query(conn, &kept, now);
                     continue;
                 }
-                let source = Source::new(session, None, kept.len(), kept);
+                let source = Source::kept(session, kept);
                 self.scratch.sources.push(source);
             }
             parts.clients.weigh(conn);
@@ -187,7 +212,7 @@ impl<'a> Turn<'a> {
             };
             if session.runs() && !session.query.is_empty() {
                 let kept = mem::take(&mut session.query);
-                let source = Source::new(session, None, kept.len(), kept);
+                let source = Source::kept(session, kept);
                 self.scratch.sources.push(source);
             }
         }
@@ -284,10 +309,7 @@ impl<'a> Turn<'a> {
             Some(at) => {
                 let item = &self.scratch.batch[at];
                 let source = &self.scratch.sources[item.source as usize];
-                let bytes = match source.read {
-                    Some(read) => self.reads[read as usize].1,
-                    None => &source.kept[..],
-                };
+                let bytes = source.origin.bytes(self.reads);
                 let bytes = &bytes[item.start..item.start + item.len];
                 let words = match item.what {
                     What::Command { args, .. } => {
@@ -353,10 +375,7 @@ impl<'a> Turn<'a> {
             source.halted = true;
             return parts.clients.put(session);
         }
-        let bytes = match source.read {
-            Some(read) => self.reads[read as usize].1,
-            None => &source.kept[..],
-        };
+        let bytes = source.origin.bytes(self.reads);
         let bytes = &bytes[item.start..item.start + item.len];
         if parts.config.maxmemory_clients != 0 {
             client_memory::enforce(parts, Some(&mut session), now);
@@ -382,7 +401,14 @@ impl<'a> Turn<'a> {
                     command: command.map(|(n, c)| (usize::from(n), c)),
                     first_hash: hash,
                 };
+                let lends = item.len >= LENT && item.len == source.origin.bytes(self.reads).len();
+                if let (true, Origin::Kept(kept)) = (lends, &source.origin) {
+                    parts.store.lend(kept.clone());
+                }
                 execute::process(parts, &mut session, now, request);
+                if lends {
+                    parts.store.end_loan();
+                }
             }
             What::Inline { line } => match split_words(&bytes[..line]) {
                 // An empty line is how a replica that loads says that it lives.
@@ -564,10 +590,7 @@ impl<'a> Turn<'a> {
         if source.halted {
             return Decode::NextSource;
         }
-        let bytes = match source.read {
-            Some(read) => self.reads[read as usize].1,
-            None => &source.kept[..],
-        };
+        let bytes = source.origin.bytes(self.reads);
         let bytes = &bytes[source.decoded..];
         let Some(session) = parts.clients.get(source.conn) else {
             source.halted = true;
@@ -686,10 +709,7 @@ impl<'a> Turn<'a> {
             let words = &self.scratch.args[args.0 as usize..args.1 as usize];
             let (name, element) = (words.get(name)?, words.get(element)?);
             let source = &self.scratch.sources[item.source as usize];
-            let bytes = match source.read {
-                Some(read) => self.reads[read as usize].1,
-                None => &source.kept[..],
-            };
+            let bytes = source.origin.bytes(self.reads);
             let bytes = &bytes[item.start..item.start + item.len];
             let object = match last {
                 Some((key, object)) if key == (item.db, hash) => object,
@@ -740,12 +760,17 @@ enum Decode {
 }
 
 impl Source {
-    fn new(session: &mut Session, read: Option<u32>, bytes: usize, kept: Vec<u8>) -> Source {
+    fn kept(session: &mut Session, kept: Vec<u8>) -> Source {
+        let bytes = kept.len();
+        Source::new(session, Origin::Kept(kept.into()), bytes)
+    }
+
+    #[inline]
+    fn new(session: &mut Session, origin: Origin, bytes: usize) -> Source {
         session.request_bytes = bytes;
         Source {
             conn: session.conn,
-            read,
-            kept,
+            origin,
             decoded: 0,
             done: 0,
             partial: mem::take(&mut session.partial),
@@ -788,10 +813,7 @@ impl Drop for Turn<'_> {
             if session.is(alert::CLOSING) {
                 continue;
             }
-            let bytes = match source.read {
-                Some(read) => self.reads[read as usize].1,
-                None => &source.kept[..],
-            };
+            let bytes = source.origin.bytes(self.reads);
             if source.done.max(source.decoded) >= bytes.len() && source.done == source.decoded {
                 continue;
             }
@@ -800,9 +822,9 @@ impl Drop for Turn<'_> {
                 session.partial = source.partial;
                 session.partial_args = source.partial_args;
             }
-            session.query = match source.read {
-                None if source.done == 0 => source.kept,
-                _ => bytes[source.done..].to_vec(),
+            session.query = match source.origin {
+                Origin::Kept(kept) if source.done == 0 => kept.into_vec(),
+                origin => origin.bytes(self.reads)[source.done..].to_vec(),
             };
             parts.clients.weigh(source.conn);
             if stalled {

@@ -37,7 +37,8 @@ fn edit<R>(
     change: impl FnOnce(&mut Vec<u8>) -> Result<R, hll::Corrupt>,
 ) -> Result<R, hll::Corrupt> {
     let mut result = Err(hll::Corrupt);
-    edit_quietly(d, key, found, 0, 0..usize::MAX, |bytes| {
+    edit_quietly(d, key, found, 0, 0..usize::MAX, |text| {
+        let bytes = text.whole();
         if bytes.is_empty() {
             *bytes = hll::empty();
         }

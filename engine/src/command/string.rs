@@ -11,6 +11,7 @@ use super::table::Outcome;
 use crate::config::NotifyEvents;
 use crate::planted::{self, Bug};
 use crate::store::{Deadline, INLINE_MAX, Key, Object, Place, Value, ValueRef};
+use crate::value::long_text::TextMut;
 use crate::value::longdouble::LongDouble;
 use crate::value::number::{ItoaBuffer, parse_i64};
 
@@ -234,7 +235,11 @@ fn write(d: &mut Data<'_>, key: Key<'_>, value: &[u8], deadline: Deadline) {
         .then(|| d.store.find(d.db, key))
         .flatten();
     let access = d.access_at(found);
-    d.store.set(d.db, key, encoded(value), deadline, access);
+    let value = match d.store.lent_text(value) {
+        Some(text) => Value::Object(Object::Str(text)),
+        None => encoded(value),
+    };
+    d.store.set(d.db, key, value, deadline, access);
     d.changed(key.bytes);
 }
 
@@ -512,7 +517,7 @@ fn edit(
     found: Option<Place>,
     len: usize,
     changed: Range<usize>,
-    change: impl FnOnce(&mut Vec<u8>),
+    change: impl FnOnce(&mut TextMut<'_>),
 ) -> usize {
     let len = edit_quietly(d, key, found, len, changed, change);
     d.changed(key.bytes);
@@ -521,20 +526,20 @@ fn edit(
 
 /// Gives a string at least so many bytes, by zeros at its end. What is more than twice as long is new memory, as zero as
 /// the system gives it: what is never touched takes no time, however far away a bit is set.
-fn lengthen(bytes: &mut Vec<u8>, len: usize) {
+fn lengthen(bytes: &mut TextMut<'_>, len: usize) {
     if len > 2 * bytes.capacity() {
         let mut longer = alloc::vec![0; len];
         longer[..bytes.len()].copy_from_slice(bytes);
-        *bytes = longer;
+        bytes.replace(longer);
     } else if len > bytes.len() {
         make_room(bytes, len);
-        bytes.resize(len, 0);
+        bytes.resize(len);
     }
 }
 
 /// Makes room for so many bytes, and for more to come: for as many again, but from a megabyte on for an eighth of them,
 /// since room counts as memory.
-fn make_room(bytes: &mut Vec<u8>, len: usize) {
+fn make_room(bytes: &mut TextMut<'_>, len: usize) {
     const LARGE: usize = 1 << 20;
     if len > bytes.capacity() && len >= LARGE {
         bytes.reserve_exact(len + len / 8 - bytes.len());
@@ -548,7 +553,7 @@ pub(super) fn edit_quietly(
     found: Option<Place>,
     len: usize,
     changed: Range<usize>,
-    change: impl FnOnce(&mut Vec<u8>),
+    change: impl FnOnce(&mut TextMut<'_>),
 ) -> usize {
     if found.is_none() {
         d.notify_if_new(d.db, key);
@@ -572,9 +577,11 @@ pub(super) fn edit_quietly(
         Some(place) => Text::of(d.value(place)).map_or(Vec::new(), |t| t.to_vec()),
         None => Vec::new(),
     };
-    lengthen(&mut bytes, len);
-    change(&mut bytes);
-    let len = bytes.len();
+    let mut start = 0;
+    let mut text = TextMut::new(&mut bytes, &mut start);
+    lengthen(&mut text, len);
+    change(&mut text);
+    let len = text.len();
     let short;
     let value = if len <= INLINE_MAX {
         short = bytes;

@@ -9,6 +9,7 @@ use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
 use super::sizes::{Bin, Sizes};
 use super::snapshot::Walk;
 use super::table::{Place, Table};
+use crate::value::long_text::LongText;
 use crate::value::slot::slot_of;
 
 /// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
@@ -173,6 +174,8 @@ pub struct Store {
     functions: BTreeSet<Vec<u8>>,
     /// How often they changed.
     functions_version: u64,
+    /// See [`Store::lend`].
+    lent: Option<LongText>,
 }
 
 /// What waits to be freed in steps.
@@ -206,7 +209,26 @@ impl Store {
             freed: 0,
             functions: BTreeSet::new(),
             functions_version: 0,
+            lent: None,
         }
+    }
+
+    /// Lends the bytes of the request that is being carried out, all that was read of it: a long word of it may stay
+    /// there as a string. Ends with [`Store::end_loan`].
+    pub fn lend(&mut self, request: LongText) {
+        self.lent = Some(request);
+    }
+
+    /// The request has been carried out.
+    pub fn end_loan(&mut self) {
+        self.lent = None;
+    }
+
+    /// The string that these bytes are, without a copy: they must be a word of the request that is lent, and nearly all
+    /// of it.
+    #[inline]
+    pub fn lent_text(&self, word: &[u8]) -> Option<LongText> {
+        self.lent.as_ref()?.part(word)
     }
 
     /// The hash of keys.
