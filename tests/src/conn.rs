@@ -115,6 +115,40 @@ impl Conn {
         found.unwrap_or_default().trim_end().to_owned()
     }
 
+    /// Takes what comes in answer to PSYNC up to the end of the snapshot; commands follow.
+    ///
+    /// # Panics
+    /// When it is not a snapshot of a stated length.
+    #[track_caller]
+    pub fn snapshot(&mut self) {
+        let deadline = Instant::now() + self.patience;
+        let mut announced = false;
+        loop {
+            // (Empty lines keep the link alive until the snapshot is there.)
+            let blank = self.received.iter().take_while(|b| **b == b'\n').count();
+            self.received.drain(..blank);
+            let end = self.received.windows(2).position(|pair| pair == b"\r\n");
+            if let Some(end) = end {
+                let head = String::from_utf8_lossy(&self.received[..end]).into_owned();
+                if !announced {
+                    assert!(head.starts_with("+FULLRESYNC "), "{head}");
+                    self.received.drain(..end + 2);
+                    announced = true;
+                    continue;
+                }
+                let length: usize = head[1..]
+                    .parse()
+                    .unwrap_or_else(|_| panic!("no snapshot: {head}"));
+                if self.received.len() >= end + 2 + length {
+                    self.received.drain(..end + 2 + length);
+                    return;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && self.fill(left), "no snapshot came");
+        }
+    }
+
     /// Everything that the server still sends until it closes the connection, or until `quiet` passes
     /// without another byte.
     pub fn drain(&mut self, quiet: Duration) -> Vec<u8> {

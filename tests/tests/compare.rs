@@ -13,7 +13,7 @@ fn the_server_answers_as_redis_does() {
         subject().set("hz", "500").start(),
         oracle.set("hz", "500").start(),
     );
-    let outcome = compare(subject.port(), oracle.port(), 1, COMMANDS, 20, &[]);
+    let outcome = compare(subject.port(), oracle.port(), 1, COMMANDS, 20, &[], true);
     let findings: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
     assert!(
         findings.is_empty(),
@@ -46,6 +46,7 @@ fn a_wrong_reply_is_found_and_shrunk() {
         200_000,
         1,
         &["strlen".into(), "set".into(), "append".into()],
+        false,
     );
     let finding = outcome.findings.first().expect("the lie is found");
     assert_eq!(finding.command(), "strlen");
@@ -76,6 +77,7 @@ fn a_wrong_error_text_is_found() {
         200_000,
         1,
         &["hget".into(), "set".into(), "multi".into(), "exec".into()],
+        false,
     );
     let finding = outcome.findings.first().expect("the lie is found");
     assert!(finding.script.steps.len() <= 4, "not shrunk:\n{finding}");

@@ -74,6 +74,7 @@ fn inline_commands() {
     same_answers(&inputs.map(|text| text.as_bytes().to_vec()));
 }
 
+/// KB-106: and nothing is reserved for what is only announced.
 #[test]
 fn lengths_that_lie() {
     let inputs = [
@@ -204,6 +205,7 @@ fn conversation() -> (Vec<u8>, Vec<Value>) {
     (bytes, replies)
 }
 
+/// KB-105: a request is judged as a whole, wherever a read ends.
 #[test]
 fn it_does_not_matter_how_bytes_are_cut() {
     let server = subject().start();
@@ -244,6 +246,7 @@ fn a_long_pipeline_is_answered_in_order() {
     }
 }
 
+/// KB-111.
 #[test]
 fn a_client_that_does_not_read_stops_nobody() {
     let server = subject().start();
@@ -355,10 +358,14 @@ fn replies_are_switched_off_and_on_at_the_same_places() {
     same_answers(&inputs);
 }
 
+/// KB-108: also those that are gone before they are taken.
 #[test]
 fn many_connections_come_and_go() {
     let server = subject().start();
     let before = server.conn().info("clients", "connected_clients");
+    for _ in 0..500 {
+        drop(std::net::TcpStream::connect(("127.0.0.1", server.port())));
+    }
     let mut conns: Vec<Conn> = (0..500).map(|_| server.conn()).collect();
     conns.iter_mut().for_each(|conn| conn.send(&["PING"]));
     assert!(

@@ -212,6 +212,7 @@ fn a_selector_permits_as_a_whole_and_the_worst_reason_is_told() {
     );
 }
 
+/// KB-123.
 #[test]
 fn what_is_wrong_with_a_rule_is_said_in_redis_s_words() {
     let mut acl = acl();

@@ -63,9 +63,15 @@ pub fn idle(session: &Session, config: &Config, now: Now) -> bool {
         && silent_ms / 1000 > u64::from(config.timeout)
 }
 
+/// The most bytes that a client may leave unread before it has said who it is: all that it gets are errors.
+const UNREAD_BY_STRANGERS: u64 = 32 << 10;
+
 /// Whether a client leaves more unread than `client-output-buffer-limit` allows. Replicas have a limit of
 /// their own, which replication sees to.
 pub fn overrun(session: &mut Session, config: &Config, now: Now) -> bool {
+    if session.is(alert::UNAUTHENTICATED) && session.out.pending() > UNREAD_BY_STRANGERS {
+        return !session.is(alert::REPLICA | alert::CLOSING);
+    }
     let limits = &config.client_output_buffer_limit;
     let limit = if session.is(alert::SUBSCRIBED) {
         limits.pubsub

@@ -36,6 +36,7 @@ fn tell(engine: &mut Engine, conn: ConnId, command: &str) {
     while turn.step(NOW) {}
 }
 
+/// KB-122.
 #[test]
 fn what_is_changed_holds_for_those_who_are_there() {
     let mut engine = engine();
@@ -99,6 +100,7 @@ fn who_is_deleted_is_gone() {
     );
 }
 
+/// KB-122: nor do those stay who listen.
 #[test]
 fn who_listens_to_what_it_may_not_hear_any_more_is_cut_off() {
     let mut engine = engine();

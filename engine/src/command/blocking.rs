@@ -17,6 +17,7 @@ use super::{migrate, pubsub, tracking};
 use crate::client::{Blocked, Null, Session, WaitKind, Waiting, alert};
 use crate::face::{ConnId, Now};
 use crate::store::{Object, ValueRef};
+use crate::value::longdouble::LongDouble;
 
 /// What a command wants to wait for.
 pub struct Wait<'a> {
@@ -66,15 +67,33 @@ fn write_null(out: &mut crate::resp::Output, null: Null) {
 /// # Errors
 /// It is no number, negative, or too far off.
 pub fn timeout_seconds(arg: &[u8], now: Now) -> Result<Option<u64>, CommandError> {
-    let seconds = crate::value::number::parse_f64(arg).ok_or(CommandError::fixed(
-        "ERR timeout is not a float or out of range",
-    ))?;
+    let seconds = crate::value::number::parse_f64(arg)
+        .or_else(|| beyond_f64(arg))
+        .ok_or(CommandError::fixed(
+            "ERR timeout is not a float or out of range",
+        ))?;
     let ms = libm::ceil(seconds * 1000.0);
     // What is beyond 64 bits becomes a negative number in Redis 7.0.
     if ms < 0.0 || ms >= i64::MAX as f64 {
         return Err(CommandError::fixed("ERR timeout is negative"));
     }
     until(ms as u64, now)
+}
+
+/// Redis reads time-outs as `long double`: what only such a one can hold is far too long, or next to nothing.
+fn beyond_f64(arg: &[u8]) -> Option<f64> {
+    let LongDouble::Finite {
+        negative, exponent, ..
+    } = LongDouble::parse(arg)?
+    else {
+        return None;
+    };
+    let size = if exponent > 0 {
+        f64::INFINITY
+    } else {
+        f64::MIN_POSITIVE
+    };
+    Some(if negative { -size } else { size })
 }
 
 /// A time-out in whole milliseconds: when it is over; never, if it is 0.
@@ -162,6 +181,10 @@ fn try_again(parts: &mut Parts, now: Now, conn: ConnId) {
     let Some(mut session) = parts.clients.take(conn) else {
         return;
     };
+    // Who is about to be closed would take what it is given along.
+    if session.is(alert::CLOSING) {
+        return parts.clients.put(session);
+    }
     let Some(Blocked::Keys(waiting)) = session.blocked.as_deref().cloned() else {
         return parts.clients.put(session);
     };

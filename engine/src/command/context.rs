@@ -142,11 +142,12 @@ impl Data<'_> {
         self.notify(NotifyEvents::KEY_MISS, "keymiss", key.bytes);
     }
 
-    /// A key is about to be written: if it is not there, that it comes into being is an event.
+    /// A key is about to be written: if it is not there, that it comes into being is an event. If its time is
+    /// over, that is one, too, whatever takes its place.
     #[inline]
     pub fn notify_if_new(&mut self, db: usize, key: Key<'_>) {
         let chosen = self.config.notify_keyspace_events;
-        if !chosen.is_empty() && self.store.find(db, key).is_none() {
+        if !chosen.is_empty() && self.seek_in(db, key).is_none() {
             self.notify_new(db, key);
         }
     }

@@ -183,6 +183,7 @@ fn scan(e: &mut Engine, options: &str, mut between: impl FnMut(&mut Engine, usiz
     all
 }
 
+/// KB-125.
 #[test]
 fn a_scan_meets_every_key_that_stays() {
     let mut e = engine();
@@ -224,6 +225,7 @@ fn a_scan_removes_what_is_due() {
     e.invariants();
 }
 
+/// KB-124.
 #[test]
 fn random_keys_are_never_due_ones() {
     let mut e = engine();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::access;
+use super::string::encoded;
 use super::{hash_limits, list_limits, set, zset_limits};
 use crate::config::Config;
 use crate::face::Now;
@@ -389,7 +390,11 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
             set.make_room(0, 0, &limits.zset);
             set.into_object().into()
         }
-        rdb::Value::Str(bytes) => OwnedValue::Bytes(bytes),
+        // Snapshots hold integers of more than 32 bits as text.
+        rdb::Value::Str(bytes) => match encoded(&bytes) {
+            Value::Int(n) => OwnedValue::Int(n),
+            _ => OwnedValue::Bytes(bytes),
+        },
         rdb::Value::Int(n) => OwnedValue::Int(n),
         rdb::Value::Stream(stream) => OwnedValue::Object(Object::Stream(Rc::new(*stream))),
         rdb::Value::HashListpack(bytes) => {
@@ -517,7 +522,7 @@ pub(crate) fn insert_plain(
             return Err(at);
         }
         let value = match plain.value {
-            PlainValue::Str(bytes) => Value::Bytes(bytes),
+            PlainValue::Str(bytes) => encoded(bytes),
             PlainValue::Int(number) => Value::Int(number),
         };
         store.insert(db, key, value, plain.expire_ms, access(plain));

@@ -588,13 +588,17 @@ pub(super) fn hsetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let pairs = o.fields.len() as u64 / 2;
     d.changed(key.bytes);
     d.effects.dirty += pairs - 1;
-    d.notify(NotifyEvents::HASH, "hset", key.bytes);
     let names: Vec<&[u8]> = o.fields.iter().step_by(2).copied().collect();
     let Some(place) = d.store.find(d.db, key) else {
         // All that it would have are gone already, and it with them.
+        d.notify_new(d.db, key);
+        d.notify(NotifyEvents::HASH, "hset", key.bytes);
+        d.notify(NotifyEvents::HASH, "hdel", key.bytes);
+        d.notify(NotifyEvents::GENERIC, "del", key.bytes);
         d.effects.nothing();
         return Ok(());
     };
+    d.notify(NotifyEvents::HASH, "hset", key.bytes);
     if past {
         let mut words: Vec<&[u8]> = alloc::vec![b"HDEL", key.bytes];
         words.extend_from_slice(&names);

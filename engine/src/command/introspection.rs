@@ -407,13 +407,17 @@ fn keys_of<'a>(args: &[&'a [u8]]) -> Result<Vec<(&'a [u8], u16)>, CommandError> 
     let flags = |flags: u16| key_flags_in(command, args, flags);
     let mut found = Vec::new();
     let invalid = CommandError::fixed("ERR Invalid arguments specified for command");
-    command
-        .each_key(
-            args.len(),
-            |i| args[i],
-            |at, f| found.push((args[at], flags(f))),
-        )
-        .map_err(|_| invalid.clone())?;
+    let counted = command.each_key(
+        args.len(),
+        |i| args[i],
+        |at, f| found.push((args[at], flags(f))),
+    );
+    if counted.is_err() {
+        return match command.flags & flag::NO_MANDATORY_KEYS {
+            0 => Err(invalid),
+            _ => Ok(Vec::new()),
+        };
+    }
     // Then Redis does not know by its table where they are, and finds them in another way: without flags, and a
     // destination last.
     let loosely = |spec: &KeySpec| spec.counts_loosely(args.len(), |i| args[i]);

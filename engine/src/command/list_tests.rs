@@ -133,6 +133,7 @@ fn what_is_served_is_journalled_as_what_it_came_to() {
     }
 }
 
+/// KB-103.
 #[test]
 fn patience_ends() {
     for (first, null) in [

@@ -40,6 +40,8 @@ mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
+#[cfg(test)]
+mod known_tests;
 pub mod latency;
 mod lcs;
 pub(crate) mod libraries;

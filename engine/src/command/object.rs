@@ -42,12 +42,16 @@ pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
     }
 }
 
-/// Looks the key up without using it; replies nil if it is not there.
+/// Looks the key up without using it; replies nil if it is not there (which is counted, but no event).
 fn inspect(d: &mut Data<'_>, key: &[u8]) -> Option<Place> {
     let key = d.first_key(key);
-    let found = d.peek(key);
-    if found.is_none() {
-        d.out.null();
+    let found = d.seek(key);
+    match found {
+        Some(_) => d.stats.hits += 1,
+        None => {
+            d.stats.misses += 1;
+            d.out.null();
+        }
     }
     found
 }

@@ -26,6 +26,7 @@ fn field(engine: &mut Engine, name: &str, field: &str) -> Option<String> {
     Some(value.split(' ').next().unwrap_or_default().into())
 }
 
+/// KB-110.
 #[test]
 fn the_client_that_holds_most_goes_first_unless_it_is_spared() {
     let mut engine = engine_with(Config {

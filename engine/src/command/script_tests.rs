@@ -293,6 +293,7 @@ fn a_library_in_the_way_of_a_reload_is_an_error_or_replaced() {
     assert!(run(&mut engine, "FUNCTION STATS").contains("$15 libraries_count :1"));
 }
 
+/// KB-119.
 #[test]
 fn scripts_that_mean_harm_come_to_an_end() {
     let mut engine = engine();

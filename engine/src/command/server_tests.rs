@@ -261,6 +261,7 @@ fn refused_connections_are_told_why_and_closed() {
     assert!(run(&mut engine, "INFO stats").contains("rejected_connections:1"));
 }
 
+/// KB-107: by those who may speak, too.
 #[test]
 fn endless_requests_and_browsers_are_cut_off() {
     let mut engine = engine_with(Config {

@@ -7,6 +7,7 @@ fn resp3(engine: &mut crate::Engine, conn: ConnId) {
     send(engine, conn, NOW, "HELLO 3");
 }
 
+/// KB-101: what a transaction changes is told after its reply.
 #[test]
 fn a_reader_is_told_once_and_a_stranger_never() {
     let mut engine = engine();
@@ -156,6 +157,7 @@ fn a_script_that_reads_has_read_what_it_declared() {
     assert_eq!(reply, ":2");
 }
 
+/// KB-101: nor does what is given up come into a reply.
 #[test]
 fn too_many_keys_are_given_up_and_told() {
     let mut engine = engine();
@@ -172,6 +174,7 @@ fn too_many_keys_are_given_up_and_told() {
     assert_eq!(send(&mut engine, a, NOW, "PING"), "+PONG");
 }
 
+/// KB-102.
 #[test]
 fn who_wants_no_replies_is_told_all_the_same() {
     let mut engine = engine();

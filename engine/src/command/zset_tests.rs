@@ -70,6 +70,7 @@ fn copies_of_a_set_lead_their_own_lives() {
     }
 }
 
+/// KB-125: of a large sorted set.
 #[test]
 fn a_scan_of_a_large_set_meets_every_member_that_stays() {
     let mut e = small_sets();

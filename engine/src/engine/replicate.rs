@@ -155,6 +155,9 @@ impl Engine {
             };
             if matches!(session.blocked.as_deref(), Some(Blocked::Wait { .. })) {
                 self.parts.fail(conn, UNBLOCKED);
+                if let Some(session) = self.parts.clients.get_mut(conn) {
+                    session.set(alert::CLOSING, true);
+                }
             }
         }
         self.parts.transfers.abort(UNBLOCKED.as_bytes());

@@ -175,7 +175,56 @@ const STRING: &[&str] = &[
     "DEL k merged not xor one",
 ];
 
-/// Values in the form of RESTORE: what is accepted is in order, and no command on it breaks anything.
+const LIST: &[&str] = &[
+    "LLEN k",
+    "LRANGE k 0 -1",
+    "LINDEX k -1",
+    "LPOS k a RANK -1 COUNT 0",
+    "LINSERT k BEFORE 1 new",
+    "LSET k 0 other",
+    "RPUSH k 7 x",
+    "LPUSH k -9223372036854775808",
+    "LREM k 0 x",
+    "SORT k ALPHA",
+    "OBJECT ENCODING k",
+    "MEMORY USAGE k",
+    "DUMP k",
+    "COPY k l",
+    "LMOVE k l LEFT RIGHT",
+    "LTRIM k 0 -2",
+    "RPOPLPUSH k k",
+    "LPOP k 3",
+    "RPOP k 100000",
+    "DEL k l",
+];
+
+const ZSET: &[&str] = &[
+    "ZCARD k",
+    "ZRANGE k 0 -1 WITHSCORES",
+    "ZRANGE k -inf +inf BYSCORE REV",
+    "ZRANGEBYLEX k - +",
+    "ZRANK k a",
+    "ZSCORE k 7",
+    "ZADD k 1.5 new 7 a",
+    "ZINCRBY k 3 a",
+    "ZCOUNT k -1 (1e300",
+    "ZRANDMEMBER k -3 WITHSCORES",
+    "ZSCAN k 0",
+    "ZUNIONSTORE l 2 k k AGGREGATE MAX",
+    "ZDIFF 2 k l",
+    "GEOPOS k a",
+    "OBJECT ENCODING k",
+    "MEMORY USAGE k",
+    "DUMP k",
+    "COPY k m",
+    "ZREM k a 7",
+    "ZPOPMIN k 2",
+    "ZREMRANGEBYRANK k 0 -2",
+    "ZPOPMAX k 100000",
+    "DEL k l m",
+];
+
+/// KB-113. Values in the form of RESTORE: what is accepted is in order, and no command on it breaks anything.
 pub fn value(data: &[u8]) {
     // Behind a footer that asks for no check, so that the value itself is reached.
     let mut payload = data.to_vec();
@@ -188,8 +237,8 @@ pub fn value(data: &[u8]) {
         Value::Set(_) | Value::SetIntset(_) | Value::SetListpack(_) => SET,
         Value::Hash(_) | Value::HashListpack(_) | Value::HashTimed(_) => HASH,
         Value::Str(_) | Value::Int(_) => STRING,
-        // Other types have no list of commands here.
-        _ => return,
+        Value::ZSet(_) | Value::ZSetListpack(_) => ZSET,
+        _ => LIST,
     };
     run(value, commands);
 }
@@ -250,6 +299,8 @@ fn check(engine: &crate::Engine) {
         ValueRef::Object(Object::Hash(hash)) => hash.invariants(),
         ValueRef::Object(Object::Set(set)) => set.invariants(),
         ValueRef::Object(Object::Stream(stream)) => stream.invariants(),
+        ValueRef::Object(Object::List(list)) => list.invariants(),
+        ValueRef::Object(Object::ZSet(set)) => set.invariants(),
         _ => {}
     }
 }

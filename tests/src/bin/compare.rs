@@ -1,6 +1,6 @@
 //! Compares the server under test with a real Redis for as long as you like.
 //!
-//! `cargo run -p reprise-tests --bin compare -- --seed N --count M [--limit L] [--only get --only h]`
+//! `cargo run -p reprise-tests --bin compare -- --seed N --count M [--limit L] [--only get --only h] [--witness no]`
 
 use reprise_tests::{compare, oracle, subject};
 use std::env;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let (mut seed, mut count, mut limit, mut only) = (1, 100_000, 10, Vec::new());
+    let mut witnessed = true;
     let mut args = env::args().skip(1);
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         let number = || {
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             "--seed" => seed = number(),
             "--count" => count = number(),
             "--limit" => limit = number() as usize,
+            "--witness" => witnessed = value == "yes",
             "--only" => only.push(value.to_lowercase()),
             _ => panic!("unknown option {name}"),
         }
@@ -30,7 +32,15 @@ fn main() -> ExitCode {
         subject().set("hz", "500").start(),
         oracle.set("hz", "500").start(),
     );
-    let outcome = compare::compare(subject.port(), oracle.port(), seed, count, limit, &only);
+    let outcome = compare::compare(
+        subject.port(),
+        oracle.port(),
+        seed,
+        count,
+        limit,
+        &only,
+        witnessed,
+    );
     for finding in &outcome.findings {
         println!("{finding}\n");
     }

@@ -18,6 +18,7 @@ pub mod run;
 pub mod script;
 pub mod shrink;
 pub mod table;
+pub mod witness;
 
 use grammar::Grammar;
 use run::Pair;
@@ -105,7 +106,8 @@ pub fn launch(server: Launch) -> Server {
 }
 
 /// Compares the servers at two ports with scripts from successive seeds until `count` commands have
-/// run, or until `limit` commands showed differences. With `only`, commands whose names begin so.
+/// run, or until `limit` commands showed differences. With `only`, commands whose names begin so; if
+/// `witnessed`, also what others see of them: events and effects.
 pub fn compare(
     subject: u16,
     oracle: u16,
@@ -113,8 +115,10 @@ pub fn compare(
     count: u64,
     limit: usize,
     only: &[String],
+    witnessed: bool,
 ) -> Outcome {
     let pair = Pair::new(subject, oracle);
+    let pair = if witnessed { pair.witnessed() } else { pair };
     let grammar = Grammar::learn(&pair, only);
     let mut outcome = Outcome {
         absent: grammar.absent.clone(),

@@ -3,10 +3,12 @@
 use super::policy::agree;
 use super::script::{Script, Step};
 use super::table::{self, Policy};
+use super::witness::{self, Witness};
 use super::{Difference, allowed, pool};
 use crate::conn::Conn;
 use crate::resp::Value;
 use crate::wait::pass;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The subject and the oracle.
 pub struct Pair {
     ports: [u16; 2],
+    /// Who looks on, if anybody.
+    witnesses: RefCell<Option<[Witness; 2]>>,
 }
 
 /// One server during one script.
@@ -34,7 +38,25 @@ impl Pair {
     pub fn new(subject: u16, oracle: u16) -> Pair {
         Pair {
             ports: [subject, oracle],
+            witnesses: RefCell::new(None),
         }
+    }
+
+    /// Has events and effects compared, too.
+    #[must_use]
+    pub fn witnessed(self) -> Pair {
+        self.witnesses
+            .replace(Some(self.ports.map(Witness::attach)));
+        self
+    }
+
+    /// What others see that differs since the last time.
+    fn witness(&self, timed: bool, unordered: bool) -> Option<[Value; 2]> {
+        let mut witnesses = self.witnesses.borrow_mut();
+        let witnesses = witnesses.as_mut()?;
+        witnesses.iter_mut().for_each(Witness::mark);
+        let [subject, oracle] = witnesses.each_mut().map(Witness::seen);
+        witness::differ(timed, unordered, subject, oracle)
     }
 
     /// A connection to the subject.
@@ -49,16 +71,21 @@ impl Pair {
 
     /// Runs a script on empty servers; the first difference that is not allowed ends it.
     pub fn run(&self, script: &Script) -> Option<Difference> {
-        let mut sides = self.ports.map(|port| Side::begin(port, script.protocol));
+        let mut sides = self.ports.map(|port| Side::begin(port, script));
         // The policies of the commands queued by MULTI, for EXEC's replies.
         let mut queued: [Vec<Queued>; 2] = [Vec::new(), Vec::new()];
         let mut in_multi = [false; 2];
+        let timed = script.is_timed();
+        self.witness(timed, false);
         for (at, step) in script.steps.iter().enumerate() {
             let (conn, args) = match step {
                 Step::Command { conn, args, .. } => (conn, args),
                 Step::Expire => {
                     pass(EXPIRY);
-                    sides.iter_mut().for_each(Side::bury);
+                    if !script.lazy {
+                        sides.iter_mut().for_each(Side::bury);
+                    }
+                    self.witness(timed, false);
                     continue;
                 }
                 Step::Audit => match audits_differ(sides.each_ref().map(Side::audit)) {
@@ -78,6 +105,7 @@ impl Pair {
                 || stores_ties(&name, args)
                 || limits_ourselves(&name, args)
                 || (name == "spop" && in_multi[*conn])
+                || (script.lazy && matches!(name.as_str(), "randomkey" | "dbsize"))
             {
                 continue; // spoiling or shrinking made another command of it
             }
@@ -117,6 +145,12 @@ impl Pair {
                     oracle.iterate(*conn, args, &replies[1]),
                 ];
             }
+            // (Where the replies may differ, so may what others see.)
+            let mut meant = match name.as_str() {
+                "spop" => true,                                // what it takes is left to chance
+                "xread" => args.iter().any(|arg| arg == b"+"), // where it fails
+                _ => false,
+            };
             let same = match (name.as_str(), &replies) {
                 ("exec", [Value::Array(a), Value::Array(b)]) => {
                     let rows = std::mem::take(&mut queued[*conn]);
@@ -126,7 +160,10 @@ impl Pair {
                             .iter()
                             .zip(a.iter().zip(b))
                             .all(|((policy, name, args), (a, b))| {
-                                agree(*policy, a, b) || allowed::is_allowed(name, args, a, b)
+                                agree(*policy, a, b) || {
+                                    meant = true;
+                                    allowed::is_allowed(name, args, a, b)
+                                }
                             })
                 }
                 (_, [a, b]) => {
@@ -137,7 +174,10 @@ impl Pair {
                     {
                         queued[*conn].clear();
                     }
-                    agree(policy, a, b) || allowed::is_allowed(&name, args, a, b)
+                    agree(policy, a, b) || {
+                        meant = true;
+                        allowed::is_allowed(&name, args, a, b)
+                    }
                 }
             };
             let [a, b] = replies;
@@ -146,6 +186,15 @@ impl Pair {
                     step: at,
                     subject: a,
                     oracle: b,
+                });
+            }
+            // These go through a table in its own order.
+            let unordered = matches!(name.as_str(), "keys" | "scan" | "sort" | "sort_ro" | "exec");
+            if let (Some([subject, oracle]), false) = (self.witness(timed, unordered), meant) {
+                return Some(Difference {
+                    step: at,
+                    subject,
+                    oracle,
                 });
             }
             match name.as_str() {
@@ -157,6 +206,7 @@ impl Pair {
                         side.send(*conn, &[b"DEL".to_vec(), args[1].clone()], b"");
                         side.reply(*conn);
                     }
+                    self.witness(timed, false);
                 }
                 _ => {}
             }
@@ -188,7 +238,7 @@ fn audits_differ([subject, oracle]: [Vec<Found>; 2]) -> Option<[Value; 2]> {
     None
 }
 
-fn connect(port: u16) -> Conn {
+pub(super) fn connect(port: u16) -> Conn {
     let mut conn = Conn::open(port)
         .unwrap_or_else(|error| panic!("the server on port {port} is gone: {error}"));
     conn.patience = PATIENCE;
@@ -238,7 +288,7 @@ fn command_name(args: &[Vec<u8>]) -> String {
 }
 
 impl Side {
-    fn begin(port: u16, protocol: u8) -> Side {
+    fn begin(port: u16, script: &Script) -> Side {
         let mut control = connect(port);
         control.send(&["FLUSHALL"]);
         for (name, value) in pool::DEFAULTS {
@@ -247,6 +297,8 @@ impl Side {
         for _ in 0..=pool::DEFAULTS.len() {
             control.reply();
         }
+        let active = if script.lazy { "0" } else { "1" };
+        control.cmd(&["DEBUG", "SET-ACTIVE-EXPIRE", active]);
         let users = control.cmd(&["ACL", "USERS"]).items();
         for user in users.iter().filter(|user| user.bytes() != b"default") {
             let words: [&[u8]; 3] = [b"ACL", b"DELUSER", user.bytes()];
@@ -254,7 +306,7 @@ impl Side {
         }
         let mut side = Side {
             port,
-            protocol,
+            protocol: script.protocol,
             conns: Vec::new(),
             dumped: Vec::new(),
         };

@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Script {
     /// 2 or 3: what HELLO asks for on both connections.
     pub protocol: u8,
+    /// Whether keys whose time is over stay until a command happens on them.
+    pub lazy: bool,
     /// What is done.
     pub steps: Vec<Step>,
 }
@@ -66,6 +68,22 @@ impl fmt::Display for Step {
     }
 }
 
+impl Script {
+    /// Whether keys expire while it runs, at times of the servers' choice.
+    pub fn is_timed(&self) -> bool {
+        !self.lazy
+            && self.steps.iter().any(|step| match step {
+                Step::Command { args, .. } => {
+                    args.iter().any(|arg| arg == SHORT_MS.as_bytes())
+                        || args.windows(2).any(|pair| {
+                            matches!(&pair[0].to_ascii_uppercase()[..], b"EXAT" | b"PXAT")
+                        })
+                }
+                Step::Audit | Step::Expire => false,
+            })
+    }
+}
+
 /// The number of commands in a script.
 const LENGTH: usize = 60;
 
@@ -74,6 +92,7 @@ pub fn generate(grammar: &Grammar, seed: u64) -> Script {
     let mut draw = Draw::new(seed);
     let mut script = Script {
         protocol: if draw.chance(50) { 3 } else { 2 },
+        lazy: draw.chance(30),
         steps: Vec::new(),
     };
     // Swarm: each script has a mood, so that some are long runs of right commands on few rows.

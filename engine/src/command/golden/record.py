@@ -70,8 +70,14 @@ def main(path):
              "--appendfsync", "always", "--enable-debug-command", "yes", "--cluster-enabled",
              "yes" if "cluster" in path else "no"], stdout=subprocess.DEVNULL)
         try:
-            time.sleep(0.7)
-            c = Connection()
+            for _ in range(100):
+                time.sleep(0.1)
+                try:
+                    c = Connection()
+                    break
+                except ConnectionRefusedError:
+                    pass
+            time.sleep(0.5)
             c.call([b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"])
             log = [os.path.join(work, "appendonlydir", f) for f in os.listdir(work + "/appendonlydir") if f.endswith("incr.aof")][0]
             out = []
