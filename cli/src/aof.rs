@@ -425,7 +425,8 @@ impl Reading {
                         .get((at - self.reader.offset()) as usize..)
                         .unwrap_or_default();
                     let found = found[..found.len().min(16)].escape_ascii().to_string();
-                    self.fault(at, format!("Unexpected bytes, got: {found}"));
+                    let expected = self.reader.expected();
+                    self.fault(at, format!("Expected {expected}, got: {found}"));
                     return true;
                 }
                 Next::Rot(from) => {

@@ -267,7 +267,7 @@ fn damage_is_found_at_its_byte() {
     let dir = Dir::new();
     let (good, out) = check_aof(&[text(&dir.file("old.aof", &log))], "");
     assert!(
-        !good && out.contains("0x              1f: Unexpected bytes, got: x3\\r\\nSET"),
+        !good && out.contains("0x              1f: Expected a word of a command: '$', its length, and the line's end, got: x3\\r\\nSET"),
         "{out}"
     );
 }
@@ -309,4 +309,69 @@ fn a_manifest_that_does_not_fit_its_checksum_is_refused() {
     let (good, out) = check_aof(&[text(&manifest)], "");
     assert!(!good);
     assert!(out.contains("by its checksum"), "{out}");
+}
+
+/// KB-91: a path of any length, and manifests that point elsewhere or say too much: an answer, and nothing else is
+/// touched.
+#[test]
+fn long_paths_and_manifests_that_point_elsewhere() {
+    let set = command(&["SET", "k", "v"]);
+    let dir = Dir::new();
+    let mut deep = dir.0.path().to_path_buf();
+    while deep.as_os_str().len() < 3000 {
+        deep.push("d".repeat(200));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let path = deep.join("n".repeat(240) + ".aof");
+    fs::write(&path, &set).unwrap();
+    let (good, out) = check_aof(&[text(&path)], "");
+    assert!(good, "{out}");
+    assert!(!check_rdb(&[text(&path)]).0);
+    let endless = "x/".repeat(5000);
+    assert!(!check_aof(&[&endless], "").0 && !check_rdb(&[&endless]).0);
+
+    let outside = dir.file("old.aof", (set.clone() + "junk").as_bytes());
+    let inside = dir.0.path().join("appendonlydir");
+    fs::create_dir(&inside).unwrap();
+    let manifest = inside.join("appendonly.aof.manifest");
+    let long = format!("file {} seq 1 type i\n", "a".repeat(2000));
+    for (lines, reason) in [
+        ("file ../old.aof seq 1 type i\n", "File can't be a path"),
+        (
+            "file \"..\\x2fold.aof\" seq 1 type i\n",
+            "File can't be a path",
+        ),
+        (text(&outside), "too long line"),
+        (
+            &format!("file {} seq 1 type i\n", text(&outside)),
+            "File can't be a path",
+        ),
+        (
+            "file a seq 99999999999999999999 type i\n",
+            "Invalid AOF manifest file format",
+        ),
+        ("file a seq -1 type i\n", "Invalid AOF manifest file format"),
+        (
+            "file \"a seq 1 type i\n",
+            "Invalid AOF manifest file format",
+        ),
+        (
+            "file a seq 1 type i\nfile a seq 1 type i\n",
+            "Found a non-monotonic sequence number",
+        ),
+        (
+            "file a seq 1 type b\nfile b seq 2 type b\n",
+            "Found duplicate base file information",
+        ),
+        ("file a seq 1 type i", "too long line"),
+        (&long, "too long line"),
+        ("\0\0\n", "Invalid AOF manifest file format"),
+        ("file . seq 1 type i\n", "Is a directory"),
+        ("file none seq 1 type i\n", "Cannot open file none"),
+    ] {
+        fs::write(&manifest, lines).unwrap();
+        let (good, out) = check_aof(&["--fix", text(&manifest)], "y\n");
+        assert!(!good && out.contains(reason), "{lines}: {out}");
+    }
+    assert_eq!(fs::read(&outside).unwrap(), (set + "junk").as_bytes());
 }

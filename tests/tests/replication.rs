@@ -1,7 +1,7 @@
 //! Replication, with a real Redis at either end.
 
 use reprise_tests::content::{content, fill};
-use reprise_tests::files::with_aof;
+use reprise_tests::files::{settle, with_aof};
 use reprise_tests::server::Launch;
 use reprise_tests::wait::{SOON, until};
 use reprise_tests::{Conn, Server, Value, oracle, subject};
@@ -541,4 +541,26 @@ fn waitaof_counts_the_disks_that_have_a_write() {
     assert_eq!(conn.run("WAITAOF 1 1 20000"), counts(1, 1));
     // The other has no append-only file.
     assert_eq!(conn.run("WAITAOF 0 2 100"), counts(1, 1));
+}
+
+/// KB-87: a snapshot of the data before a full synchronisation does not take the place of what came with it.
+#[test]
+fn a_full_synchronisation_ends_a_snapshot_of_the_old_data() {
+    let (primary, mut replica) = (subject().start(), subject().start());
+    primary.ok("SET new 1");
+    let mut conn = replica.conn();
+    conn.ok("DEBUG POPULATE 200 old");
+    conn.ok("CONFIG SET rdb-key-save-delay 100000");
+    conn.ok("BGSAVE");
+    follow(&replica, &primary);
+    same(&primary, &replica);
+    conn.ok("CONFIG SET rdb-key-save-delay 0");
+    settle(&mut conn);
+    replica.kill();
+    replica.restart();
+    assert_eq!(
+        replica.run("DBSIZE"),
+        Value::Int(0),
+        "nothing of the old data"
+    );
 }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 use super::config::begin_rewrite;
-use super::context::{ReloadSource, Server, Wish};
+use super::context::{ReloadSource, Server, Wish, condition};
 use super::digest::{self, Digest};
 use super::error::CommandError;
 use super::string::integer;
@@ -390,6 +390,12 @@ fn reload(s: &mut Server<'_>, options: &[&[u8]]) -> Outcome {
 
 /// Has all data read back from a file. Nobody gets anything done until then.
 fn read_back(s: &mut Server<'_>, source: ReloadSource) -> Outcome {
+    // What is there so far would take the place of the file that it comes from.
+    if s.parts.is(condition::LOADING) {
+        return Err(CommandError::fixed(
+            "LOADING Redis is loading the dataset in memory",
+        ));
+    }
     if s.session.is(alert::MULTI) || s.session.is(alert::TRUSTED) {
         return Err(CommandError::fixed(
             "ERR DEBUG RELOAD and LOADAOF are not possible inside a transaction",

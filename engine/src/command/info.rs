@@ -264,9 +264,9 @@ fn persistence(s: &Report<'_>, out: &mut String) -> Result {
          current_cow_peak:0\r\n\
          current_cow_size:0\r\n\
          current_cow_size_age:0\r\n\
-         current_fork_perc:0.00\r\n\
-         current_save_keys_processed:0\r\n\
-         current_save_keys_total:0\r\n\
+         current_fork_perc:{:.2}\r\n\
+         current_save_keys_processed:{}\r\n\
+         current_save_keys_total:{}\r\n\
          rdb_changes_since_last_save:{}\r\n\
          rdb_bgsave_in_progress:{}\r\n\
          rdb_last_save_time:{}\r\n\
@@ -278,6 +278,9 @@ fn persistence(s: &Report<'_>, out: &mut String) -> Result {
          rdb_last_load_keys_expired:{}\r\n\
          rdb_last_load_keys_loaded:{}\r\n",
         u8::from(info.loading || s.parts.is(condition::LOADING)),
+        info.walked.percent(),
+        info.walked.keys,
+        info.walked.total,
         info.rdb_changes_since_last_save,
         u8::from(info.rdb_bgsave_in_progress),
         info.rdb_last_save_time,

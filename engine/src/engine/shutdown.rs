@@ -129,6 +129,9 @@ impl Engine {
                     FlushState::Failed if !wish.force => {
                         self.call_off("Writing to the append only file failed")
                     }
+                    // Files that were begun are being removed.
+                    FlushState::Done | FlushState::Failed if !self.parts.persistence.is_quiet() => {
+                    }
                     FlushState::Done | FlushState::Failed => {
                         self.parts
                             .log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
@@ -161,6 +164,8 @@ impl Engine {
     fn flush(&mut self) {
         let (now, parts) = (self.now, &mut self.parts);
         parts.journal.seal();
+        // A rewrite under way would leave its file behind.
+        parts.persistence.abort_rewrite();
         parts.persistence.flush(&parts.journal);
         self.with_cluster(now, |cluster| cluster.flush(now));
         self.go_on(Stage::Flush);

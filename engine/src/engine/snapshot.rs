@@ -5,6 +5,7 @@ use crate::command::dataset::{AccessMeta, Writer};
 use crate::command::rebuild::CommandWriter;
 use crate::config::MaxmemoryPolicy;
 use crate::face::Now;
+use crate::persistence::Walked;
 use crate::rdb::{Encoder, Header, Options, ReplicationPoint};
 use crate::replication::Filter;
 use crate::store::Store;
@@ -31,6 +32,8 @@ pub(crate) enum Reader {
 /// The snapshot under way.
 pub(crate) struct Job {
     pub reader: Reader,
+    /// Keys that there were when it began.
+    total: u64,
     writer: Form,
 }
 
@@ -86,9 +89,12 @@ impl Engine {
         }
         let parts = &mut self.parts;
         let sizes = filter.data.then(|| parts.store.begin_walk()).flatten();
+        let total = sizes.iter().flatten().map(|size| size.keys as u64).sum();
+        parts.persistence.set_walked(Walked { keys: 0, total });
         if reader == Reader::Base && parts.persistence.base_is_commands() {
             self.job = Some(Job {
                 reader,
+                total,
                 writer: Form::Commands(CommandWriter::new(&parts.store, sizes.is_some())),
             });
             return true;
@@ -132,6 +138,7 @@ impl Engine {
         };
         self.job = Some(Job {
             reader,
+            total,
             writer: Form::Snapshot(Box::new(Writer::new(encoder, sizes, access))),
         });
         true
@@ -162,7 +169,10 @@ impl Engine {
         };
         let before = job.writer.keys();
         let done = job.writer.step(&mut parts.store, delay != 0);
-        self.save_brake.pull(now, delay, job.writer.keys() - before);
+        let keys = job.writer.keys();
+        self.save_brake.pull(now, delay, keys - before);
+        let total = job.total;
+        parts.persistence.set_walked(Walked { keys, total });
         let bytes = job.writer.take();
         match job.reader {
             Reader::Base => {

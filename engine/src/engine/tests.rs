@@ -1,5 +1,9 @@
 //! What only the whole engine can promise: turns that stay short.
 
+mod files;
+mod node;
+mod propagation;
+
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;

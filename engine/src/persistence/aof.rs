@@ -426,8 +426,7 @@ impl Aof {
                 appender.on_sync(result, conditions, outbox)
             }
             (Wait::Truncate(file), Some(appender)) if appender.file == file => {
-                appender.on_truncate(result, outbox);
-                Verdict::Fine
+                appender.on_truncate(result, outbox)
             }
             (Wait::Chain, _) => self.on_chain(now, result, settings, outbox),
             (Wait::Base(wait), _) => {

@@ -103,6 +103,15 @@ impl CommandReader {
         &self.buffer[self.at..]
     }
 
+    /// What stands, or should stand, behind what was taken, in words.
+    pub fn expected(&self) -> &'static str {
+        match self.state {
+            State::Between => "a command: '*', the number of its words, and the line's end",
+            State::Args(_) => "a word of a command: '$', its length, and the line's end",
+            State::Bytes { .. } => "the line's end behind a word of that length",
+        }
+    }
+
     /// Takes the next command or note.
     pub fn next_command(&mut self) -> Next {
         loop {

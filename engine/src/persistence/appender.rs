@@ -105,10 +105,12 @@ enum Flight {
         to: u64,
         whole: bool,
     },
-    /// Removing what a failed write left: so many bytes of one that would have reached `to`.
+    /// Removing what a failed write left: so many bytes of one that would have reached `to`. `fatal`: it is the last
+    /// that is done.
     Truncate {
         partial: u64,
         to: u64,
+        fatal: bool,
     },
 }
 
@@ -292,30 +294,37 @@ impl Appender {
         self.write_error = Some(error.message);
         self.retry_ms = Some(now.mono_ms() + RETRY_MS);
         let promised = conditions.promised && to > self.written;
-        if remedy(Failure::Write, conditions.fsync, promised) == Remedy::Exit {
+        let fatal = remedy(Failure::Write, conditions.fsync, promised) == Remedy::Exit;
+        if fatal {
             outbox.warn(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...".into(),
             );
-            return Verdict::Fatal;
         }
         if written > 0 {
             self.flight = Flight::Truncate {
                 partial: written,
                 to,
+                fatal,
             };
             let request = DiskRequest::Truncate {
                 path: self.path.clone(),
                 len: self.len,
             };
             outbox.disk(request, Ticket::Aof(aof::Wait::Truncate(self.file)));
+        } else if fatal {
+            return Verdict::Fatal;
         }
         Verdict::Fine
     }
 
     /// The answer to the removal of what a failed write left.
-    pub fn on_truncate(&mut self, result: Result<DiskReply, DiskError>, outbox: &mut Outbox) {
-        let Flight::Truncate { partial, to } = self.flight else {
-            return;
+    pub fn on_truncate(
+        &mut self,
+        result: Result<DiskReply, DiskError>,
+        outbox: &mut Outbox,
+    ) -> Verdict {
+        let Flight::Truncate { partial, to, fatal } = self.flight else {
+            return Verdict::Fine;
         };
         self.flight = Flight::None;
         if let Err(error) = result {
@@ -338,6 +347,7 @@ impl Appender {
             }
             self.at_boundary = false;
         }
+        if fatal { Verdict::Fatal } else { Verdict::Fine }
     }
 
     /// The answer to a sync.

@@ -45,10 +45,31 @@ pub struct Info {
     pub aof_rewrites_consecutive_failures: u64,
     /// `aof_last_write_status`: true is `ok`
     pub aof_last_write_ok: bool,
+    /// `current_save_keys_processed`, `current_save_keys_total`, `current_fork_perc`: zeros while nothing is written.
+    pub walked: Walked,
     /// Shown only while the append-only file is on.
     pub aof: Option<AofInfo>,
     /// Shown only while loading.
     pub while_loading: Option<LoadingInfo>,
+}
+
+/// How far a snapshot has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Keys that were begun.
+    pub keys: u64,
+    /// Keys that there were when it began.
+    pub total: u64,
+}
+
+impl Walked {
+    /// In per cent.
+    pub fn percent(self) -> f64 {
+        match self.total {
+            0 => 0.0,
+            total => self.keys as f64 / total as f64 * 100.0,
+        }
+    }
 }
 
 /// Sizes of the append-only file.
@@ -121,6 +142,11 @@ impl Persistence {
             aof_rewrites: aof.figures.rewrites,
             aof_rewrites_consecutive_failures: aof.figures.consecutive_failures,
             aof_last_write_ok: aof.error().is_none(),
+            walked: if background_ms.is_some() || aof.rewriting() {
+                self.walked
+            } else {
+                Walked::default()
+            },
             aof: enabled.then(|| AofInfo {
                 current_size: aof.current_size(),
                 base_size: aof.figures.base_size,

@@ -26,6 +26,7 @@
 
 mod find;
 mod read;
+mod refuse;
 
 use super::aof_reader::{Command, CommandReader};
 use super::chain::Chain;
@@ -33,11 +34,9 @@ use super::manifest::{Manifest, ManifestError};
 use super::outbox::{Action, Outbox, Ticket};
 use super::{Settings, aof, file, lock};
 use crate::face::{DiskError, DiskReply, DiskRequest, Now, OpenMode};
-use crate::rdb::{self, Decoder, Event};
+use crate::rdb::{Decoder, Event};
 use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How a snapshot begins, and no command.
@@ -210,8 +209,8 @@ enum Form {
     Unknown(Vec<u8>),
     Snapshot(Decoder),
     Commands(CommandReader),
-    /// Zeros from here to the end, or it is damage.
-    Zeros,
+    /// Zeros from this offset to the end, or it is damage.
+    Zeros(u64),
 }
 
 /// What the parser found.
@@ -263,24 +262,6 @@ impl Load {
         matches!(self.stage, Stage::Done | Stage::Failed)
     }
 
-    /// Ends the loading with these words in the log: the engine could not apply an item.
-    pub fn reject(&mut self, text: String, outbox: &mut Outbox) {
-        self.refuse([text], outbox);
-    }
-
-    /// The engine could not find a command of this name.
-    pub fn reject_command(&mut self, name: &[u8], outbox: &mut Outbox) {
-        let file = self
-            .files
-            .get(self.current)
-            .map_or("", |file| file.name.as_str());
-        let text = format!(
-            "Unknown command '{}' reading the append only file {file}",
-            String::from_utf8_lossy(name)
-        );
-        self.refuse([text], outbox);
-    }
-
     // ---- finding the files
 
     pub fn on_disk(
@@ -313,6 +294,7 @@ impl Load {
                         line: None,
                         reason: "Read AOF manifest failed",
                     },
+                    settings,
                     outbox,
                 ),
             },
@@ -321,14 +303,14 @@ impl Load {
                     self.manifest = manifest;
                     self.manifest_known(settings, outbox);
                 }
-                Err(error) => self.refuse_manifest(error, outbox),
+                Err(error) => self.refuse_manifest(error, settings, outbox),
             },
             Stage::OpenOldStyle => match result {
                 Ok(_) => {
                     self.stage = Stage::CloseOldStyle;
                     self.send(DiskRequest::Close { file: file::LOAD }, outbox);
                 }
-                Err(_) => self.list_files(settings, outbox),
+                Err(error) => self.on_no_old_style(error, settings, outbox),
             },
             Stage::CloseOldStyle => self.on_old_style(settings, outbox),
             Stage::Upgrade(chain) => self.on_upgrade(chain, result, settings, outbox),
@@ -340,87 +322,6 @@ impl Load {
                 self.stage = stage
             }
         }
-    }
-
-    // ---- refusing
-
-    fn refuse(&mut self, lines: impl IntoIterator<Item = String>, outbox: &mut Outbox) {
-        if self.over() {
-            return;
-        }
-        for line in lines {
-            outbox.warn(line);
-        }
-        self.stage = Stage::Failed;
-        if self.reading.take().is_some() {
-            outbox.disk(DiskRequest::Close { file: file::LOAD }, Ticket::Nobody);
-        }
-        outbox.push(Action::LoadFailed);
-    }
-
-    fn refuse_item(&mut self, text: String, outbox: &mut Outbox) -> Found {
-        self.refuse([text], outbox);
-        Found::Refused
-    }
-
-    fn refuse_format(&mut self, outbox: &mut Outbox) -> Found {
-        let name = &self.files[self.current].name;
-        let text = format!(
-            "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-             ./redis-check-aof --fix <filename.manifest>"
-        );
-        self.refuse_item(text, outbox)
-    }
-
-    /// The bytes between the two offsets are not those that were written.
-    fn refuse_rot(&mut self, from: u64, to: u64, outbox: &mut Outbox) -> Found {
-        let name = &self.files[self.current].name;
-        let text = format!(
-            "Bad checksum reading the append only file {name}: the bytes from offset {from} to {to} are not those that \
-             were written. Use a backup, or make a copy and look at that place with \
-             ./reprise-check-aof <filename.manifest>"
-        );
-        self.refuse_item(text, outbox)
-    }
-
-    fn refuse_snapshot(&mut self, error: &rdb::RdbError, outbox: &mut Outbox) -> Found {
-        use rdb::RdbErrorKind::{Checksum, ShortRead, Signature, Version};
-        let at = error.offset;
-        let inside = |what: &dyn core::fmt::Display| {
-            format!("Internal error in RDB reading offset {at} -> {what}")
-        };
-        let terminating = "Terminating server after rdb file reading failure.".to_string();
-        let lines = match &error.kind {
-            kind @ (Signature | Version(_)) => {
-                let last = match (self.append_only, self.files.get(self.current)) {
-                    (true, Some(file)) => format!(
-                        "Error reading the RDB base file {}, AOF loading aborted",
-                        file.name
-                    ),
-                    _ => "Fatal error loading the DB: Invalid argument. Exiting.".into(),
-                };
-                vec![kind.to_string(), last]
-            }
-            kind @ Checksum { .. } => vec![kind.to_string(), inside(&"RDB CRC error"), terminating],
-            kind @ ShortRead(_) => vec![
-                "Short read or OOM loading DB. Unrecoverable error, aborting now.".into(),
-                inside(kind),
-                terminating,
-            ],
-            kind => vec![inside(kind), terminating],
-        };
-        self.refuse(lines, outbox);
-        Found::Refused
-    }
-
-    fn refuse_manifest(&mut self, error: ManifestError, outbox: &mut Outbox) {
-        let mut lines = vec!["\n*** FATAL AOF MANIFEST FILE ERROR ***\n".to_string()];
-        if let Some((number, line)) = error.line {
-            lines.push(format!("Reading the manifest file, at line {number}\n"));
-            lines.push(format!(">>> '{line}'\n"));
-        }
-        lines.push(format!("{}\n", error.reason));
-        self.refuse(lines, outbox);
     }
 
     // ---- small parts

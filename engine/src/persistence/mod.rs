@@ -35,12 +35,12 @@ mod save;
 mod stream;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use aof::FlushState;
 pub use aof_reader::{Command, CommandReader, Next};
 pub use aof_sum::read_previous;
-pub use info::{AofInfo, Info, LoadingInfo};
+pub use info::{AofInfo, Info, LoadingInfo, Walked};
 pub use load::{LoadItem, LoadedReplication, Source};
 pub use manifest::{Manifest, ManifestError};
 pub use outbox::Action;
@@ -246,6 +246,8 @@ pub struct Persistence {
     replication: LoadedReplication,
     /// When a snapshot for replicas began that is being made, in monotonic milliseconds.
     for_replicas_ms: Option<u64>,
+    /// How far the snapshot under way, or the last one, has come.
+    walked: Walked,
     /// When a wish was sent of which nothing has come yet.
     wished_ms: Option<u64>,
 }
@@ -261,6 +263,7 @@ impl Persistence {
             last_load: load::Figures::default(),
             replication: LoadedReplication::default(),
             for_replicas_ms: None,
+            walked: Walked::default(),
             wished_ms: None,
             home: settings.dir.clone(),
             settings,
@@ -366,7 +369,7 @@ impl Persistence {
     /// Ends the loading: no command has this name.
     pub fn reject_command(&mut self, name: &[u8]) {
         if let Some(load) = &mut self.load {
-            load.reject_command(name, &mut self.outbox);
+            load.reject_command(name, &self.settings, &mut self.outbox);
         }
     }
 
@@ -420,6 +423,11 @@ impl Persistence {
         let snapshotting = self.snapshotting();
         self.aof
             .pump(now, journal, &self.settings, snapshotting, &mut self.outbox);
+    }
+
+    /// How far the snapshot under way has come, for INFO.
+    pub fn set_walked(&mut self, walked: Walked) {
+        self.walked = walked;
     }
 
     /// Replies to commands executed at journal offsets up to this one may leave. Only grows.
@@ -567,6 +575,11 @@ impl Persistence {
     /// Whether the append-only file was switched on and its first base is not complete: it holds nothing yet.
     pub fn writes_first_base(&self) -> bool {
         self.aof.state == aof::State::Waiting
+    }
+
+    /// Whether the disk has nothing more to do for us.
+    pub fn is_quiet(&self) -> bool {
+        self.outbox.is_quiet()
     }
 
     /// How the flush stands.

@@ -88,6 +88,11 @@ impl Outbox {
         self.log(LogLevel::Warning, text);
     }
 
+    /// Whether everything that was wanted of the disk has been answered.
+    pub fn is_quiet(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

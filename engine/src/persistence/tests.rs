@@ -1,7 +1,7 @@
 //! Persistence against a disk that loses, tears and fails, at every operation.
 
 mod crash;
-mod disk;
+pub(crate) mod disk;
 mod files;
 mod lock;
 mod rot;

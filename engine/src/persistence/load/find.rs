@@ -118,7 +118,7 @@ impl Load {
             }
             Ok(_) => {
                 let reason = "The AOF manifest file contains too long line";
-                self.refuse_manifest(ManifestError { line: None, reason }, outbox);
+                self.refuse_manifest(ManifestError { line: None, reason }, settings, outbox);
             }
             Err(error) => {
                 let path = settings.manifest_path();
@@ -147,8 +147,25 @@ impl Load {
         self.open(&settings.db_filename, outbox);
     }
 
-    /// A file of the time before Redis 7 stands in the server's directory: is it ours to move in?
-    pub(super) fn on_old_style(&mut self, settings: &Settings, outbox: &mut Outbox) {
+    /// No file of the time before Redis 7 stands in the server's directory; or one does, and cannot be read: then a
+    /// start without it would be one without the data.
+    pub(super) fn on_no_old_style(
+        &mut self,
+        error: DiskError,
+        settings: &Settings,
+        outbox: &mut Outbox,
+    ) {
+        if error.kind == DiskErrorKind::NotFound || !self.wants_old_style(settings) {
+            return self.list_files(settings, outbox);
+        }
+        let (name, why) = (&settings.append_filename, error.message);
+        let text = format!("Fatal error: can't open the append log file {name} for reading: {why}");
+        self.refuse([text], outbox);
+    }
+
+    /// Whether a file of the time before Redis 7, if there is one, holds the data: there is no set of files yet, or a
+    /// move was interrupted.
+    fn wants_old_style(&self, settings: &Settings) -> bool {
         let name = &settings.append_filename;
         let inside = self
             .names
@@ -161,9 +178,15 @@ impl Load {
                 .as_ref()
                 .is_some_and(|base| base.name == *name)
             && !inside;
-        if self.names.is_some() && !self.manifest.is_empty() && !interrupted {
+        self.names.is_none() || self.manifest.is_empty() || interrupted
+    }
+
+    /// A file of the time before Redis 7 stands in the server's directory: is it ours to move in?
+    pub(super) fn on_old_style(&mut self, settings: &Settings, outbox: &mut Outbox) {
+        if !self.wants_old_style(settings) {
             return self.list_files(settings, outbox);
         }
+        let name = &settings.append_filename;
         self.manifest.base = Some(Entry {
             name: name.clone(),
             seq: 1,

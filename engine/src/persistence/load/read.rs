@@ -176,9 +176,9 @@ impl Load {
         match &mut reading.form {
             Form::Snapshot(decoder) => decoder.feed(piece),
             Form::Commands(reader) => reader.feed(piece),
-            Form::Zeros if piece.iter().all(|&byte| byte == 0) => {}
-            Form::Zeros => {
-                self.refuse_format(outbox);
+            Form::Zeros(_) if piece.iter().all(|&byte| byte == 0) => {}
+            &mut Form::Zeros(at) => {
+                self.refuse_format(at, settings, outbox);
             }
             Form::Unknown(head) => {
                 head.extend_from_slice(piece);
@@ -214,15 +214,15 @@ impl Load {
             return Found::Item(LoadItem::Command(command));
         }
         match &mut reading.form {
-            Form::Unknown(_) | Form::Zeros => Found::NeedMore,
+            Form::Unknown(_) | Form::Zeros(_) => Found::NeedMore,
             Form::Commands(reader) => match reader.next_command() {
                 Next::NeedMore => Found::NeedMore,
                 Next::Note(note) => self.on_note(&note, outbox),
                 Next::Short => Found::Short,
                 Next::Damage(at) if at - reader.offset() < reader.rest().len() as u64 => {
-                    self.damaged(at, outbox)
+                    self.damaged(at, settings, outbox)
                 }
-                Next::Damage(_) => self.refuse_format(outbox),
+                Next::Damage(at) => self.refuse_format(at, settings, outbox),
                 Next::Rot(from) => {
                     let to = reader.offset();
                     self.refuse_rot(from, to, outbox)
@@ -235,7 +235,7 @@ impl Load {
             },
             Form::Snapshot(decoder) => match decoder.next_event() {
                 Ok(event) => self.on_event(now, event, settings, outbox),
-                Err(error) => self.refuse_snapshot(&error, outbox),
+                Err(error) => self.refuse_snapshot(&error, settings, outbox),
             },
         }
     }
@@ -260,7 +260,7 @@ impl Load {
     }
 
     /// The byte at offset `at` of a file of commands is wrong. If zeros begin there, they may be the end.
-    pub(super) fn damaged(&mut self, at: u64, outbox: &mut Outbox) -> Found {
+    pub(super) fn damaged(&mut self, at: u64, settings: &Settings, outbox: &mut Outbox) -> Found {
         let last = self.is_last();
         let Some(Reading { form, .. }) = &mut self.reading else {
             return Found::Refused;
@@ -268,11 +268,11 @@ impl Load {
         if let Form::Commands(reader) = form {
             let tail = &reader.rest()[(at - reader.offset()) as usize..];
             if last && tail.iter().all(|&byte| byte == 0) {
-                *form = Form::Zeros;
+                *form = Form::Zeros(at);
                 return Found::NeedMore;
             }
         }
-        self.refuse_format(outbox)
+        self.refuse_format(at, settings, outbox)
     }
 
     /// Whether no file behind this one has anything in it.
@@ -291,7 +291,7 @@ impl Load {
             Form::Snapshot(decoder) => {
                 if self.append_only || !decoder.is_done() {
                     let error = decoder.cut_short();
-                    self.refuse_snapshot(&error, outbox);
+                    self.refuse_snapshot(&error, settings, outbox);
                     return;
                 }
                 true
@@ -306,7 +306,7 @@ impl Load {
                         .next_event()
                         .err()
                         .unwrap_or_else(|| decoder.cut_short());
-                    self.refuse_snapshot(&error, outbox);
+                    self.refuse_snapshot(&error, settings, outbox);
                     return;
                 }
                 let mut reader = CommandReader::new(0, head.len() as u64);
@@ -315,7 +315,7 @@ impl Load {
                 return;
             }
             Form::Commands(reader) => reader.at_boundary(),
-            Form::Zeros => false,
+            Form::Zeros(_) => false,
         };
         if whole && reading.transaction.is_some() {
             outbox.warn(format!(
@@ -362,7 +362,8 @@ impl Load {
                  file, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
                  'aof-load-truncated' configuration option to yes and restart the server."
             );
-            return self.refuse([text], outbox);
+            let place = self.place(valid, "the rest of a command or transaction", settings);
+            return self.refuse([text, place], outbox);
         }
         let warning = format!("!!! Warning: short read while loading the AOF file {name}!!!");
         if !self.is_last() {
@@ -370,6 +371,7 @@ impl Load {
                 [
                     warning,
                     "Fatal error: the truncated file is not the last file".into(),
+                    self.place(valid, "the rest of a command or transaction", settings),
                 ],
                 outbox,
             );

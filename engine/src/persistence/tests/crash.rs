@@ -50,6 +50,7 @@ fn old_enough(world: &World) -> u64 {
             .count() as u64
 }
 
+/// KB-77, KB-78, D2: no hole before a newer segment, no name that is gone, wherever the power fails.
 #[test]
 fn whatever_was_released_survives_a_crash_at_any_operation() {
     for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {
@@ -243,6 +244,7 @@ fn any_order_of_wishes_over_a_slow_disk_ends_well() {
     (0..4000).for_each(chaos);
 }
 
+/// KB-82, KB-83, D4: after any fault what was acknowledged is there, and errors end.
 #[test]
 fn a_fault_at_any_operation_is_survived_or_ends_the_process() {
     for fsync in [Fsync::Always, Fsync::EverySec, Fsync::No] {
@@ -384,24 +386,114 @@ fn a_crash_while_recovering_is_no_worse() {
     }
 }
 
+/// KB-75: the last second is synced though nothing follows it, also while a rewrite stands still.
 #[test]
 fn every_second_means_so_without_further_writes() {
+    for rewriting in [false, true] {
+        let mut world = World::start(settings(Fsync::EverySec), Disk::default());
+        if rewriting {
+            // Its first piece does not come.
+            assert!(world.begin_rewrite());
+            (0..20).for_each(|_| world.settle());
+        }
+        world.advance_ms(100);
+        world.operate();
+        world.settle();
+        assert_eq!(world.persistence.rewriting(), rewriting);
+        let due = world.persistence.deadline().expect("a sync is due");
+        assert!(due <= world.now.mono_us + 1_000_000);
+        world.now.mono_us = due;
+        world.settle();
+        assert_eq!(
+            world.persistence.synced_offset(),
+            Some(world.journal.sealed()),
+            "{rewriting}"
+        );
+        assert_eq!(world.persistence.deadline(), None);
+        world.restart(Loss::All).check_recovered(1, 1, "idle");
+    }
+}
+
+/// KB-82: what piled up while the disk was full goes when there is room, however much it is.
+#[test]
+fn a_large_backlog_drains_after_a_full_disk() {
     let mut world = World::start(settings(Fsync::EverySec), Disk::default());
-    world.advance_ms(100);
-    world.operate();
-    world.turn();
-    let due = world.persistence.deadline().expect("a sync is due");
-    assert!(due <= world.now.mono_us + 1_000_000);
-    world.now.mono_us = due;
-    world.settle();
+    let next = world.disk.operations + 1;
+    world.disk.faults = (next..next + 6).map(|at| (at, Fault::Full)).collect();
+    let value = alloc::vec![b'7'; 3 << 20];
+    for _ in 0..10 {
+        world.journal.select(0);
+        world.journal.append_command(&[b"SET", b"n", &value]);
+        world.journal.seal();
+        world.turn();
+    }
+    assert!(world.persistence.write_gate().is_some());
+    for _ in 0..40 {
+        world.advance_ms(1000);
+        world.turn();
+    }
+    assert_eq!(world.persistence.write_gate(), None, "{:?}", world.log);
     assert_eq!(
         world.persistence.synced_offset(),
         Some(world.journal.sealed())
     );
-    assert_eq!(world.persistence.deadline(), None);
-    world.restart(Loss::All).check_recovered(1, 1, "idle");
+    let path = "appendonlydir/appendonly.aof.1.incr.aof";
+    let bytes = world.disk.content(path).unwrap();
+    let whole = bytes.windows(6).filter(|piece| piece == b"\r\n*3\r\n");
+    assert_eq!(whole.count(), 10);
 }
 
+/// KB-84: switched on while running, with faults anywhere on the way: in the end it is on and whole, or it is off.
+#[test]
+fn switching_on_with_faults_ends_whole_or_off() {
+    let off = Settings {
+        append_only: false,
+        ..settings(Fsync::EverySec)
+    };
+    let total = operations_of(&off, switch);
+    let opening = World::start(off.clone(), Disk::default()).disk.operations;
+    let (mut on, mut refused) = (0, 0);
+    for fault in [Fault::Full, Fault::Io] {
+        for (at, many) in (opening + 1..=total).flat_map(|at| [1, 2, 5].map(|many| (at, many))) {
+            let context = format!("{many} {fault:?} from {at}");
+            let mut world = World::start(off.clone(), Disk::default());
+            world.disk.faults = (at..at + many).map(|at| (at, fault)).collect();
+            for step in 0..20 {
+                world.operate();
+                if step == 4 {
+                    let sealed = world.journal.sealed();
+                    world.persistence.set_append_only(true, sealed);
+                }
+                world.turn();
+                world.advance_ms(150);
+            }
+            // Long enough for attempts that are held back.
+            for _ in 0..150 {
+                world.turn();
+                world.advance_ms(1000);
+            }
+            let info = world.persistence.info(world.now, 0);
+            // (Who asked for it is told so, and it is off.)
+            if !info.aof_enabled || world.persistence.take_lock_refusal().is_some() {
+                refused += 1;
+                continue;
+            }
+            on += 1;
+            assert_eq!(world.persistence.write_gate(), None, "{context}");
+            let synced = world.persistence.synced_offset();
+            assert_eq!(synced, Some(world.journal.sealed()), "{context}");
+            let executed = world.executed();
+            let mut disk = world.disk;
+            disk.faults.clear();
+            disk.crash(Loss::All);
+            let again = World::start(settings(Fsync::EverySec), disk);
+            again.check_recovered(executed, executed, &context);
+        }
+    }
+    assert!(on > 50, "{on} on, {refused} off");
+}
+
+/// KB-76: no reply before its sync.
 #[test]
 fn always_holds_replies_and_batches_what_came_meanwhile() {
     use crate::face::DiskRequest;
@@ -463,6 +555,7 @@ fn a_slow_sync_postpones_the_next_write_for_two_seconds() {
     assert_eq!((info.delayed_fsync, info.pending_fsync), (1, 1));
 }
 
+/// KB-82: half a write on a full disk is taken back, and the rest follows when there is room.
 #[test]
 fn a_full_disk_refuses_writes_until_it_has_room() {
     let mut world = World::start(settings(Fsync::EverySec), Disk::default());
@@ -500,6 +593,7 @@ fn a_full_disk_refuses_writes_until_it_has_room() {
     world.restart(Loss::All).check_recovered(1, 1, "room again");
 }
 
+/// KB-83: a sync that failed is not made good by one that succeeds.
 #[test]
 fn a_failed_sync_is_cured_only_by_a_rewrite() {
     let mut world = World::start(settings(Fsync::EverySec), Disk::default());
@@ -528,6 +622,7 @@ fn a_failed_sync_is_cured_only_by_a_rewrite() {
         .check_recovered(1, 1, "after the cure");
 }
 
+/// KB-86: an end waits for the disk, and says if it cannot be had.
 #[test]
 fn a_shutdown_waits_until_all_is_durable() {
     use crate::persistence::FlushState;

@@ -51,6 +51,7 @@ fn manifest(world: &World) -> String {
     text[..text.rfind("#SUM:").unwrap()].into()
 }
 
+/// KB-79, KB-80: what is cut off is gone for good, and what comes next stands behind what was kept.
 #[test]
 fn a_cut_at_every_byte_of_the_last_file_leaves_the_whole_operations() {
     let (bytes, ends) = journal_of(12);
@@ -82,6 +83,7 @@ fn a_cut_at_every_byte_of_the_last_file_leaves_the_whole_operations() {
     }
 }
 
+/// KB-79: no part of a transaction without its EXEC.
 #[test]
 fn the_log_tells_where_a_transaction_was_cut() {
     let (bytes, ends) = journal_of(6);
@@ -148,6 +150,7 @@ fn only_the_last_file_with_anything_in_it_may_be_cut() {
     );
 }
 
+/// KB-81: power failed, and zeros are left; other bytes in that place are damage.
 #[test]
 fn zeros_at_the_end_of_the_last_file_count_as_its_end() {
     let (bytes, ends) = journal_of(9);
@@ -196,6 +199,73 @@ fn damage_in_the_middle_is_refused_in_the_words_of_redis() {
         &start(&[("a.incr.aof", b"*1\r\n$4\r\nNOPE\r\n")]),
         "Unknown command 'NOPE' reading the append only file a.incr.aof",
     );
+}
+
+/// File, offset, what should stand there and what to do: each refusal says it, and changes nothing.
+#[test]
+fn a_refusal_names_file_place_and_remedy() {
+    let (mut bytes, ends) = journal_of(6);
+    let whole = bytes.clone();
+    bytes[ends[2]] = b'!';
+    let base = snapshot(&state_after(4), true).concat();
+    let mut flipped = base.clone();
+    flipped[60] ^= 1;
+    let aof = "reprise-check-aof appendonlydir/appendonly.aof.manifest";
+    let word = whole.len() - b"$1\r\n6\r\n*1\r\n$4\r\nEXEC\r\n".len();
+    let mut long = whole.clone();
+    long[word + 1] = b'0';
+    for (name, content, at, expected, help) in [
+        (
+            "a.incr.aof",
+            &bytes,
+            ends[2] as u64,
+            "expected a command: '*'",
+            aof,
+        ),
+        (
+            "a.incr.aof",
+            &long,
+            word as u64 + 4,
+            "expected the line's end behind a word",
+            aof,
+        ),
+        (
+            "a.base.rdb",
+            &flipped,
+            0,
+            "expected ",
+            "reprise-check-rdb appendonlydir/a.base.rdb",
+        ),
+        (
+            "a.base.rdb",
+            &base[..40].to_vec(),
+            0,
+            "expected ",
+            "reprise-check-rdb appendonlydir/a.base.rdb",
+        ),
+    ] {
+        let disk = disk_of(&[(name, content), ("z.incr.aof", &whole)]);
+        let world = World::start(settings(Fsync::Always), disk);
+        assert!(world.failed, "{name} at {at}");
+        let path = format!("appendonlydir/{name}, at offset ");
+        let lines: Vec<&String> = world
+            .log
+            .iter()
+            .map(|(_, text)| text)
+            .filter(|text| text.starts_with(&path))
+            .collect();
+        assert_eq!(lines.len(), 1, "{:?}", world.log);
+        let line = lines[0];
+        assert!(line.contains(expected) && line.contains(help), "{line}");
+        assert!(
+            at == 0 || line.contains(&format!("at offset {at}: ")),
+            "{at}: {line}"
+        );
+        assert_eq!(
+            world.disk.content(&format!("{DIR}/{name}")),
+            Some(&content[..])
+        );
+    }
 }
 
 #[test]

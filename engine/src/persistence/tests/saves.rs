@@ -48,6 +48,7 @@ fn a_save_point_saves_and_the_snapshot_survives() {
     world.restart(Loss::All).check_recovered(5, 5, "saved");
 }
 
+/// KB-78: the new snapshot is there after its rename, or the old one.
 #[test]
 fn a_crash_while_saving_leaves_the_old_snapshot_or_the_new() {
     let life = |crash_at| {
@@ -81,6 +82,7 @@ fn a_crash_while_saving_leaves_the_old_snapshot_or_the_new() {
     }
 }
 
+/// KB-90: snapshots that stopped are seen by whoever writes or asks.
 #[test]
 fn a_failed_save_is_reported_and_tried_again_after_five_seconds() {
     let start = World::start(saving(), Disk::default()).disk.operations;
@@ -209,6 +211,7 @@ fn a_snapshot_on_its_way_waits_for_a_slow_disk() {
     assert_eq!((world.disk.paths(), world.saves_aborted), (vec![], 1));
 }
 
+/// KB-87: after a full synchronisation the append-only file goes on with the new data.
 #[test]
 fn a_full_synchronisation_begins_the_files_anew() {
     for told in [true, false] {
