@@ -17,15 +17,6 @@ fn replies_and_effects_are_those_of_redis() {
     compare(include_str!("golden/known.txt"));
 }
 
-/// Sends bytes as they are; says what comes back.
-fn send_raw(engine: &mut Engine, conn: ConnId, bytes: &[u8]) -> String {
-    let reads = [(conn, bytes)];
-    let mut turn = engine.receive(&reads);
-    while turn.step(NOW) {}
-    drop(turn);
-    collect(engine, conn)
-}
-
 /// Whether a connection has been closed since this was last asked.
 fn is_closed(engine: &mut Engine, conn: ConnId) -> bool {
     let mut closed = false;

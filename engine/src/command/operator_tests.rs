@@ -9,15 +9,6 @@ use crate::Engine;
 use crate::config::Config;
 use crate::face::{ConnId, DiskReply, Effect, Input, Refusal, Work};
 
-/// Sends bytes as they are; says what comes back.
-fn send_raw(engine: &mut Engine, conn: ConnId, bytes: &[u8]) -> String {
-    let reads = [(conn, bytes)];
-    let mut turn = engine.receive(&reads);
-    while turn.step(NOW) {}
-    drop(turn);
-    collect(engine, conn)
-}
-
 /// A field of a client's line in CLIENT LIST.
 fn field(engine: &mut Engine, name: &str, field: &str) -> Option<String> {
     let list = run(engine, "CLIENT LIST");

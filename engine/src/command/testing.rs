@@ -192,6 +192,15 @@ pub fn wait(engine: &mut Engine, conn: ConnId, now: Now) -> String {
     collect(engine, conn)
 }
 
+/// Sends bytes as they are; says what comes back.
+pub fn send_raw(engine: &mut Engine, conn: ConnId, bytes: &[u8]) -> String {
+    let reads = [(conn, bytes)];
+    let mut turn = engine.receive(&reads);
+    while turn.step(NOW) {}
+    drop(turn);
+    collect(engine, conn)
+}
+
 /// What has come back.
 pub fn collect(engine: &mut Engine, conn: ConnId) -> String {
     while engine.poll_effect().is_some() {}

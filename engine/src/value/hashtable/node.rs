@@ -2,8 +2,8 @@
 //!
 //! A node covers the hashes that begin with some `base` bits, cut into 64 slots by the six bits that
 //! follow. A kid takes a run of slots, a power of two in number and aligned to it; `starts` has a bit
-//! for the first slot of each kid, so the kid of a slot is the number of start bits up to it. All leaves
-//! for the first slot of each kid, and a table says each slot's kid. All leaves
+//! for the first slot of each kid, and a table has the number of each slot's kid. All leaves
+//! are equally deep, as in a B-tree, and the tree grows at its root: when a kid that has only one slot
 //! must split, its node splits first, by its parent's next bit, and each half sees one more bit of the hash.
 
 use super::leaf::Leaf;
