@@ -1,7 +1,7 @@
 //! A hash table of fields and values for big hashes and sets: compact, quick where memory is slow, and
 //! cheap to take a snapshot of.
 //!
-//! Entries lie packed in *leaves* of up to 64 (about 4 KiB), each a single allocation that holds all
+//! Entries lie packed in *leaves* of up to 48 (4 KiB at most), each a single allocation that holds all
 //! hashes of one range; a shallow tree of *nodes* with up to 64 kids finds the leaf by the hash's leading
 //! bits. A full leaf splits in two by the next bit; nothing is ever rehashed as a whole.
 //!
@@ -238,7 +238,7 @@ impl HashTable {
             let before = leaf.memory_bytes();
             match &place {
                 Some(place) => leaf.replace(place, value),
-                None => leaf.insert(hash as u8, field, value),
+                None => leaf.insert(hash, field, value),
             }
             self.memory = self.memory - before + leaf.memory_bytes();
             self.len += usize::from(place.is_none());
@@ -365,7 +365,7 @@ impl HashTable {
         }
     }
 
-    /// Frees up to about `budget` leaves (of up to 64 entries); returns whether all is freed. The table is
+    /// Frees up to about `budget` leaves (of up to 48 entries); returns whether all is freed. The table is
     /// empty from the first call on. Leaves that a clone shares are only let go of.
     pub fn free_step(&mut self, budget: usize) -> bool {
         if let Some(root) = self.root.take() {

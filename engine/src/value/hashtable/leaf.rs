@@ -1,9 +1,10 @@
 //! A leaf: some dozens of entries packed into one reference-counted run of bytes.
 //!
 //! ```text
-//! used u64 | count u16 | slots u16 | zero u32      header, in the machine's own byte order
+//! used u64 | count u16 | slots u16 | depth u32     header, in the machine's own byte order
 //! tag × slots                                      low byte of each entry's hash
 //! size × slots                                     size of each entry in bytes; 255: see the entry
+//! turns × slots                                    the eight bits of each entry's hash from bit `depth` on
 //! entry …                                          in the order of the tags, up to `used`
 //!
 //! entry   [size u64, if its byte is 255] field length (7 bits a byte, low first) | field | value
@@ -11,7 +12,11 @@
 //!
 //! A lookup compares sixteen tags at once, adds the sizes before the one that matches, and so finds
 //! the entry: the header's cache lines and the entry's, no others. There is no array of offsets to keep
-//! and no pointer. The header's zeros are for flags (a field's own expiry can stand before its value).
+//! and no pointer.
+//!
+//! A leaf splits by the next bit of its entries' hashes. The turns say what that is, so that nothing is hashed again
+//! but where their eight bits are used up: every eighth time. (Bits are counted from the top; from bit 64 on all
+//! are zero.)
 
 use super::probe;
 use crate::value::size_class::size_class;
@@ -19,12 +24,20 @@ use alloc::rc::Rc;
 use core::ops::Range;
 use smallvec::SmallVec;
 
-/// Entries of a leaf, unless all their hashes are equal.
-pub(super) const MAX_ENTRIES: usize = 64;
+/// Entries of a leaf, unless all their hashes are equal: so many that what a lookup reads before the entry, which is
+/// up to the sizes' end, is two cache lines.
+pub(super) const MAX_ENTRIES: usize = 48;
+const _: () = assert!(RC_HEADER + HEADER + 2 * MAX_ENTRIES == 2 * LINE);
 /// Bytes of a leaf's allocation, unless a single entry needs more.
 pub(super) const MAX_BYTES: usize = 4096;
 
+/// Bytes of a cache line; what is larger than some of them begins with one.
+const LINE: usize = 64;
 const HEADER: usize = 16;
+/// Bytes of the arrays for each slot.
+const ARRAYS: usize = 3;
+/// The depth of a leaf whose turns say nothing.
+const NO_TURNS: u32 = 64;
 /// The reference counts that stand before the bytes.
 const RC_HEADER: usize = 16;
 /// In the array of sizes: the size stands in the entry.
@@ -86,17 +99,18 @@ fn write_entry(out: &mut [u8], field: &[u8], value: &[u8]) -> u8 {
 impl Leaf {
     /// A leaf without entries.
     pub(super) fn empty() -> Leaf {
-        Leaf::with_room(0, 0)
+        Leaf::with_room(0, 0, 0)
     }
 
-    /// An empty leaf with room for `entries` entries of `data` bytes in all.
-    fn with_room(entries: usize, data: usize) -> Leaf {
+    /// An empty leaf of a depth with room for `entries` entries of `data` bytes in all.
+    fn with_room(depth: u32, entries: usize, data: usize) -> Leaf {
         let slots = entries.next_multiple_of(16);
-        let bytes = size_class(RC_HEADER + HEADER + 2 * slots + data) - RC_HEADER;
+        let bytes = size_class(needed(entries, data)) - RC_HEADER;
         let mut leaf = Leaf(core::iter::repeat_n(0, bytes).collect());
         let bytes = leaf.bytes_mut();
-        set_used(bytes, HEADER + 2 * slots);
+        set_used(bytes, HEADER + ARRAYS * slots);
         bytes[10..12].copy_from_slice(&(slots as u16).to_ne_bytes());
+        bytes[12..HEADER].copy_from_slice(&depth.to_ne_bytes());
         leaf
     }
 
@@ -119,10 +133,18 @@ impl Leaf {
         u64::from_ne_bytes(used) as usize
     }
 
+    /// The bit of the hashes that the turns begin with.
+    #[inline]
+    fn depth(&self) -> u32 {
+        let mut depth = [0; 4];
+        depth.copy_from_slice(&self.0[12..HEADER]);
+        u32::from_ne_bytes(depth)
+    }
+
     /// Where the entries begin.
     #[inline]
     fn data(&self) -> usize {
-        HEADER + 2 * self.slots()
+        HEADER + ARRAYS * self.slots()
     }
 
     fn data_len(&self) -> usize {
@@ -131,7 +153,12 @@ impl Leaf {
 
     #[inline]
     fn sizes(&self) -> &[u8] {
-        &self.0[HEADER + self.slots()..self.data()]
+        let slots = self.slots();
+        &self.0[HEADER + slots..HEADER + 2 * slots]
+    }
+
+    fn turns(&self) -> &[u8] {
+        &self.0[HEADER + 2 * self.slots()..self.data()]
     }
 
     fn tag(&self, index: usize) -> u8 {
@@ -157,19 +184,18 @@ impl Leaf {
             None => (self.count() + 1, 0),
         };
         let data = (self.data_len() - freed).saturating_add(entry_size(field, value));
-        entries <= 1
-            || (entries <= MAX_ENTRIES
-                && RC_HEADER + HEADER + 2 * entries.next_multiple_of(16) + data <= MAX_BYTES)
+        entries <= 1 || (entries <= MAX_ENTRIES && needed(entries, data) <= MAX_BYTES)
     }
 
     /// Has the header and the arrays of tags and sizes fetched into the cache.
     #[inline]
     pub(super) fn prefetch(&self) {
         // The reference counts stand in the first line, too; the slice itself begins 16 bytes further on.
-        probe::prefetch(&self.0, (RC_HEADER + HEADER + 2 * MAX_ENTRIES).div_ceil(64));
+        probe::prefetch(&self.0, (RC_HEADER + HEADER + 2 * MAX_ENTRIES) / LINE);
     }
 
-    /// Has the entry fetched into the cache that a lookup by this tag looks at first, if there is one.
+    /// Has the entry fetched into the cache that a lookup by this tag looks at first, if there is one, or else the
+    /// place where one would be added.
     #[inline]
     pub(super) fn prefetch_entry(&self, tag: u8) {
         let (count, slots) = (self.count(), self.slots());
@@ -193,6 +219,10 @@ impl Leaf {
                 }
                 return;
             }
+        }
+        let used = self.used();
+        if used < self.0.len() {
+            probe::prefetch(&self.0[used..], 1);
         }
     }
 
@@ -244,15 +274,25 @@ impl Leaf {
         place
     }
 
+    /// Bytes of the entry number `index`, which lies at `start`.
     #[inline]
-    fn place_at(&self, index: usize, start: usize) -> Place {
-        let (size, mut at) = match self.sizes()[index] {
+    fn size_at(&self, index: usize, start: usize) -> usize {
+        match self.sizes()[index] {
             LONG => {
                 let mut size = [0; 8];
                 size.copy_from_slice(&self.0[start..start + 8]);
-                (u64::from_ne_bytes(size) as usize, start + 8)
+                u64::from_ne_bytes(size) as usize
             }
-            short => (short.into(), start),
+            short => short.into(),
+        }
+    }
+
+    #[inline]
+    fn place_at(&self, index: usize, start: usize) -> Place {
+        let size = self.size_at(index, start);
+        let mut at = match self.sizes()[index] {
+            LONG => start + 8,
+            _ => start,
         };
         let mut byte = self.0[at];
         let mut field = usize::from(byte & 127);
@@ -310,17 +350,18 @@ impl Leaf {
         self.iter_from(0)
     }
 
-    /// Adds an entry whose field is not here yet.
-    pub(super) fn insert(&mut self, tag: u8, field: &[u8], value: &[u8]) {
+    /// Adds an entry whose field, with this hash, is not here yet.
+    pub(super) fn insert(&mut self, hash: u64, field: &[u8], value: &[u8]) {
         let (count, slots, used) = (self.count(), self.slots(), self.used());
         let size = entry_size(field.len(), value.len());
         if count == slots || used + size > self.0.len() {
             *self = self.copied(self.count() + 1, self.data_len() + size);
         }
-        let (slots, used) = (self.slots(), self.used());
+        let (slots, used, depth) = (self.slots(), self.used(), self.depth());
         let bytes = self.bytes_mut();
-        bytes[HEADER + count] = tag;
+        bytes[HEADER + count] = hash as u8;
         bytes[HEADER + slots + count] = write_entry(&mut bytes[used..], field, value);
+        bytes[HEADER + 2 * slots + count] = turns(hash, depth);
         set_used(bytes, used + size);
         set_count(bytes, count + 1);
     }
@@ -349,14 +390,10 @@ impl Leaf {
     pub(super) fn remove(&mut self, place: &Place) {
         let (count, slots, used, data) = (self.count(), self.slots(), self.used(), self.data());
         let bytes = self.bytes_mut();
-        bytes.copy_within(
-            HEADER + place.index + 1..HEADER + count,
-            HEADER + place.index,
-        );
-        bytes.copy_within(
-            HEADER + slots + place.index + 1..HEADER + slots + count,
-            HEADER + slots + place.index,
-        );
+        for array in 0..ARRAYS {
+            let start = HEADER + array * slots;
+            bytes.copy_within(start + place.index + 1..start + count, start + place.index);
+        }
         debug_assert!(place.start >= data);
         bytes.copy_within(place.value.end..used, place.start);
         set_used(bytes, used - place.size());
@@ -366,57 +403,76 @@ impl Leaf {
 
     /// Moves to a smaller allocation when half of this one lies idle.
     fn shrink(&mut self) {
-        let needed = RC_HEADER + HEADER + 2 * self.count().next_multiple_of(16) + self.data_len();
-        if size_class(needed) <= self.memory_bytes() / 2 {
+        if size_class(needed(self.count(), self.data_len())) <= self.memory_bytes() / 2 {
             *self = self.copied(self.count(), self.data_len());
         }
     }
 
     /// A copy with room for `entries` entries of `data` bytes in all (at least those that it has).
     fn copied(&self, entries: usize, data: usize) -> Leaf {
-        let mut copy = Leaf::with_room(entries, data);
+        self.copied_to(self.depth(), entries, data)
+    }
+
+    fn copied_to(&self, depth: u32, entries: usize, data: usize) -> Leaf {
+        let mut copy = Leaf::with_room(depth, entries, data);
         copy.take(self);
         copy
     }
 
-    /// Adds all entries of `other`; there must be room.
+    /// Adds all entries of `other`, with its turns as they are; there must be room.
     fn take(&mut self, other: &Leaf) {
         let (count, slots, used) = (self.count(), self.slots(), self.used());
         let (more, data) = (other.count(), &other.0[other.data()..other.used()]);
         let bytes = self.bytes_mut();
-        bytes[HEADER + count..HEADER + count + more]
-            .copy_from_slice(&other.0[HEADER..HEADER + more]);
-        bytes[HEADER + slots + count..HEADER + slots + count + more]
-            .copy_from_slice(&other.sizes()[..more]);
+        for (array, entries) in [&other.0[HEADER..], other.sizes(), other.turns()]
+            .into_iter()
+            .enumerate()
+        {
+            let start = HEADER + array * slots + count;
+            bytes[start..start + more].copy_from_slice(&entries[..more]);
+        }
         bytes[used..used + data.len()].copy_from_slice(data);
         set_used(bytes, used + data.len());
         set_count(bytes, count + more);
     }
 
-    /// Two leaves: the entries that `goes_right` says no to, and the others.
-    pub(super) fn split(&self, goes_right: impl Fn(&[u8]) -> bool) -> (Leaf, Leaf) {
-        let mut rights: SmallVec<[bool; MAX_ENTRIES]> = SmallVec::new();
+    /// Two leaves: the entries whose hashes have this bit clear, and those that have it set.
+    pub(super) fn split(&self, bit: u32, hash_of: impl Fn(&[u8]) -> u64) -> (Leaf, Leaf) {
+        let knows = (self.depth()..self.depth() + u8::BITS).contains(&bit);
+        let depth = if knows { self.depth() } else { bit };
+        // What is to be done with each: its turns, and its bytes.
+        let mut entries: SmallVec<[(u8, Range<usize>); MAX_ENTRIES]> = SmallVec::new();
+        let mut start = self.data();
+        for index in 0..self.count() {
+            let end = start + self.size_at(index, start);
+            let turns = match knows {
+                true => self.turns()[index],
+                false => turns(hash_of(self.pair(&self.place_at(index, start)).0), depth),
+            };
+            entries.push((turns, start..end));
+            start = end;
+        }
+        let goes_right = |turns: u8| usize::from(turns << (bit - depth) >> 7);
         let (mut counts, mut sizes) = ([0; 2], [0; 2]);
-        for place in self.iter() {
-            let right = goes_right(&self.0[place.field.clone()]);
-            rights.push(right);
-            counts[usize::from(right)] += 1;
-            sizes[usize::from(right)] += place.size();
+        for (turns, entry) in &entries {
+            counts[goes_right(*turns)] += 1;
+            sizes[goes_right(*turns)] += entry.len();
         }
         let mut halves = [
-            Leaf::with_room(counts[0], sizes[0]),
-            Leaf::with_room(counts[1], sizes[1]),
+            Leaf::with_room(depth, counts[0], sizes[0]),
+            Leaf::with_room(depth, counts[1], sizes[1]),
         ];
         let slots = [halves[0].slots(), halves[1].slots()];
         let (mut count, mut used) = ([0; 2], [halves[0].used(), halves[1].used()]);
         let mut bytes = halves.each_mut().map(Leaf::bytes_mut);
-        for (place, right) in self.iter().zip(rights) {
-            let half = usize::from(right);
-            let (bytes, start) = (&mut bytes[half], used[half]);
-            bytes[HEADER + count[half]] = self.tag(place.index);
-            bytes[HEADER + slots[half] + count[half]] = self.sizes()[place.index];
-            used[half] += place.size();
-            bytes[start..used[half]].copy_from_slice(&self.0[place.start..place.value.end]);
+        for (index, (turns, entry)) in entries.into_iter().enumerate() {
+            let half = goes_right(turns);
+            let (bytes, slots, at) = (&mut bytes[half], slots[half], HEADER + count[half]);
+            bytes[at] = self.tag(index);
+            bytes[at + slots] = self.sizes()[index];
+            bytes[at + 2 * slots] = turns;
+            copy_entry(&self.0, entry.clone(), bytes, used[half]);
+            used[half] += entry.len();
             count[half] += 1;
         }
         for (half, bytes) in bytes.iter_mut().enumerate() {
@@ -435,13 +491,17 @@ impl Leaf {
         if entries > 1 && (entries > MAX_ENTRIES * 3 / 8 || data > MAX_BYTES * 3 / 8) {
             return None;
         }
-        let mut both = self.copied(entries, data);
+        let depth = match self.depth() == other.depth() {
+            true => self.depth(),
+            false => NO_TURNS,
+        };
+        let mut both = self.copied_to(depth, entries, data);
         both.take(other);
         Some(both)
     }
 
-    /// Panics if something is not as it should be; `tag_of` gives a field's tag.
-    pub(super) fn invariants(&self, tag_of: impl Fn(&[u8]) -> u8) {
+    /// Panics if something is not as it should be; `hash_of` gives a field's hash.
+    pub(super) fn invariants(&self, hash_of: impl Fn(&[u8]) -> u64) {
         let mut end = self.data();
         assert!(self.count() <= self.slots() && self.slots().is_multiple_of(16));
         for index in 0..self.count() {
@@ -450,11 +510,39 @@ impl Leaf {
             assert_eq!(place.start, end);
             let (field, value) = self.pair(&place);
             assert_eq!(place.size(), entry_size(field.len(), value.len()));
-            assert_eq!(self.tag(index), tag_of(field));
+            assert_eq!(self.tag(index), hash_of(field) as u8);
+            let known = self.depth() < NO_TURNS;
+            assert!(!known || self.turns()[index] == turns(hash_of(field), self.depth()));
             end = place.value.end;
         }
         assert_eq!(end, self.used());
         assert!(self.used() <= self.0.len());
+    }
+}
+
+/// Bytes of an allocation for so many entries of `data` bytes in all.
+#[inline]
+fn needed(entries: usize, data: usize) -> usize {
+    RC_HEADER + HEADER + ARRAYS * entries.next_multiple_of(16) + data
+}
+
+/// The eight bits of a hash from bit `depth` on.
+#[inline]
+fn turns(hash: u64, depth: u32) -> u8 {
+    (hash.checked_shl(depth).unwrap_or(0) >> (u64::BITS - u8::BITS)) as u8
+}
+
+/// Copies an entry of one leaf to another's place `at`.
+#[inline]
+fn copy_entry(from: &[u8], entry: Range<usize>, to: &mut [u8], at: usize) {
+    /// A copy of a fixed length is quicker: what is too much is written over by the next.
+    const CHUNK: usize = 32;
+    match (
+        from[entry.start..].first_chunk::<CHUNK>(),
+        to[at..].first_chunk_mut(),
+    ) {
+        (Some(from), Some(to)) if entry.len() <= CHUNK => *to = *from,
+        _ => to[at..at + entry.len()].copy_from_slice(&from[entry]),
     }
 }
 

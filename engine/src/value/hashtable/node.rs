@@ -290,9 +290,7 @@ impl Node {
             (Kids::Leaves(kids), _) => {
                 let kid = &mut kids[span.index];
                 let depth = node.base + SLOT_BITS - span.slots.trailing_zeros();
-                let (left, right) = kid
-                    .to
-                    .split(|field| hash_of(field) >> (63 - depth) & 1 == 1);
+                let (left, right) = kid.to.split(depth, hash_of);
                 *memory =
                     *memory - kid.to.memory_bytes() + left.memory_bytes() + right.memory_bytes();
                 *kid = Kid {
@@ -516,7 +514,7 @@ impl Node {
                 Kids::Leaves(kids) => {
                     let leaf = &kids[index].to;
                     assert_eq!(leaf.count(), kids[index].entries);
-                    leaf.invariants(|field| hash_of(field) as u8);
+                    leaf.invariants(hash_of);
                     for place in leaf.iter() {
                         assert!(kid_range.contains(hash_of(leaf.pair(&place).0)));
                     }
