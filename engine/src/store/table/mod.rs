@@ -1,7 +1,7 @@
 //! The hash table of a database: extendible hashing over segments of cache-line buckets.
 //!
 //! ```text
-//! hash:  | directory bits (depth) | tag: 16 bits | …                    | low 8: fingerprint |
+//! hash:  | directory bits (depth) | tag: 16 bits | fingerprint: 8 bits | …
 //!
 //! directory ──► segment: 1–64 buckets of 64 bytes, filled to about 0.85
 //!               bucket:  [7 fingerprints, overflow flag][7 × (tag in the high 16 bits, entry pointer)]
@@ -34,7 +34,8 @@ use core::ptr;
 use super::entry::{Entry, EntryMut, EntryRef, ValueRef};
 use directory::{DIRECTORY_BITS, Directories};
 use segment::{
-    MAX_BUCKETS, SLOTS, Segment, TAG_SHIFT, fitting, next_size, tag_of, untagged, with_tag,
+    MAX_BUCKETS, SLOTS, Segment, TAG_SHIFT, fitting, next_size, prefetch, tag_of, untagged,
+    with_tag,
 };
 
 /// Most hash bits that directories resolve together. A slot of a cluster reaches it with seven
@@ -126,7 +127,7 @@ impl Table {
         let segment = &self.segments[self.segment_index(hash)];
         let tag = segment.tag(hash);
         let bucket = segment.buckets.at(segment.home(tag));
-        let mut matches = bucket.matches(hash as u8);
+        let mut matches = bucket.matches(segment.fingerprint(hash));
         while matches != 0 {
             let slot = bucket.slots[(matches.trailing_zeros() / 8) as usize];
             if tag_of(slot) == tag {
@@ -172,10 +173,10 @@ impl Table {
         let index = self.segment_index(hash);
         let segment = &self.segments[index];
         let tag = segment.tag(hash);
-        let mut b = segment.home(tag);
+        let (fingerprint, mut b) = (segment.fingerprint(hash), segment.home(tag));
         for _ in 0..segment.probes() {
             let bucket = segment.buckets.at(b);
-            let mut matches = bucket.matches(hash as u8);
+            let mut matches = bucket.matches(fingerprint);
             while matches != 0 {
                 let i = (matches.trailing_zeros() / 8) as usize;
                 let slot = bucket.slots[i];
@@ -268,8 +269,8 @@ impl Table {
         loop {
             let index = self.segment_index(hash);
             let segment = &mut self.segments[index];
-            let tag = segment.tag(hash);
-            if let Some((bucket, slot)) = segment.place(raw, tag, hash as u8) {
+            let (tag, fingerprint) = (segment.tag(hash), segment.fingerprint(hash));
+            if let Some((bucket, slot)) = segment.place(raw, tag, fingerprint) {
                 self.len += 1;
                 return Place {
                     segment: index as u32,
@@ -294,25 +295,13 @@ impl Table {
 
     /// Splits a full segment in two by the next hash bit.
     fn split(&mut self, hash: u64, index: usize, rehash: &impl Fn(&[u8]) -> u64) {
-        let (depth, prefix) = (self.segments[index].depth, self.segments[index].prefix);
+        let depth = self.segments[index].depth;
         let old = core::mem::replace(&mut self.segments[index], Segment::new(0, 0, 1));
-        self.bytes -= old.bytes();
-        old.entries().for_each(|(slot, _)| prefetch(untagged(slot)));
-        let size = MAX_BUCKETS / 2;
-        let upper = prefix | 1 << (63 - depth);
-        let mut halves = [
-            Segment::new(depth + 1, prefix, size),
-            Segment::new(depth + 1, upper, size),
-        ];
-        for (slot, _) in old.entries() {
-            let raw = untagged(slot);
+        let [low, high] = old.split(|entry| {
             // SAFETY: a slot that is not null holds a live entry of ours.
-            let hash = rehash(unsafe { EntryRef::from_raw(raw) }.key());
-            let half = &mut halves[((hash << depth) >> 63) as usize];
-            half.put(raw, half.tag(hash), hash as u8);
-        }
-        let [low, high] = halves;
-        self.bytes += low.bytes() + high.bytes();
+            rehash(unsafe { EntryRef::from_raw(entry) }.key())
+        });
+        self.bytes = self.bytes - old.bytes() + low.bytes() + high.bytes();
         let above = self.segments.len();
         self.segments[index] = low;
         self.segments.push(high);
@@ -525,7 +514,7 @@ impl Table {
                     );
                     assert_eq!(
                         bucket.fingerprint(i),
-                        hash as u8,
+                        segment.fingerprint(hash),
                         "an entry's fingerprint is its hash's"
                     );
                     assert!(
@@ -548,16 +537,5 @@ impl Drop for Table {
     }
 }
 
-/// Asks the processor to bring a line near. Only a hint: any address will do.
-#[inline]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch touches no memory that the program could notice.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,19 @@
 //!
 //! An entry's *tag* is the 16 hash bits behind those that lead to its segment. The tag selects the home
 //! bucket by range reduction, so any number of buckets will do; an entry that finds its home full goes to
-//! one of the next buckets, and the home's overflow flag says that a search must go on. Tags suffice to
-//! resize a segment and to merge two: no key is touched.
+//! one of the next buckets, and the home's overflow flag says that a search must go on.
+//!
+//! An entry's *fingerprint* is eight hash bits more. Where as many bits lead to the segment as a multiple of eight
+//! they are those behind the tag; from there on each split adds one bit to what leads there, and the tag's new last
+//! one is one of them:
+//!
+//! ```text
+//! depth 8    | ........ | tag, 16 bits    | print    |
+//! depth 11   | ........... | tag, 16 bits    |           with the same print: its first three bits are in the tag
+//! ```
+//!
+//! So tags and fingerprints suffice to resize a segment, to merge two, and to split one, but every eighth time: no
+//! key is touched.
 #![allow(unsafe_code)]
 
 use alloc::alloc::Layout;
@@ -53,6 +64,35 @@ pub(super) fn tag_of(slot: *mut u8) -> u16 {
 #[inline]
 pub(super) fn untagged(slot: *mut u8) -> *mut u8 {
     slot.map_addr(|a| a & ADDRESS)
+}
+
+/// An entry with its tag, and its fingerprint.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub entry: *mut u8,
+    pub fingerprint: u8,
+}
+
+/// Bits of a fingerprint.
+const PRINT_BITS: u8 = 8;
+
+/// The fingerprint that a hash has in a segment of this depth.
+#[inline]
+fn fingerprint_at(hash: u64, depth: u8) -> u8 {
+    let behind_tag = 16 + (depth & !(PRINT_BITS - 1));
+    (hash << behind_tag >> (64 - PRINT_BITS)) as u8
+}
+
+/// Asks the processor to bring a line near. Only a hint: any address will do.
+#[inline]
+pub(super) fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch touches no memory that the program could notice.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 impl Bucket {
@@ -132,27 +172,6 @@ impl Buckets {
         self.groups[group] = block;
     }
 
-    /// Another number of buckets, all empty; what they held must be elsewhere.
-    fn reset(&mut self, len: u16) {
-        if usize::from(len.min(self.len)) < GROUP {
-            *self = Buckets::new(len);
-            return;
-        }
-        let (old, new) = (usize::from(self.len) / GROUP, usize::from(len) / GROUP);
-        for group in new..old {
-            // SAFETY: the invariant; the pointer is forgotten.
-            unsafe { alloc::alloc::dealloc(self.groups[group].cast(), Buckets::layout(self.len)) };
-            self.groups[group] = ptr::null_mut();
-        }
-        self.len = len;
-        for group in old..new {
-            self.add_group(group);
-        }
-        for b in 0..usize::from(len) {
-            *self.at_mut(b) = EMPTY;
-        }
-    }
-
     #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.len)
@@ -172,8 +191,21 @@ impl Buckets {
         unsafe { &mut *self.groups[b / GROUP].add(b % GROUP) }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Bucket> {
+    pub fn iter(&self) -> impl Iterator<Item = &Bucket> + Clone {
         (0..self.len()).map(|b| self.at(b))
+    }
+
+    /// The slots in use.
+    fn entries(&self) -> impl Iterator<Item = Slot> + Clone {
+        self.iter().flat_map(|bucket| {
+            let slots = bucket.slots.iter().enumerate();
+            slots
+                .filter(|(_, slot)| !slot.is_null())
+                .map(|(i, &entry)| Slot {
+                    entry,
+                    fingerprint: bucket.fingerprint(i),
+                })
+        })
     }
 }
 
@@ -210,16 +242,62 @@ impl Segment {
         }
     }
 
+    /// A segment with these entries, in this many buckets, or more if they do not fit.
+    fn of(depth: u8, prefix: u64, buckets: u16, entries: &[Slot]) -> Segment {
+        let mut segment = Segment::new(depth, prefix, buckets);
+        segment.fill(entries.iter().copied());
+        segment
+    }
+
     /// One segment with all entries of two that lie side by side, which must be forgotten.
     pub fn merged(low: &Segment, high: &Segment) -> Segment {
-        let buckets = fitting(low.len + high.len);
-        let mut merged = Segment::new(low.depth - 1, low.prefix, buckets);
+        let mut entries: Vec<Slot> = Vec::with_capacity((low.len + high.len) as usize);
         for (half, top) in [(low, 0), (high, 1 << 15)] {
-            for (slot, fingerprint) in half.entries() {
-                merged.put(untagged(slot), top | tag_of(slot) >> 1, fingerprint);
-            }
+            entries.extend(half.buckets.entries().map(|Slot { entry, fingerprint }| {
+                let tag = tag_of(entry);
+                Slot {
+                    entry: with_tag(entry, top | tag >> 1),
+                    // The print for a depth that much smaller is what stands at the tag's end.
+                    fingerprint: match half.depth % PRINT_BITS {
+                        0 => tag as u8,
+                        _ => fingerprint,
+                    },
+                }
+            }));
         }
-        merged
+        let buckets = fitting(entries.len() as u32);
+        Segment::of(low.depth - 1, low.prefix, buckets, &entries)
+    }
+
+    /// The two segments that a segment, which must be forgotten, becomes. `hash_of` gives the hash of an entry; it is
+    /// asked for if the fingerprints do not tell.
+    pub fn split(&self, hash_of: impl Fn(*mut u8) -> u64) -> [Segment; 2] {
+        let depth = self.depth + 1;
+        let room = || Vec::with_capacity(self.len as usize);
+        let mut halves: [Vec<Slot>; 2] = [room(), room()];
+        let asks = depth.is_multiple_of(PRINT_BITS);
+        if asks {
+            self.buckets
+                .entries()
+                .for_each(|slot| prefetch(untagged(slot.entry)));
+        }
+        for Slot { entry, fingerprint } in self.buckets.entries() {
+            let tag = tag_of(entry);
+            let next = fingerprint << (self.depth % PRINT_BITS) >> (PRINT_BITS - 1);
+            halves[usize::from(tag >> 15)].push(Slot {
+                entry: with_tag(entry, tag << 1 | u16::from(next)),
+                fingerprint: match asks {
+                    true => fingerprint_at(hash_of(untagged(entry)), depth),
+                    false => fingerprint,
+                },
+            });
+        }
+        let upper = self.prefix | 1 << (63 - self.depth);
+        let [low, high] = &halves;
+        [
+            Segment::of(depth, self.prefix, MAX_BUCKETS / 2, low),
+            Segment::of(depth, upper, MAX_BUCKETS / 2, high),
+        ]
     }
 
     /// The first hash of the segment's other half, if it is half of one.
@@ -227,26 +305,14 @@ impl Segment {
         (self.depth > 0).then(|| self.prefix ^ 1 << (64 - u32::from(self.depth)))
     }
 
-    /// The slots in use, with their fingerprints.
-    pub fn entries(&self) -> impl Iterator<Item = (*mut u8, u8)> {
-        self.buckets.iter().flat_map(|bucket| {
-            let slots = bucket.slots.iter().enumerate();
-            slots
-                .filter(|(_, slot)| !slot.is_null())
-                .map(|(i, &slot)| (slot, bucket.fingerprint(i)))
-        })
-    }
-
-    /// Puts an entry (untagged) with its tag in, whatever room that takes.
-    pub fn put(&mut self, entry: *mut u8, tag: u16, fingerprint: u8) {
-        while self.place(entry, tag, fingerprint).is_none() {
-            self.resize(next_size(self.buckets.len() as u16));
-        }
-    }
-
     #[inline]
     pub fn tag(&self, hash: u64) -> u16 {
         ((hash << self.depth) >> TAG_SHIFT) as u16
+    }
+
+    #[inline]
+    pub fn fingerprint(&self, hash: u64) -> u8 {
+        fingerprint_at(hash, self.depth)
     }
 
     #[inline]
@@ -293,21 +359,41 @@ impl Segment {
     }
 
     /// The same entries in another number of buckets, at least `buckets`.
-    pub fn resize(&mut self, mut buckets: u16) {
-        let mut entries: Vec<(*mut u8, u8)> = Vec::with_capacity(self.len as usize);
-        entries.extend(self.entries());
-        loop {
-            self.buckets.reset(buckets);
-            self.len = 0;
-            let fits = entries.iter().all(|&(slot, fingerprint)| {
-                self.place(untagged(slot), tag_of(slot), fingerprint)
-                    .is_some()
-            });
-            if fits {
-                return;
-            }
-            buckets = next_size(buckets);
+    pub fn resize(&mut self, buckets: u16) {
+        let old = core::mem::replace(&mut self.buckets, Buckets::new(buckets));
+        self.fill(old.entries());
+    }
+
+    /// These entries alone; the buckets, which must be empty, become more if they do not fit.
+    fn fill(&mut self, entries: impl Iterator<Item = Slot> + Clone) {
+        while !self.try_fill(entries.clone()) {
+            self.buckets = Buckets::new(next_size(self.buckets.len() as u16));
         }
+    }
+
+    /// Puts entries into buckets that are all empty: as [`Segment::place`] would, one after the other. False if there
+    /// is no room near the home of one of them.
+    fn try_fill(&mut self, mut entries: impl Iterator<Item = Slot>) -> bool {
+        let mut filled = [0u8; ROOMY];
+        self.len = 0;
+        entries.all(|slot| {
+            let mut b = self.home(tag_of(slot.entry));
+            let mut probes = self.probes();
+            while usize::from(filled[b]) == SLOTS {
+                self.buckets.at_mut(b).meta |= 1 << 56;
+                b = self.after(b);
+                probes -= 1;
+                if probes == 0 {
+                    return false;
+                }
+            }
+            let (bucket, at) = (self.buckets.at_mut(b), usize::from(filled[b]));
+            bucket.slots[at] = slot.entry;
+            bucket.meta |= u64::from(slot.fingerprint) << (at * 8);
+            filled[b] += 1;
+            self.len += 1;
+            true
+        })
     }
 
     /// Bytes that it takes.
