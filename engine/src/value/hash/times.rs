@@ -125,7 +125,8 @@ impl Times {
 
     pub(super) fn free_step(&mut self, budget: usize) -> bool {
         self.next = None;
-        self.by_field.free_step(budget) & self.by_time.free_step(budget)
+        let each = budget.div_ceil(2);
+        self.by_field.free_step(each) & self.by_time.free_step(each)
     }
 
     /// Panics if something is not as it should be; `has` tells whether the hash has a field.
