@@ -107,8 +107,8 @@ impl Data<'_> {
     pub fn prefetch(&self, keys: &[Key<'_>]) {
         let table = self.store.database(self.db).table();
         keys.iter().for_each(|key| table.prefetch_segment(key.hash));
-        keys.iter().for_each(|key| table.prefetch_bucket(key.hash));
-        keys.iter().for_each(|key| table.prefetch_entry(key.hash));
+        let lookups = keys.iter().map(|key| (self.db, key.hash));
+        self.store.prefetch(lookups);
     }
 
     /// Looks a key up to read it: counts hit or miss, and notes that it was used.

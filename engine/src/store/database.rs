@@ -8,7 +8,7 @@ use core::ops::Bound;
 use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
 use super::sizes::{Bin, Sizes};
 use super::snapshot::Walk;
-use super::table::{Place, Table};
+use super::table::{self, Place, Table};
 use crate::value::long_text::LongText;
 use crate::value::slot::slot_of;
 
@@ -246,6 +246,13 @@ impl Store {
     #[inline]
     pub fn database(&self, db: usize) -> &Database {
         &self.databases[db]
+    }
+
+    /// Has what some lookups, each of a database's number and a hash, will read fetched into the cache; their segments
+    /// were asked for before ([`Table::prefetch_segment`]).
+    #[inline]
+    pub fn prefetch(&self, lookups: impl Iterator<Item = (usize, u64)> + Clone) {
+        table::fetch(lookups.map(|(db, hash)| (&self.databases[db].table, hash)));
     }
 
     /// Bytes that data takes: what `maxmemory` is compared with, besides buffers.

@@ -249,18 +249,14 @@ impl Turn<'_> {
 
     /// Asks for the buckets of the batch, whose segments were asked for while decoding; then for the entries.
     fn prefetch(&self) {
-        let keys = || {
-            let mut last = None;
-            (self.scratch.batch.iter())
-                .filter_map(|item| match item.what {
-                    What::Command { hash, .. } => Some((item.db, hash?)),
-                    _ => None,
-                })
-                .filter(move |&key| last.replace(key) != Some(key))
-        };
-        let table = |db| self.engine.parts.store.database(db).table();
-        keys().for_each(|(db, hash)| table(db).prefetch_bucket(hash));
-        keys().for_each(|(db, hash)| table(db).prefetch_entry(hash));
+        let mut last = None;
+        let keys = (self.scratch.batch.iter())
+            .filter_map(|item| match item.what {
+                What::Command { hash, .. } => Some((item.db, hash?)),
+                _ => None,
+            })
+            .filter(move |&key| last.replace(key) != Some(key));
+        self.engine.parts.store.prefetch(keys);
     }
 
     /// Asks for what is read first where elements of the batch's collections are looked up: a large collection misses

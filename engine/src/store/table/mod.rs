@@ -31,6 +31,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ptr;
 
+use smallvec::SmallVec;
+
 use super::entry::{Entry, EntryMut, EntryRef, ValueRef};
 use directory::{DIRECTORY_BITS, Directories};
 use segment::{
@@ -66,6 +68,21 @@ pub struct Table {
     len: usize,
     /// Bytes of the segments.
     bytes: usize,
+}
+
+/// Has what some lookups, each of a table and a hash, will read fetched into the cache: to be called before the first
+/// is made, but when their segments ([`Table::prefetch_segment`]) should be near. Each step of a lookup needs what the
+/// step before it read, so all take the steps together.
+#[inline]
+pub(super) fn fetch<'a>(lookups: impl Iterator<Item = (&'a Table, u64)> + Clone) {
+    (lookups.clone()).for_each(|(table, hash)| table.prefetch_bucket(hash));
+    // (What an entry's own bucket has no room for is mostly in the next.)
+    let further: SmallVec<[(&Table, u64); 32]> = lookups
+        .filter(|(table, hash)| table.prefetch_entry(*hash, 0))
+        .collect();
+    for (table, hash) in further {
+        table.prefetch_entry(hash, 1);
+    }
 }
 
 impl Default for Table {
@@ -121,12 +138,17 @@ impl Table {
         prefetch(ptr::from_ref(segment.buckets.at(segment.home(segment.tag(hash)))).cast());
     }
 
-    /// Asks the processor for the entry that a hash leads to; the bucket should be near by now.
+    /// Asks the processor for the entry that a hash leads to, in bucket number `probe` (from 0) on its way, which should
+    /// be near by now. True if the way goes on from there: then the bucket that comes next is asked for instead.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
+    fn prefetch_entry(&self, hash: u64, probe: usize) -> bool {
         let segment = &self.segments[self.segment_index(hash)];
         let tag = segment.tag(hash);
-        let bucket = segment.buckets.at(segment.home(tag));
+        let mut b = segment.home(tag);
+        for _ in 0..probe {
+            b = segment.after(b);
+        }
+        let bucket = segment.buckets.at(b);
         let mut matches = bucket.matches(segment.fingerprint(hash));
         while matches != 0 {
             let slot = bucket.slots[(matches.trailing_zeros() / 8) as usize];
@@ -134,10 +156,14 @@ impl Table {
                 prefetch(untagged(slot));
                 // A key and its value are often more than what is left of the first line.
                 prefetch(untagged(slot).wrapping_add(63));
-                return;
+                return false;
             }
             matches &= matches - 1;
         }
+        if bucket.overflowed() {
+            prefetch(ptr::from_ref(segment.buckets.at(segment.after(b))).cast());
+        }
+        bucket.overflowed()
     }
 
     /// Makes an empty table as it would be with so many entries (or with all that one directory leads to), if
