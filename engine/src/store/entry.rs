@@ -17,6 +17,7 @@
 //! overwritten in place, and the bytes accounted are the bytes taken.
 #![allow(unsafe_code)]
 
+use crate::value::own::own;
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -96,7 +97,7 @@ macro_rules! collections {
         })*
     };
     (@itself $value:ident) => { $value };
-    (@counted $value:ident) => { Rc::make_mut($value) };
+    (@counted $value:ident) => { own($value) };
 }
 
 collections! {

@@ -16,6 +16,7 @@ mod leaf;
 mod node;
 pub(in crate::value) mod probe;
 
+use crate::value::own::own;
 use alloc::rc::Rc;
 use leaf::{Leaf, LeafIter, Place};
 use node::{Kids, Node, Range};
@@ -233,7 +234,7 @@ impl HashTable {
             let Some(root) = &mut self.root else {
                 return false;
             };
-            let root = Rc::make_mut(root);
+            let root = own(root);
             let leaf = root.leaf_mut(hash, usize::from(place.is_none()));
             let before = leaf.memory_bytes();
             match &place {
@@ -256,7 +257,7 @@ impl HashTable {
         if root.locate(hash).range.bits == 64 {
             return false;
         }
-        let node = Rc::make_mut(root);
+        let node = own(root);
         if let Some(second) = node.split_leaf(hash, &|field| order.hash(field), memory) {
             let first = core::mem::replace(node, Node::of_leaf(Leaf::empty()));
             *node = Node::of_halves(first, second);
@@ -281,7 +282,7 @@ impl HashTable {
             self.memory = 0;
             return true;
         }
-        Rc::make_mut(root).remove(hash, hash as u8, field, &mut self.memory);
+        own(root).remove(hash, hash as u8, field, &mut self.memory);
         while let Some(only) = root.only_node() {
             self.memory -= root.memory_bytes();
             let only = only.clone();

@@ -17,6 +17,7 @@ pub mod long_text;
 pub mod longdouble;
 pub mod lzf;
 pub mod number;
+pub(crate) mod own;
 pub mod pack;
 pub mod sample;
 pub mod set;

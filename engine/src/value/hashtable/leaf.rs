@@ -19,6 +19,7 @@
 //! are zero.)
 
 use super::probe;
+use crate::value::own::own_slice;
 use crate::value::size_class::size_class;
 use alloc::rc::Rc;
 use core::ops::Range;
@@ -168,7 +169,7 @@ impl Leaf {
     /// The leaf's own bytes, copied first if a snapshot shares them.
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        Rc::make_mut(&mut self.0)
+        own_slice(&mut self.0)
     }
 
     /// Bytes of the allocation.

@@ -7,6 +7,7 @@
 //! must split, its node splits first, by its parent's next bit, and each half sees one more bit of the hash.
 
 use super::leaf::Leaf;
+use crate::value::own::own;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
@@ -199,7 +200,7 @@ impl Node {
                 Kids::Nodes(kids) => {
                     let kid = &mut kids[index];
                     kid.entries += more;
-                    node = Rc::make_mut(&mut kid.to);
+                    node = own(&mut kid.to);
                 }
             }
         }
@@ -263,8 +264,7 @@ impl Node {
         let below = match &mut self.kids {
             Kids::Leaves(_) => None,
             Kids::Nodes(kids) => {
-                let half =
-                    Rc::make_mut(&mut kids[span.index].to).split_leaf(hash, hash_of, memory)?;
+                let half = own(&mut kids[span.index].to).split_leaf(hash, hash_of, memory)?;
                 kids[span.index].entries -= half.entries();
                 Some(half)
             }
@@ -372,7 +372,7 @@ impl Node {
             }
             Kids::Nodes(kids) => {
                 kids[index].entries -= 1;
-                Rc::make_mut(&mut kids[index].to).remove(hash, tag, field, memory);
+                own(&mut kids[index].to).remove(hash, tag, field, memory);
             }
         }
         while self.merge_kid(hash, memory) {}

@@ -4,6 +4,7 @@
 //! Branches and nodes are reference-counted. A copy of the tree shares them all; whoever changes
 //! something copies the node that he changes and the branches above it.
 
+use crate::value::own::own;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -60,7 +61,7 @@ impl Slot<Node> {
     fn change<R>(&mut self, t: &mut Totals, change: impl FnOnce(&mut Node) -> R) -> R {
         // A copy has less room to spare than what it is made of.
         t.bytes -= self.child.memory_bytes();
-        let node = Rc::make_mut(&mut self.child);
+        let node = own(&mut self.child);
         let result = change(node);
         t.bytes += node.memory_bytes();
         let len = node.len();
@@ -86,7 +87,7 @@ impl Slot<Branch> {
         change: impl FnOnce(&mut Branch, &mut Totals) -> R,
     ) -> R {
         let before = t.len;
-        let result = change(Rc::make_mut(&mut self.child), t);
+        let result = change(own(&mut self.child), t);
         self.len = self.len + t.len - before;
         result
     }
@@ -561,7 +562,7 @@ fn join(slots: &mut Vec<Slot<Branch>>) {
             let right = slots.remove(i);
             let left = &mut slots[i - 1];
             left.len += right.len;
-            Rc::make_mut(&mut left.child).take_all(Rc::unwrap_or_clone(right.child));
+            own(&mut left.child).take_all(Rc::unwrap_or_clone(right.child));
         } else {
             i += 1;
         }

@@ -1,5 +1,6 @@
 //! The entries of a stream: blocks in a tree, with the counters that go with them.
 
+use crate::value::own::own;
 use alloc::rc::Rc;
 
 use super::block::{Block, Item, Items};
@@ -120,7 +121,7 @@ impl Entries {
             let full = block.bytes().len().saturating_add(bytes) >= max_bytes
                 || (limits.max_entries > 0 && block.total() >= limits.max_entries);
             if !full {
-                let block = Rc::make_mut(block);
+                let block = own(block);
                 block.append(base, id, pairs);
                 self.block_bytes = self.block_bytes + block.memory_bytes() - before;
                 appended = true;
@@ -242,7 +243,7 @@ impl Entries {
             }
             let before = block.memory_bytes();
             let mut found = false;
-            let block = Rc::make_mut(block);
+            let block = own(block);
             block.delete(base, |item| {
                 let hit = item.id == id && !item.is_deleted();
                 let go_on = !found;
@@ -314,7 +315,7 @@ impl Entries {
             return 0;
         };
         let before = block.memory_bytes();
-        let block = Rc::make_mut(block);
+        let block = own(block);
         let deleted = block.delete(base, |item| match keep {
             Keep::From(id) => (item.id < id).then_some(true),
             Keep::Newest(_) if excess == 0 => None,

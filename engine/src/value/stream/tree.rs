@@ -12,6 +12,7 @@
 //! A node that grows beyond [`FAN`] at its end keeps what it has and begins a new one: maps that are
 //! filled in order are packed. One that shrinks is merged when a neighbour can take it whole.
 
+use crate::value::own::own;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
@@ -368,7 +369,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         K: Borrow<Q>,
     {
         self.get(key)?;
-        let mut node = Rc::make_mut(self.root.as_mut()?);
+        let mut node = own(self.root.as_mut()?);
         loop {
             match node {
                 Node::Leaf(entries) => {
@@ -379,7 +380,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 }
                 Node::Inner(children) => {
                     let at = child_of(children, key);
-                    node = Rc::make_mut(&mut children[at].1);
+                    node = own(&mut children[at].1);
                 }
             }
         }
@@ -387,18 +388,18 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
 
     /// The last entry, its value to be changed.
     pub fn last_mut(&mut self) -> Option<(&K, &mut V)> {
-        let mut node = Rc::make_mut(self.root.as_mut()?);
+        let mut node = own(self.root.as_mut()?);
         loop {
             match node {
                 Node::Leaf(entries) => return entries.last_mut().map(|(k, v)| (&*k, v)),
-                Node::Inner(children) => node = Rc::make_mut(&mut children.last_mut()?.1),
+                Node::Inner(children) => node = own(&mut children.last_mut()?.1),
             }
         }
     }
 }
 
 fn put<K: Ord + Clone, V: Clone>(node: &mut Rc<Node<K, V>>, key: K, value: V) -> Put<K, V> {
-    match Rc::make_mut(node) {
+    match own(node) {
         Node::Leaf(entries) => {
             let at = match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
                 Ok(at) => {
@@ -456,7 +457,7 @@ where
     V: Clone,
     Q: Ord + ?Sized,
 {
-    match Rc::make_mut(node) {
+    match own(node) {
         Node::Leaf(entries) => {
             let at = entries
                 .binary_search_by(|(k, _)| k.borrow().cmp(key))
@@ -499,7 +500,7 @@ fn mend<K: Clone, V: Clone>(children: &mut Vec<(K, Rc<Node<K, V>>)>, at: usize) 
         if left + 1 < children.len() {
             let (_, right) = children.remove(left + 1);
             join(&mut children[left].1, right);
-            if let Node::Inner(all) = Rc::make_mut(&mut children[left].1) {
+            if let Node::Inner(all) = own(&mut children[left].1) {
                 let right = all.split_off(all.len() / 2);
                 let bound = right[0].0.clone();
                 children.insert(left + 1, (bound, Rc::new(Node::Inner(right))));
@@ -515,7 +516,7 @@ fn mend<K: Clone, V: Clone>(children: &mut Vec<(K, Rc<Node<K, V>>)>, at: usize) 
 
 /// Puts all of `right` behind `left`.
 fn join<K: Clone, V: Clone>(left: &mut Rc<Node<K, V>>, right: Rc<Node<K, V>>) {
-    match (Rc::make_mut(left), Rc::unwrap_or_clone(right)) {
+    match (own(left), Rc::unwrap_or_clone(right)) {
         (Node::Leaf(left), Node::Leaf(right)) => left.extend(right),
         (Node::Inner(left), Node::Inner(right)) => left.extend(right),
         // All leaves are at one depth, so siblings are of one kind.

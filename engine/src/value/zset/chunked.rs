@@ -3,6 +3,7 @@
 //!
 //! Chunks and nodes hold up to 64 items each; an item's path is its number, six bits a level.
 
+use crate::value::own::own_slice;
 use alloc::rc::Rc;
 
 const BITS: u32 = 6;
@@ -112,10 +113,10 @@ impl<T: Clone + Default> Chunked<T> {
         loop {
             match node {
                 Node::Nodes(nodes) => {
-                    node = &mut Rc::make_mut(nodes)[i >> shift & (FANOUT - 1)];
+                    node = &mut own_slice(nodes)[i >> shift & (FANOUT - 1)];
                     shift -= BITS;
                 }
-                Node::Items(items) => return &mut Rc::make_mut(items)[i & (FANOUT - 1)],
+                Node::Items(items) => return &mut own_slice(items)[i & (FANOUT - 1)],
             }
         }
     }
@@ -146,7 +147,7 @@ impl<T: Clone + Default> Chunked<T> {
                         *nodes = resized(nodes, room(at + 1));
                         *memory = *memory + size_of_val::<[Node<T>]>(nodes) - before;
                     }
-                    node = &mut Rc::make_mut(nodes)[at];
+                    node = &mut own_slice(nodes)[at];
                     shift -= BITS;
                 }
                 Node::Items(items) => {
@@ -158,7 +159,7 @@ impl<T: Clone + Default> Chunked<T> {
                         *items = resized(items, room(at + 1));
                         *memory = *memory + size_of_val::<[T]>(items) - before;
                     }
-                    Rc::make_mut(items)[at] = item;
+                    own_slice(items)[at] = item;
                     self.len += 1;
                     return i;
                 }

@@ -2,6 +2,7 @@
 
 use super::leaf::order;
 use super::tree::{FANOUT, Hash, Kid, NONE, Node, Place, Slot, Tree};
+use crate::value::own::own;
 use crate::value::zset::leaf::Leaf;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -179,7 +180,7 @@ impl Tree {
         let node = self.nodes.get_mut(number as usize);
         let before = node.memory_bytes();
         // A node that is copied has no more places than kids.
-        let node = Rc::make_mut(node);
+        let node = own(node);
         let result = edit(node);
         self.memory = self.memory - before + node.memory_bytes();
         result
@@ -194,14 +195,14 @@ impl Tree {
         while parent != NONE {
             let node = self.nodes.get_mut(parent as usize);
             let before = node.memory_bytes();
-            let node = Rc::make_mut(node);
+            let node = own(node);
             let at = node.find_about(kid, about);
             node.kids[at].count = node.kids[at].count.wrapping_add_signed(change);
             self.memory = self.memory - before + node.memory_bytes();
             let next = (parent, node.parent, node.about);
             if at != usize::from(about) {
                 if kid_is_node {
-                    Rc::make_mut(self.nodes.get_mut(kid as usize)).about = at as u8;
+                    own(self.nodes.get_mut(kid as usize)).about = at as u8;
                 } else {
                     self.leaves.get_mut(kid as usize).about = at as u8;
                 }

@@ -15,6 +15,7 @@
 
 use super::chunked::Chunked;
 use crate::value::hashtable::probe;
+use crate::value::own::own_slice;
 use crate::value::size_class::size_class;
 use alloc::rc::Rc;
 
@@ -93,7 +94,7 @@ impl Segment {
             return;
         }
         if let Some(words) = &mut self.0 {
-            let words = Rc::make_mut(words);
+            let words = own_slice(words);
             words.copy_within(1 + at..1 + count, 2 + at);
             words[1 + at] = entry;
             words[0] += 1;
@@ -102,7 +103,7 @@ impl Segment {
 
     fn remove(&mut self, at: usize) {
         let Some(words) = &mut self.0 else { return };
-        let words = Rc::make_mut(words);
+        let words = own_slice(words);
         let count = words[0] as usize;
         words.copy_within(2 + at..1 + count, 1 + at);
         words[0] -= 1;
@@ -212,7 +213,7 @@ impl Index {
         let (segment, bits) = self.segment_mut(hash);
         let at = Index::find(segment, bits, hash, from);
         if let Some(words) = &mut segment.0 {
-            Rc::make_mut(words)[1 + at] = u64::from(hash) << 32 | u64::from(to);
+            own_slice(words)[1 + at] = u64::from(hash) << 32 | u64::from(to);
         }
     }
 

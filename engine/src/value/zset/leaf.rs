@@ -8,10 +8,11 @@
 //! member …
 //! ```
 //!
-//! All in the machine's own byte order; slots is a multiple of four. Looking for a member compares sixteen
+//! The arrays are in the machine's own byte order, what stands before them is low byte first; slots is a multiple of four. Looking for a member compares sixteen
 //! tags at once; looking for a place bisects the scores.
 
 use crate::value::hashtable::probe;
+use crate::value::own::own_slice;
 use crate::value::size_class::size_class;
 use alloc::rc::Rc;
 use core::cmp::Ordering;
@@ -49,7 +50,7 @@ impl Leaf {
         let slots = slots + more.min(MAX_ENTRIES - slots.min(MAX_ENTRIES));
         let mut bytes: Rc<[u8]> = core::iter::repeat_n(0, class - RC_HEADER).collect();
         if let Some(bytes) = Rc::get_mut(&mut bytes) {
-            bytes[2..4].copy_from_slice(&(slots as u16).to_ne_bytes());
+            bytes[2..4].copy_from_slice(&(slots as u16).to_le_bytes());
         }
         Leaf(Some(bytes))
     }
@@ -62,7 +63,7 @@ impl Leaf {
     /// The leaf's own bytes, copied first if a snapshot shares them.
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        Rc::make_mut(self.0.get_or_insert_with(|| Rc::new([0; HEADER])))
+        own_slice(self.0.get_or_insert_with(|| Rc::new([0; HEADER])))
     }
 
     /// Number of members.
@@ -417,25 +418,33 @@ impl Leaf {
     }
 }
 
+/// What the leaf says of itself; an empty one says nothing.
+#[inline]
+fn header(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |header| u64::from_le_bytes(*header))
+}
+
 #[inline]
 fn count_of(bytes: &[u8]) -> usize {
-    usize::from(u16::from_ne_bytes([bytes[0], bytes[1]]))
+    usize::from(header(bytes) as u16)
 }
 
 #[inline]
 fn slots_of(bytes: &[u8]) -> usize {
-    usize::from(u16::from_ne_bytes([bytes[2], bytes[3]]))
+    usize::from((header(bytes) >> 16) as u16)
 }
 
 #[inline]
 fn data_of(bytes: &[u8]) -> usize {
-    u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize
+    (header(bytes) >> 32) as usize
 }
 
 #[inline]
 fn set_counts(bytes: &mut [u8], count: usize, data: usize) {
-    bytes[..2].copy_from_slice(&(count as u16).to_ne_bytes());
-    bytes[4..8].copy_from_slice(&(data as u32).to_ne_bytes());
+    bytes[..2].copy_from_slice(&(count as u16).to_le_bytes());
+    bytes[4..8].copy_from_slice(&(data as u32).to_le_bytes());
 }
 
 #[cfg(test)]
