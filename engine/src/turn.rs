@@ -57,7 +57,7 @@ pub struct Turn<'a> {
     link_reads: bool,
     /// EXEC's place in the batch, while its transaction is under way.
     exec: Option<usize>,
-    /// A transaction is under way whose EXEC came in an earlier turn: a script in it took long.
+    /// A transaction is under way whose EXEC came in an earlier turn: a script in it took long, or it had to wait.
     adopts: bool,
     /// The command that was carried out last, and when it began: it took until the next step.
     running: Option<Running>,
@@ -74,6 +74,7 @@ impl<'a> Turn<'a> {
         scratch.args.clear();
         scratch.sources.clear();
         let processed = engine.parts.stats.processed;
+        let adopts = engine.parts.transaction.is_some();
         let mut turn = Turn {
             engine,
             reads,
@@ -82,7 +83,7 @@ impl<'a> Turn<'a> {
             source: 0,
             link_reads: false,
             exec: None,
-            adopts: false,
+            adopts,
             running: None,
             stalled: false,
             processed,
@@ -103,11 +104,15 @@ impl<'a> Turn<'a> {
         }
         // A script that runs on keeps everybody waiting, until it has run for too long.
         if self.engine.parts.is(condition::SCRIPT) {
+            // Or one that waits itself. (Who is told that it is busy need not wait.)
+            if self.engine.parts.transfers.holds_all() && self.engine.parts.scripts.busy().is_none()
+            {
+                return false;
+            }
             if !scripting::advance(&mut self.engine.parts, now) {
                 self.engine.begin(now);
                 return true;
             }
-            self.adopts = self.exec.is_none() && self.engine.parts.transaction.is_some();
         }
         if self.exec_goes_on() {
             self.advance_exec(now);
@@ -362,7 +367,7 @@ impl<'a> Turn<'a> {
     /// Whether the next step is one of a transaction.
     #[inline]
     fn exec_goes_on(&self) -> bool {
-        (self.exec.is_some() || self.adopts) && !self.engine.parts.scripts.is_parked()
+        (self.exec.is_some() || self.adopts) && !self.engine.parts.holds_up()
     }
 
     /// Carries out the next command of the transaction under way, or ends it.
@@ -383,7 +388,7 @@ impl<'a> Turn<'a> {
         let processed = parts.stats.processed;
         if transaction.step(parts, &mut session, now) {
             let replied = session.out.position().saturating_sub(reply_from);
-            if parts.scripts.is_parked() {
+            if parts.holds_up() {
                 // Its time is counted when it is over; what its client sent behind EXEC waits.
                 transaction.interrupted = true;
                 session.out.suspend(transaction.start);
@@ -438,13 +443,18 @@ impl<'a> Turn<'a> {
         self.scratch.args.clear();
         self.at = 0;
         self.engine.begin(now);
+        self.receive_links();
+        self.decode_ahead();
+        !self.scratch.batch.is_empty()
+    }
+
+    /// Looks at what links between servers have brought.
+    fn receive_links(&mut self) {
         if core::mem::take(&mut self.link_reads) {
             for &(conn, bytes) in self.reads {
                 self.engine.receive_link(conn, bytes);
             }
         }
-        self.decode_ahead();
-        !self.scratch.batch.is_empty()
     }
 }
 
@@ -476,10 +486,12 @@ fn fail(parts: &mut Parts, session: &mut Session, now: Now, error: ProtocolError
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // (A transaction is not to be seen half done, unless a script in it keeps all waiting, or busy.)
+        // (A transaction is not to be seen half done, unless something in it keeps all waiting, or busy.)
         while self.exec_goes_on() {
             self.advance_exec(self.engine.time());
         }
+        // What other servers say does not wait for what keeps clients waiting.
+        self.receive_links();
         let stalled = self.stall().is_some() || self.stalled;
         let parts = &mut self.engine.parts;
         let carried_out = parts.stats.processed.saturating_sub(self.processed);

@@ -92,6 +92,92 @@ fn keys_go_to_a_redis_and_come_from_one() {
     moves_everything(here, subject());
 }
 
+/// In transactions and scripts it is a command like any other, and what comes behind it waits: replies, keys, and what
+/// replicas and files get are the same in both servers.
+fn moves_midway(from: Launch, to: Launch) -> Vec<Value> {
+    let (from, to) = (from.set("appendonly", "yes").start(), to.start());
+    let (mut source, mut target) = (from.conn(), to.conn());
+    source.run("MSET a 1 b 2 c 3 d 4 e 5");
+    target.run("SET e 6");
+    let migrate = |port: u16, rest: &str| format!("MIGRATE 127.0.0.1 {port} {rest}");
+    let there = |rest: &str| migrate(to.port(), rest);
+    // (Nobody listens at the port of the last one.)
+    let nowhere = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dead = nowhere.local_addr().expect("an address").port();
+    drop(nowhere);
+    let call = |function: &str, command: &str| {
+        let words = command.replace(' ', "\",\"");
+        let call = format!("redis.call('incr','n'); return redis.{function}(\"{words}\")");
+        vec!["EVAL".to_owned(), call, "0".to_owned()]
+    };
+    let mut told = Vec::new();
+    for commands in [
+        vec![there("a 0 9000"), "EXISTS a".into(), "INCR b".into()],
+        vec![
+            there("nokey 0 9000"),
+            there("b 0 9000 COPY"),
+            there("b 0 9000"),
+        ],
+        vec![
+            there("b 0 9000 REPLACE"),
+            migrate(dead, "c 0 9000"),
+            "SET f 1".into(),
+        ],
+    ] {
+        told.push(source.run("MULTI"));
+        told.extend(commands.iter().map(|command| source.run(command)));
+        told.push(source.run("EXEC"));
+    }
+    for (function, command) in [
+        ("call", there("c 0 9000")),
+        ("pcall", there("e 0 9000")),
+        ("call", there("e 0 9000")),
+        ("pcall", migrate(dead, "e 0 9000")),
+        ("call", there("e 0 9000 REPLACE")),
+    ] {
+        let words = call(function, &command);
+        let reply = source.cmd(&words);
+        told.push(match &reply {
+            // (The script's name is in it, and so the port.)
+            Value::Error(text) => {
+                let text = String::from_utf8_lossy(text).into_owned();
+                Value::error(text.split(" script: ").next().unwrap_or_default())
+            }
+            _ => reply,
+        });
+    }
+    told.extend([
+        source.run("KEYS *"),
+        target.run("DBSIZE"),
+        target.run("GET e"),
+    ]);
+    told.push(source.run("DEBUG LOADAOF"));
+    told.push(source.run("MGET a b c d e f n"));
+    told
+}
+
+#[test]
+fn keys_move_within_transactions_and_scripts() {
+    let (Some(there), Some(here), Some(as_here)) = (oracle(), oracle(), oracle()) else {
+        return;
+    };
+    let sorted = |mut told: Vec<Value>| {
+        for value in &mut told {
+            if let Value::Array(items) = value
+                && items.iter().any(|item| *item == Value::bulk("d"))
+            {
+                items.sort();
+            }
+        }
+        told
+    };
+    let ours = sorted(moves_midway(subject(), there));
+    let theirs = sorted(moves_midway(here, as_here));
+    for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours, theirs, "reply {at}");
+    }
+}
+
 /// A target that never answers: who would write the key waits, everybody else does not, and the key stays.
 #[test]
 fn a_silent_target_keeps_only_the_writers_of_its_key() {

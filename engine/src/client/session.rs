@@ -207,8 +207,8 @@ pub struct Session {
     pub goes_elsewhere: bool,
     /// Number of the last command in the table's index.
     pub last_command: Option<u16>,
-    /// Journal offset after its last write, for WAIT.
-    pub write_offset: u64,
+    /// Journal offset after its last command, for WAIT.
+    pub last_offset: u64,
     /// Since when more waits to be sent than the soft limit allows, in monotonic milliseconds.
     pub above_soft_limit_since_ms: Option<u64>,
     /// Bytes that came in.
@@ -272,7 +272,7 @@ impl Session {
             imports: false,
             goes_elsewhere: false,
             last_command: None,
-            write_offset: 0,
+            last_offset: 0,
             above_soft_limit_since_ms: None,
             bytes_in: 0,
             queued: false,

@@ -223,10 +223,8 @@ pub(super) fn bitop(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
         put_raw(d, key, result);
         d.changed(key.bytes);
         d.notify(NotifyEvents::STRING, "set", key.bytes);
-    } else if let Some(place) = d.seek(key) {
-        d.store.delete(d.db, key, place);
-        d.changed(key.bytes);
-        d.notify(NotifyEvents::GENERIC, "del", key.bytes);
+    } else {
+        d.clear_destination(key);
     }
     d.out.int(len as i64);
     Ok(())

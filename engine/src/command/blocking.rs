@@ -127,7 +127,7 @@ pub(super) fn begin(parts: &mut Parts, session: &mut Session, number: usize, arg
 
 /// Carries out what waits for keys that have changed.
 pub(crate) fn serve(parts: &mut Parts, now: Now) {
-    if parts.stall_us > 0 || parts.scripts.is_parked() {
+    if parts.stall_us > 0 || parts.is_midway() {
         // DEBUG SLEEP in the transaction that changed the keys: it is over when the sleep is. Or a script that goes on.
         return;
     }

@@ -237,6 +237,15 @@ impl Data<'_> {
         self.watches.touch(db, key);
     }
 
+    /// A command has nothing to store at its destination: what is there goes, by the command, even if it was due.
+    pub fn clear_destination(&mut self, key: Key<'_>) {
+        if let Some(place) = self.store.find(self.db, key) {
+            self.store.delete(self.db, key, place);
+            self.changed(key.bytes);
+            self.notify(NotifyEvents::GENERIC, "del", key.bytes);
+        }
+    }
+
     /// Something happened to a key of the selected database: for keyspace notifications.
     #[inline]
     pub fn notify(&mut self, class: NotifyEvents, name: &'static str, key: &[u8]) {
@@ -551,6 +560,25 @@ impl Parts {
         };
     }
 
+    /// Whether a script or transaction is half done between two turns: nothing else is to touch the data, or show it.
+    pub fn is_midway(&self) -> bool {
+        self.scripts.is_parked() || self.transaction.is_some()
+    }
+
+    /// Whether the transaction under way must wait: for a script in it, or for another server.
+    pub fn holds_up(&self) -> bool {
+        self.scripts.is_parked() || self.transfers.holds_all()
+    }
+
+    /// Whoever sent something that was kept goes on with it.
+    pub fn resume_all(&mut self) {
+        for conn in self.clients.conns() {
+            if (self.clients.get(conn)).is_some_and(|s| !s.query.is_empty()) {
+                self.clients.resume(conn);
+            }
+        }
+    }
+
     /// Writes a line to the log.
     pub fn log(&mut self, level: LogLevel, text: impl Into<alloc::string::String>) {
         self.outbox.push_back(Effect::Log {
@@ -571,7 +599,7 @@ impl Parts {
             } else {
                 down_since.map(|since| now.mono_us.saturating_sub(since) / 1000)
             },
-            writes_paused: self.failover_pause_until_ms.is_some(),
+            writes_paused: self.failover_pause_until_ms.is_some() && !self.is_midway(),
         }
     }
 
@@ -689,12 +717,7 @@ impl Parts {
     pub fn reloaded(&mut self) {
         self.reloading = false;
         self.unblock_all(&Blocked::Reload, Output::ok);
-        // Whoever sent something meanwhile has it kept.
-        for conn in self.clients.conns() {
-            if (self.clients.get(conn)).is_some_and(|s| !s.query.is_empty()) {
-                self.clients.resume(conn);
-            }
-        }
+        self.resume_all();
     }
 
     /// What becomes of overdue keys when this session meets them.

@@ -547,3 +547,45 @@ fn debug_shows_the_inside_of_tables_and_lists() {
     );
     e.invariants();
 }
+
+/// What has nothing to store deletes its destination, due or not, and that is all that is to be seen.
+#[test]
+fn a_destination_that_is_due_goes_by_the_command() {
+    for command in [
+        "BITOP AND d none",
+        "GEOSEARCHSTORE d none FROMLONLAT 0 0 BYRADIUS 1 m",
+        "GEORADIUS none 0 0 1 m STORE d",
+        "SDIFFSTORE d none",
+        "SINTERSTORE d none s",
+        "SINTERSTORE d s t",
+        "SORT none STORE d",
+        "SUNIONSTORE d none",
+        "ZDIFFSTORE d 1 none",
+        "ZINTERSTORE d 1 none",
+        "ZRANGESTORE d none 0 -1",
+        "ZUNIONSTORE d 1 none",
+    ] {
+        let mut engine = engine();
+        for command in [
+            "DEBUG SET-ACTIVE-EXPIRE 0",
+            "CONFIG SET notify-keyspace-events EA",
+            "SADD s a",
+            "SADD t b",
+            "SET d x PX 1",
+        ] {
+            run(&mut engine, command);
+        }
+        let other = join(&mut engine, 1);
+        send(&mut engine, other, NOW, "PSUBSCRIBE *");
+        let (reply, effects) = run_and_journal(&mut engine, after_ms(10), command);
+        assert_eq!(
+            (reply.as_str(), &effects[..]),
+            (":0", &[command.into()][..])
+        );
+        let seen = collect(&mut engine, other);
+        assert_eq!(
+            seen, "*4 $8 pmessage $1 * $18 __keyevent@0__:del $1 d",
+            "{command}"
+        );
+    }
+}

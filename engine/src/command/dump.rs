@@ -125,7 +125,8 @@ pub(super) fn restore(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let value = rdb::dump::restore(payload)
         .map_err(|error| CommandError::text(alloc::format!("ERR {error}")))?;
     let value = dataset::owned(value, &Limits::new(d.config, d.store)).map_err(|_| bad_format())?;
-    let replaced = d.seek(key);
+    // (Due or not: without REPLACE it has been looked up before.)
+    let replaced = d.store.find(d.db, key);
     if let Some(place) = replaced {
         d.store.delete(d.db, key, place);
     }

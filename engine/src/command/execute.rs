@@ -398,8 +398,9 @@ pub(super) fn carry_out(
     parts
         .effects
         .end(&mut parts.journal, db, write, request.args, request.raw);
+    // (Also if it only read: who then waits for replicas, waits for what it saw.)
+    session.last_offset = parts.journal.end();
     if write {
-        session.write_offset = parts.journal.end();
         // (Not what names keys and writes none: a script's own commands come here themselves.)
         if parts.is(condition::REPLICA)
             && command.flags & flag::WRITE != 0

@@ -226,6 +226,7 @@ fn expire(d: &mut Data<'_>, args: &[&[u8]], unit: TimeUnit, command: &str) -> Ou
         ..Changes::default()
     };
     let answers = edit(d, key, place, |hash, hash_key| -> Vec<i64> {
+        hash.expect_times(hash_key);
         let mut one = |field: &&'_ [u8]| {
             if hash.at(before).get(field).is_none() {
                 return answer::NO_FIELD;
@@ -513,6 +514,9 @@ pub(super) fn hgetex(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     let before = d.due_before();
     let mut changes = Changes::default();
     let mut at = 0;
+    if let Some(NewTime::At(_)) = o.time {
+        edit(d, key, place, |hash, hash_key| hash.expect_times(hash_key));
+    }
     for field in o.fields {
         if !reply_field(d, place, field, before) {
             continue;

@@ -485,10 +485,8 @@ fn store(d: &mut Data<'_>, key: &[u8], set: ZSet, event: &'static str) {
         d.changed(key.bytes);
         d.effects.dirty += len as u64 - 1;
         d.notify(NotifyEvents::ZSET, event, key.bytes);
-    } else if let Some(place) = d.seek(key) {
-        d.store.delete(d.db, key, place);
-        d.changed(key.bytes);
-        d.notify(NotifyEvents::GENERIC, "del", key.bytes);
+    } else {
+        d.clear_destination(key);
     }
     d.out.int(len as i64);
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use smallvec::SmallVec;
 
-use super::collection::{self, Reading, delete_if_empty, edit, find, of, read};
+use super::collection::{Reading, delete_if_empty, edit, find, of, read};
 use super::context::Data;
 use super::error::CommandError;
 use super::list_limits;
@@ -579,20 +579,4 @@ pub(super) fn lmove(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
 /// `RPOPLPUSH source destination`. <https://redis.io/commands/rpoplpush/>
 pub(super) fn rpoplpush(d: &mut Data<'_>, args: &[&[u8]]) -> Outcome {
     move_between(d, args, End::Back, End::Front)
-}
-
-/// Puts a list at a key, in the place of whatever was there; an empty one is none. Returns whether there
-/// is something now, or was before.
-pub(super) fn store(d: &mut Data<'_>, key: Key<'_>, list: List) -> bool {
-    if !list.is_empty() {
-        collection::put(d, key, list);
-        return true;
-    }
-    match d.store.find(d.db, key) {
-        Some(place) => {
-            d.store.delete(d.db, key, place);
-            true
-        }
-        None => false,
-    }
 }

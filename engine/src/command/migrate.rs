@@ -3,7 +3,12 @@
 //! The command only checks its words; then its client waits ([`Blocked::Migrate`]) while [`transfers`] talks to
 //! the target as a client would: AUTH, SELECT, and RESTORE for each key. What Redis does while it stands still, we
 //! do over many turns: so writes to the keys wait ([`holds`]), and the keys are deleted, and their DEL journalled,
-//! at one moment at the end. It cannot be part of a transaction or script, which cannot wait.
+//! at one moment at the end.
+//!
+//! In a transaction or script it is carried out twice as far: first it only begins its transfer ([`begin_nested`]), and
+//! the transaction or script stands still, and everybody with it. When the transfer is over, the command is carried out
+//! like any other, and finds what came of it. It is refused only to who cannot be kept waiting: what comes from a file or
+//! our primary. (What is rehearsed in a debugger moves nothing: see there.)
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +30,7 @@ use crate::config::NotifyEvents;
 use crate::face::Now;
 use crate::value::number::{ItoaBuffer, parse_i64};
 
+use transfers::Outcome as Over;
 pub use transfers::{Need, Order, Transfers};
 
 /// What the client is told if there is no connection to the target.
@@ -37,11 +43,6 @@ const DEFAULT_TIMEOUT_MS: i64 = 1000;
 /// [KEYS key [key …]]`. <https://redis.io/commands/migrate/>
 pub(super) fn migrate(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
     let (mut order, keys) = parse(args)?;
-    if s.session.alerts & (alert::MULTI | alert::TRUSTED) != 0 {
-        return Err(CommandError::fixed(
-            "ERR MIGRATE is not allowed in a transaction or script",
-        ));
-    }
     let mut data = s.parts.data(s.session, s.now, None);
     for &name in keys {
         let key = data.key(name);
@@ -54,13 +55,81 @@ pub(super) fn migrate(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         s.session.out.simple("NOKEY");
         return Ok(());
     }
-    let port = parse_i64(args[2]).and_then(|port| u16::try_from(port).ok());
-    order.port = port.ok_or_else(|| CommandError::text(CANNOT_CONNECT))?;
+    order.port = port(args[2]).ok_or_else(|| CommandError::text(CANNOT_CONNECT))?;
+    if let Some(over) = s.parts.transfers.take_nested() {
+        return end_nested(s, over);
+    }
+    if s.session.alerts & (alert::MULTI | alert::TRUSTED) != 0 {
+        return Err(CommandError::fixed("ERR MIGRATE cannot wait here"));
+    }
     s.parts.transfers.begin(s.session.conn, order);
     s.parts.set(condition::MIGRATING, true);
     s.session.blocked = Some(Box::new(Blocked::Migrate));
     s.parts.blocked.push(s.session.conn);
     Ok(())
+}
+
+/// Begins the transfer of a MIGRATE that a transaction or script has come to. If there is any, it is to be waited for:
+/// true; if not, or if it is over, the command can be carried out.
+#[inline]
+pub(super) fn begin_nested(
+    parts: &mut Parts,
+    session: &Session,
+    now: Now,
+    command: &'static Command,
+    args: &[&[u8]],
+) -> bool {
+    command.name == "migrate" && begin_transfer(parts, session, now, args)
+}
+
+fn begin_transfer(parts: &mut Parts, session: &Session, now: Now, args: &[&[u8]]) -> bool {
+    if parts.transfers.nested_is_over() || session.is(alert::TRUSTED) {
+        return false;
+    }
+    // (What is wrong with the words, they are told when they are carried out.)
+    let Ok((mut order, keys)) = parse(args) else {
+        return false;
+    };
+    let Some(port) = port(args[2]) else {
+        return false;
+    };
+    let is_there = |name: &&&[u8]| {
+        let place = (parts.store).find(session.db, parts.store.hasher().key(name));
+        let deadline = place.map(|place| parts.store.entry(session.db, place).deadline());
+        deadline.is_some_and(|at| at.is_none_or(|at| at >= now.unix_ms()))
+    };
+    let keys = keys.iter().filter(is_there).map(|name| name.to_vec());
+    order.keys = keys.collect();
+    (order.port, order.db) = (port, session.db);
+    let any = !order.keys.is_empty();
+    if any {
+        parts.transfers.begin_nested(order);
+        parts.set(condition::MIGRATING | condition::SCRIPT, true);
+    }
+    any
+}
+
+/// The transfer of a transaction's or script's MIGRATE is over: what has moved is deleted.
+fn end_nested(s: &mut Server<'_>, over: Over) -> Result<(), CommandError> {
+    s.parts
+        .set(condition::MIGRATING, !s.parts.transfers.is_empty());
+    delete(s.parts, over.db, &over.moved);
+    s.parts.effects.dirty += over.moved.len() as u64;
+    s.parts.effects.nothing();
+    if !over.moved.is_empty() {
+        s.parts.effects.also(over.db, &del(&over.moved));
+    }
+    match over.error {
+        Some(error) => Err(CommandError::text(error)),
+        None => {
+            s.session.out.ok();
+            Ok(())
+        }
+    }
+}
+
+fn port(word: &[u8]) -> Option<u16> {
+    parse_i64(word).and_then(|port| u16::try_from(port).ok())
 }
 
 /// What the words say, and the keys among them.
@@ -155,14 +224,21 @@ pub(crate) fn compose(
 /// go on who waited for the keys.
 pub(crate) fn finish(parts: &mut Parts) {
     while let Some(over) = parts.transfers.next_over() {
-        let session = parts.clients.take(over.client);
+        let Some(client) = over.client else {
+            continue;
+        };
+        let session = parts.clients.take(client);
         let mut session = session.filter(|s| s.blocked.as_deref() == Some(&Blocked::Migrate));
-        delete(parts, over.db, &over.moved);
+        if !over.moved.is_empty() {
+            delete(parts, over.db, &over.moved);
+            parts.changes += over.moved.len() as u64;
+            parts.effects.begin();
+            parts.effects.also(over.db, &del(&over.moved));
+            (parts.effects).end(&mut parts.journal, over.db, false, &[], None);
+        }
         if let Some(session) = session.as_deref_mut() {
             let start = session.out.position();
-            if !over.moved.is_empty() {
-                session.write_offset = parts.journal.end();
-            }
+            session.last_offset = parts.journal.end();
             match &over.error {
                 None => session.out.ok(),
                 Some(error) => {
@@ -177,7 +253,7 @@ pub(crate) fn finish(parts: &mut Parts) {
         }
         if let Some(session) = session {
             parts.clients.put(session);
-            parts.unblock(over.client);
+            parts.unblock(client);
         }
     }
     parts.set(condition::MIGRATING, !parts.transfers.is_empty());
@@ -190,23 +266,21 @@ pub(crate) fn finish(parts: &mut Parts) {
 
 /// Deletes keys that the target has.
 fn delete(parts: &mut Parts, db: usize, keys: &[Vec<u8>]) {
-    if keys.is_empty() {
-        return;
-    }
     for name in keys {
         let key = parts.store.hasher().key(name);
         if let Some(place) = parts.store.find(db, key) {
             parts.store.delete(db, key, place);
             parts.watches.touch(db, name);
             parts.notify(NotifyEvents::GENERIC, db, "del", name);
-            parts.changes += 1;
         }
     }
+}
+
+/// What is journalled for that.
+fn del(keys: &[Vec<u8>]) -> Vec<&[u8]> {
     let mut words: Vec<&[u8]> = alloc::vec![b"DEL"];
     words.extend(keys.iter().map(Vec::as_slice));
-    parts.effects.begin();
-    parts.effects.also(db, &words);
-    parts.effects.end(&mut parts.journal, db, false, &[], None);
+    words
 }
 
 /// Whether a command must wait, since it may write a key that is on its way to another server. `flags` are its own,

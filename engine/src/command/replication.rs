@@ -225,7 +225,7 @@ pub(super) fn wait(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         ));
     }
     let wish = WaitWish {
-        offset: s.session.write_offset,
+        offset: s.session.last_offset,
         replicas: integer(args[1])?,
         on_disk: None,
     };
@@ -257,7 +257,7 @@ pub(super) fn waitaof(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         ));
     }
     let wish = WaitWish {
-        offset: s.session.write_offset,
+        offset: s.session.last_offset,
         replicas,
         on_disk: Some(local),
     };

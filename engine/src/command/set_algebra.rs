@@ -167,10 +167,8 @@ fn store(d: &mut Data<'_>, name: &[u8], set: Set, event: &'static str) {
         collection::put(d, key, set);
         d.changed(key.bytes);
         d.notify(NotifyEvents::SET, event, key.bytes);
-    } else if let Some(place) = d.seek(key) {
-        d.store.delete(d.db, key, place);
-        d.changed(key.bytes);
-        d.notify(NotifyEvents::GENERIC, "del", key.bytes);
+    } else {
+        d.clear_destination(key);
     }
     d.out.int(len as i64);
 }

@@ -7,10 +7,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::ops::Range;
 
-use super::collection::{edit, of};
+use super::collection::{self, edit, of};
 use super::context::{Data, Text};
 use super::error::CommandError;
-use super::list::store;
 use super::list_limits;
 use super::string::integer;
 use super::table::Outcome;
@@ -450,14 +449,13 @@ fn store_result(d: &mut Data<'_>, items: &Items, o: &Options<'_>, range: Range<u
     }
     let key = d.key(key);
     let len = list.len();
-    if store(d, key, list) {
+    if len > 0 {
+        collection::put(d, key, list);
         d.changed(key.bytes);
-        d.effects.dirty += (len as u64).saturating_sub(1);
-        if len > 0 {
-            d.notify(NotifyEvents::LIST, "sortstore", key.bytes);
-        } else {
-            d.notify(NotifyEvents::GENERIC, "del", key.bytes);
-        }
+        d.effects.dirty += len as u64 - 1;
+        d.notify(NotifyEvents::LIST, "sortstore", key.bytes);
+    } else {
+        d.clear_destination(key);
     }
     d.out.int(len as i64);
 }

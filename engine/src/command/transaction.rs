@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::context::{Parts, Server};
 use super::error::CommandError;
 use super::execute::{self, Request};
+use super::migrate;
 use super::permission;
 use super::table::Outcome;
 use crate::acl::Context;
@@ -44,7 +45,7 @@ pub struct Transaction {
     pub exec: usize,
     /// Position in the output at which its reply begins.
     pub start: u64,
-    /// A script in it was left for a while.
+    /// A script in it was left for a while, or it had to wait.
     pub interrupted: bool,
     /// Its session, if the connection has gone meanwhile: what was begun is ended.
     pub gone: Option<Box<Session>>,
@@ -59,14 +60,16 @@ impl Transaction {
         self.multi.queue.get(self.next.checked_sub(1)?)
     }
 
-    /// Carries the next command out; false if there is none left.
+    /// Carries the next command out, unless it has to wait first (see [`migrate::begin_nested`]); false if there is none
+    /// left.
     pub fn step(&mut self, parts: &mut Parts, session: &mut Session, now: Now) -> bool {
         let Some(queued) = self.multi.queue.get(self.next) else {
             return false;
         };
-        self.next += 1;
         parts.scripts.step_us = Some(now.mono_us);
-        carry_out(parts, session, self.since, queued);
+        if carry_out(parts, session, self.since, queued) {
+            self.next += 1;
+        }
         parts.scripts.step_us = None;
         true
     }
@@ -145,8 +148,9 @@ pub(super) fn exec(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// Carries a queued command out. The session counts as being in MULTI meanwhile: so nothing in it blocks.
-fn carry_out(parts: &mut Parts, session: &mut Session, now: Now, queued: &Queued) {
+/// Carries a queued command out. The session counts as being in MULTI meanwhile: so nothing in it blocks. False if it has
+/// to wait first, which it may in a transaction that is carried out in steps.
+fn carry_out(parts: &mut Parts, session: &mut Session, now: Now, queued: &Queued) -> bool {
     let args: smallvec::SmallVec<[&[u8]; 8]> =
         queued.args.iter().map(|a| a.of(&queued.request)).collect();
     let number = usize::from(queued.number);
@@ -163,19 +167,22 @@ fn carry_out(parts: &mut Parts, session: &mut Session, now: Now, queued: &Queued
         if let Err(denied) = verdict {
             let error = permission::late_refusal(denied);
             parts.stats.error(&error.0);
-            return session.out.error(&error.0);
+            session.out.error(&error.0);
+            return true;
         }
     }
+    let in_steps = parts.scripts.step_us.is_some();
+    if in_steps && migrate::begin_nested(parts, session, now, command, &args) {
+        return false;
+    }
     execute::call(parts, session, now, number, command, &request);
+    true
 }
 
 /// Journals what a transaction did, and ends it.
 fn commit(parts: &mut Parts, session: &mut Session) {
-    let before = parts.journal.end();
     parts.effects.close(&mut parts.journal);
-    if parts.journal.end() > before {
-        session.write_offset = parts.journal.end();
-    }
+    session.last_offset = parts.journal.end();
     // EXEC itself has changed nothing.
     parts.effects.begin();
     execute::discard(parts, session);

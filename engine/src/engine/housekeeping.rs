@@ -31,7 +31,7 @@ impl Engine {
     pub(super) fn housekeeping(&mut self, now: Now) {
         self.parts.end_pause_if_over(now);
         // While a script is under way nothing else touches the data.
-        if now.mono_us < self.next_round_us || self.parts.scripts.is_parked() {
+        if now.mono_us < self.next_round_us || self.parts.is_midway() {
             return;
         }
         if self.parts.pause_housekeeping {

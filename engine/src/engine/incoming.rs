@@ -237,6 +237,7 @@ impl Engine {
         }
         match &self.incoming {
             Some(incoming) if incoming.ended || incoming.waiting_bytes > WAITING => 0,
+            None if self.keeps_still() => 0,
             _ => room.min(MOUTHFUL),
         }
     }

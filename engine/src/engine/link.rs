@@ -66,7 +66,12 @@ impl Engine {
     }
 
     fn holds_stream(&self) -> bool {
-        self.flushing() || self.parts.pause.is_some()
+        self.flushing() || self.parts.pause.is_some() || self.keeps_still()
+    }
+
+    /// Whether nothing at all may come in between: data is being read back, or a script or transaction is half done.
+    pub(super) fn keeps_still(&self) -> bool {
+        self.parts.reloading || self.parts.is_midway()
     }
 
     /// Bytes of the primary's stream: carries out every whole command. Not while CLIENT PAUSE holds writes back, nor
@@ -77,7 +82,7 @@ impl Engine {
             return;
         };
         link.bytes.extend_from_slice(bytes);
-        link.held = self.holds_stream() && link.bytes.len() < HELD_BYTES;
+        link.held = self.keeps_still() || (self.holds_stream() && link.bytes.len() < HELD_BYTES);
         if link.held {
             self.link = Some(link);
             return;

@@ -37,6 +37,10 @@ impl Engine {
                 }
             }
         }
+        if self.parts.transfers.nested_is_over() {
+            // It was waited for: the next turn goes on with it, then with what came meanwhile.
+            self.parts.resume_all();
+        }
         if migrate::may_finish(&self.parts) {
             migrate::finish(&mut self.parts);
         }

@@ -296,7 +296,9 @@ impl Engine {
             Input::Tick => {
                 self.round = Round::default();
                 scripting::advance(&mut self.parts, now);
-                scripting::debugging::advance(&mut self.parts, now);
+                if !self.parts.transfers.holds_all() {
+                    scripting::debugging::advance(&mut self.parts, now);
+                }
             }
             Input::Shutdown { signal } => {
                 self.parts.log(
@@ -367,7 +369,7 @@ impl Engine {
             self.grant(now, wish);
         }
         // A script's changes are to be in a snapshot all, or not at all.
-        let script = self.parts.scripts.is_parked();
+        let script = self.parts.is_midway();
         if !script && core::mem::take(&mut self.save_wanted) {
             self.grant(now, Wish::Save);
         }
@@ -481,7 +483,7 @@ impl Engine {
         }
         self.parts.set(condition::TRACKING_FULL, tracks_too_many);
         self.with_cluster(now, |c| c.set_settings(now, cluster));
-        if !self.parts.scripts.is_parked() {
+        if !self.parts.is_midway() {
             self.evict_some(now);
         }
     }
@@ -561,7 +563,9 @@ impl Engine {
 
     /// When the next [`Input::Tick`] is due, in monotonic microseconds.
     pub fn deadline(&self) -> Option<u64> {
-        if self.parts.clients.resuming() || self.parts.scripts.runs_on() {
+        let transfers = &self.parts.transfers;
+        let runs_on = self.parts.scripts.runs_on() && !transfers.holds_all();
+        if self.parts.clients.resuming() || runs_on || transfers.nested_is_over() {
             return Some(0);
         }
         let config = &self.parts.config;
@@ -597,8 +601,8 @@ impl Engine {
             .chain(save)
             .chain(load)
             .min();
-        let round = match self.parts.scripts.is_parked() {
-            // (A script that is debugged stands still, and the rounds with it.)
+        let round = match self.parts.is_midway() {
+            // (A script that is debugged, or waits, stands still, and the rounds with it.)
             true => self.now.mono_us + housekeeping::ROUND_US,
             false => self.next_round_us,
         };

@@ -84,6 +84,10 @@ impl Engine {
         let Some(Shutdown { wish, stage }) = self.shutdown else {
             return;
         };
+        // A transaction that waits for another server is to be saved all, or not at all.
+        if self.parts.transfers.holds_all() {
+            return;
+        }
         match stage {
             Stage::Replicas(until) if self.replicas_lag() && now.mono_us < until => {}
             Stage::Replicas(_) => self.leave_replicas(now, wish.force),

@@ -1,6 +1,7 @@
 //! What only the whole engine can promise: turns that stay short.
 
 mod files;
+mod loading;
 mod node;
 mod propagation;
 

@@ -93,6 +93,12 @@ impl Outbox {
         self.tickets.is_empty()
     }
 
+    /// Takes something back that was not carried out yet; false if it was.
+    pub fn take_back(&mut self, action: &Action) -> bool {
+        let at = self.actions.iter().position(|a| a == action);
+        at.and_then(|at| self.actions.remove(at)).is_some()
+    }
+
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

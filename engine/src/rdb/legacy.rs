@@ -86,7 +86,8 @@ pub fn zipmap_pairs(blob: &[u8]) -> Option<Pairs> {
         pairs.push((field, value));
     }
     let counted = declared >= 254 || usize::from(declared) == pairs.len();
-    (rest.len() == 1 && counted).then_some(pairs)
+    // (Redis never wrote an empty one, and takes none.)
+    (rest.len() == 1 && counted && !pairs.is_empty()).then_some(pairs)
 }
 
 fn ziplist_entry(rest: &mut &[u8]) -> Option<Vec<u8>> {
@@ -149,6 +150,7 @@ mod tests {
             None,
             "wrong count"
         );
+        assert_eq!(zipmap_pairs(b"\x00\xff"), None, "empty");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! A decoded command is a list of ranges of the caller's buffer: nothing is copied. An unfinished
 //! multibulk keeps its place ([`Partial`]), so that bytes are looked at once however they are split.
-//! A length is a claim: nothing is allocated for it.
+//! A length is a claim: nothing is allocated for it. A request has less than 4 GiB, whatever `proto-max-bulk-len` says.
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>, and the behaviour of Redis 7.0.
 
@@ -199,7 +199,7 @@ pub fn decode(
                 return Ok(Decoded::Incomplete);
             };
             let len = len
-                .filter(|&n| n >= 0 && n as u64 <= limits.bulk && n < i64::from(u32::MAX / 4))
+                .filter(|&n| n >= 0 && n as u64 <= limits.bulk && fits(next, n as u64))
                 .ok_or(ProtocolError::BulkLength)?;
             if len > UNAUTHENTICATED_BULK && limits.unauthenticated {
                 return Err(ProtocolError::UnauthenticatedBulk);
@@ -225,6 +225,12 @@ pub fn decode(
     let canonical = !partial.odd;
     *partial = Partial::default();
     Ok(Decoded::Command { len: at, canonical })
+}
+
+/// Whether a bulk of this length ends within what a request may have: positions are of 32 bits, with room for the line
+/// behind it.
+fn fits(at: usize, len: u64) -> bool {
+    (at as u64).saturating_add(len) < u64::from(u32::MAX) - 2 * INLINE_MAX as u64
 }
 
 /// A whole multibulk with nothing unusual in it, which nearly every request is: its length. Else nothing is changed.
@@ -381,6 +387,28 @@ mod tests {
             error(b"*1\r\n$999999999\r\n"),
             Some(ProtocolError::BulkLength)
         );
+        // Beyond 1 and 2 GiB if that is the limit, but not beyond what positions can tell.
+        let large = Limits {
+            bulk: 1 << 40,
+            ..OPEN
+        };
+        for (len, taken) in [
+            (3_000_000_000_u64, true),
+            (4_294_000_000, true),
+            (4_294_967_295, false),
+            (4_294_967_297, false),
+            (1 << 40, false),
+        ] {
+            let (mut partial, mut args) = (Partial::default(), vec![]);
+            let header = alloc::format!("*2\r\n$3\r\nGET\r\n${len}\r\nabc");
+            let decoded = decode(header.as_bytes(), &mut partial, &mut args, &large);
+            if taken {
+                assert_eq!(decoded, Ok(Decoded::Incomplete));
+                assert_eq!(partial.wanted(header.len()), len as usize - 3 + 2);
+            } else {
+                assert_eq!(decoded, Err(ProtocolError::BulkLength), "{len}");
+            }
+        }
         assert_eq!(error(b"set \"a\r\n"), Some(ProtocolError::UnbalancedQuotes));
         assert_eq!(
             error(b"set \"a\"b\r\n"),

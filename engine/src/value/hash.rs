@@ -125,15 +125,20 @@ impl Hash {
         self.times()?.get(field)
     }
 
-    /// Sets when a field, which must be there, expires (at most [`MAX_TIME_MS`]), or that it does not.
-    pub fn set_time(&mut self, field: &[u8], time: Option<u64>, hash_key: (u64, u64)) {
+    /// Fields are to expire: it is one of those from now on for which OBJECT ENCODING has a name of its own, even if
+    /// none of them is there.
+    pub fn expect_times(&mut self, hash_key: (u64, u64)) {
         if let Shape::Plain(form) = &mut self.0 {
-            if time.is_none() {
-                return;
-            }
             let form = core::mem::replace(form, Form::Pack(Pack::new()));
             let times = Times::new(hash_key);
             self.0 = Shape::Timed(Box::new(Timed { form, times }));
+        }
+    }
+
+    /// Sets when a field, which must be there, expires (at most [`MAX_TIME_MS`]), or that it does not.
+    pub fn set_time(&mut self, field: &[u8], time: Option<u64>, hash_key: (u64, u64)) {
+        if time.is_some() {
+            self.expect_times(hash_key);
         }
         if let Shape::Timed(timed) = &mut self.0 {
             timed.times.set(field, time);

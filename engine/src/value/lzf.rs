@@ -122,7 +122,8 @@ impl Compressor {
             let here = [input[at], input[at + 1], input[at + 2]];
             let slot = &mut self.recent[hash(here) & mask];
             let candidate = *slot as usize;
-            *slot = at as u32 + 1;
+            // (Beyond 4 GiB such a place is too far away to be used.)
+            *slot = (at as u32).wrapping_add(1);
             let usable = candidate > 0
                 && at - (candidate - 1) <= MAX_DISTANCE
                 && input[candidate - 1..candidate + 2] == here;

@@ -39,11 +39,6 @@ pub const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
-        command: "wait",
-        why: "a connection that wrote nothing has nothing to wait for; in Redis it waits for what others wrote before its last command",
-        is: |_, subject, oracle| matches!((subject, oracle), (Value::Int(ours), Value::Int(theirs)) if ours > theirs),
-    },
-    Allowed {
         command: "xread",
         why: "`+`, the last entry, is of Redis 7.4",
         is: |args, _, oracle| {

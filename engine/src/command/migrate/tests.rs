@@ -8,6 +8,21 @@ use crate::command::effects::encode;
 use crate::command::testing::{NOW, conn, engine, journalled, run, run_and_journal};
 use crate::face::{Address, ConnId, Effect, Input, Listener, Now};
 
+/// The link to the target, of which the engine has asked for this connection.
+fn connect(engine: &mut Engine, effects: &[Effect]) -> ConnId {
+    let [Effect::Connect { conn: link, .. }] = effects else {
+        panic!("{effects:?}");
+    };
+    let connected = Input::Connected {
+        conn: *link,
+        local: ip(),
+        peer: ip(),
+    };
+    engine.handle(NOW, connected);
+    while engine.poll_effect().is_some() {}
+    *link
+}
+
 /// A second client.
 fn other() -> ConnId {
     ConnId::accepted(1, 0)
@@ -73,26 +88,10 @@ fn moving_after(line: &str, keys: &str) -> (Engine, ConnId) {
         conn(),
         &alloc::format!("MIGRATE 10.0.0.1 7000 {keys}"),
     );
-    let [
-        Effect::Connect {
-            conn: link,
-            host,
-            port: 7000,
-            tls: false,
-        },
-    ] = &effects[..]
-    else {
-        panic!("{effects:?}");
-    };
-    assert_eq!(host, "10.0.0.1");
-    let connected = Input::Connected {
-        conn: *link,
-        local: ip(),
-        peer: ip(),
-    };
-    engine.handle(NOW, connected);
-    while engine.poll_effect().is_some() {}
-    (engine, *link)
+    let is_target = |effect: &Effect| matches!(effect, Effect::Connect { host, port: 7000, tls: false, .. } if host == "10.0.0.1");
+    assert!(effects.iter().all(is_target), "{effects:?}");
+    let link = connect(&mut engine, &effects);
+    (engine, link)
 }
 
 #[test]
@@ -232,4 +231,175 @@ fn a_target_that_says_nothing_is_given_up_in_time() {
     let (reply, journalled) = run_and_journal(&mut engine, late, "MIGRATE h x a 0 0");
     assert_eq!(reply, "-IOERR error or timeout connecting to the client");
     assert_eq!(journalled, Vec::<String>::new());
+}
+
+/// An engine with keys and two clients, of which the first has sent these lines; the last one's effects.
+fn nested(lines: &[&str]) -> (Engine, Vec<Effect>) {
+    let mut engine = engine();
+    accept(&mut engine, other());
+    run(&mut engine, "MSET a 1 b 2 c 3");
+    // As if a replica read it.
+    engine.parts.effects.wanted = true;
+    let mut effects = Vec::new();
+    for line in lines {
+        effects = send(&mut engine, conn(), line);
+        engine.parts.effects.wanted = true;
+    }
+    (engine, effects)
+}
+
+const EXEC: [&str; 5] = [
+    "MULTI",
+    "INCR b",
+    "MIGRATE h 1 \"\" 0 100 KEYS a c",
+    "INCR b",
+    "EXEC",
+];
+
+const EVAL: [&str; 1] = [
+    "EVAL \"redis.call('INCR','b') local r=redis.pcall('MIGRATE','h',1,'',0,100,'KEYS','a','c') \
+     return {r, redis.call('INCR','b')}\" 0",
+];
+
+const BOTH: [&str; 3] = ["MULTI", EVAL[0], "EXEC"];
+
+/// Whatever calls MIGRATE waits for its end, everybody else does too, and it is one transaction.
+#[test]
+fn a_transaction_or_script_waits_and_all_with_it() {
+    for (lines, queued, reply) in [
+        (&EXEC[..], "+OK +QUEUED +QUEUED +QUEUED ", "*3 :3 +OK :4 "),
+        (&EVAL[..], "", "*2 +OK :4 "),
+        (&BOTH[..], "+OK +QUEUED ", "*1 *2 +OK :4 "),
+    ] {
+        let (mut engine, effects) = nested(lines);
+        let from = engine.parts.journal.end();
+        let link = connect(&mut engine, &effects);
+        for line in ["PING", "INCR b"] {
+            let _ = send(&mut engine, other(), line);
+            assert_eq!(read(&mut engine, other()), "", "{line}");
+        }
+        assert_eq!(read(&mut engine, conn()), queued);
+        assert!(engine.deadline().is_some_and(|at| at > 0));
+        let sent = read(&mut engine, link);
+        assert!(sent.contains("RESTORE $1 a") && sent.contains("RESTORE $1 c"));
+        let _ = receive(&mut engine, link, b"+OK\r\n+OK\r");
+        assert_eq!(read(&mut engine, other()), "");
+        let _ = receive(&mut engine, link, b"\n+OK\r\n");
+        assert_eq!(engine.deadline(), Some(0));
+        engine.parts.effects.wanted = true;
+        let reads = [(other(), &b""[..])];
+        let mut turn = engine.receive(&reads);
+        while turn.step(NOW) {}
+        drop(turn);
+        let journal = journalled(&mut engine, from);
+        let expected = ["MULTI", "INCR b", "DEL a c", "INCR b", "EXEC", "INCR b"];
+        assert_eq!(journal, expected, "{lines:?}");
+        assert_eq!(read(&mut engine, conn()), reply);
+        assert_eq!(read(&mut engine, other()), "+PONG :5 ");
+        assert_eq!(run(&mut engine, "EXISTS a c"), ":0");
+        let info = run(&mut engine, "INFO commandstats");
+        assert!(info.contains("cmdstat_migrate:calls=1,"), "{info}");
+        assert!(engine.deadline().is_some_and(|at| at > 0));
+    }
+}
+
+/// What goes wrong is the command's reply; what the target had acknowledged is deleted.
+#[test]
+fn a_transaction_or_script_hears_what_went_wrong() {
+    let dead = "-IOERR error or timeout writing to target instance ";
+    let cut = "-IOERR error or timeout reading to target instance ";
+    for (lines, before, after) in [
+        (&EXEC[..], "*3 :3 ", ":4 "),
+        (&EVAL[..], "*2 ", ":4 "),
+        (&BOTH[..], "*1 *2 ", ":4 "),
+    ] {
+        let (mut engine, effects) = nested(lines);
+        let [Effect::Connect { conn: link, .. }] = effects[..] else {
+            panic!("{effects:?}");
+        };
+        let closed = |conn| Input::Closed {
+            conn,
+            reason: String::new(),
+        };
+        engine.handle(NOW, closed(link));
+        let told = read_last(&mut engine);
+        assert_eq!(told, [before, dead, after].concat());
+        assert_eq!(run(&mut engine, "EXISTS a c"), ":2");
+
+        let (mut engine, effects) = nested(lines);
+        let link = connect(&mut engine, &effects);
+        read(&mut engine, link);
+        let _ = receive(&mut engine, link, b"+OK\r\n+OK\r\n");
+        engine.handle(NOW, closed(link));
+        assert_eq!(read_last(&mut engine), [before, cut, after].concat());
+        assert_eq!(run(&mut engine, "EXISTS a c"), ":1");
+
+        let (mut engine, effects) = nested(lines);
+        let link = connect(&mut engine, &effects);
+        read(&mut engine, link);
+        let late = Now {
+            mono_us: NOW.mono_us + 100_000,
+            unix_us: NOW.unix_us + 100_000,
+        };
+        assert!(engine.deadline().is_some_and(|at| at <= late.mono_us));
+        engine.handle(late, Input::Tick);
+        let effects: Vec<Effect> = core::iter::from_fn(|| engine.poll_effect()).collect();
+        assert!(matches!(&effects[..], [Effect::Close { conn }] if *conn == link));
+        assert_eq!(read_last(&mut engine), [before, cut, after].concat());
+    }
+}
+
+/// The reply to the last line of [`nested`].
+fn read_last(engine: &mut Engine) -> String {
+    let told = read(engine, conn());
+    let reply = told.rfind("+QUEUED ").map_or(0, |at| at + 8);
+    told[reply..].into()
+}
+
+/// What moves nothing waits for nothing.
+#[test]
+fn what_is_refused_at_once_does_not_wait() {
+    let (mut engine, effects) = nested(&[
+        "MULTI",
+        "MIGRATE h 1 nokey 0 100",
+        "MIGRATE h x a 0 100",
+        "MIGRATE h 1 a 0 100 WHAT",
+        "MIGRATE h 1 a b 100",
+        "EXEC",
+    ]);
+    assert_eq!(effects.len(), 0);
+    assert_eq!(
+        read_last(&mut engine),
+        "*4 +NOKEY -IOERR error or timeout connecting to the client -ERR syntax error \
+         -ERR value is not an integer or out of range "
+    );
+    assert_eq!(run(&mut engine, "EXISTS a"), ":1");
+}
+
+/// Two of them in one transaction, whose client does not wait for the end.
+#[test]
+fn what_was_begun_is_ended_without_its_client() {
+    let (mut engine, effects) = nested(&[
+        "MULTI",
+        "MIGRATE h 1 a 0 100",
+        "EVAL \"return redis.call('MIGRATE','h',1,'b',0,100)\" 0",
+        "INCR c",
+        "EXEC",
+    ]);
+    let link = connect(&mut engine, &effects);
+    read(&mut engine, link);
+    let closed = Input::Closed {
+        conn: conn(),
+        reason: String::new(),
+    };
+    engine.handle(NOW, closed);
+    for _ in 0..2 {
+        let _ = send(&mut engine, other(), "MGET a b c");
+        assert_eq!(read(&mut engine, other()), "");
+        let _ = receive(&mut engine, link, b"+OK\r\n+OK\r\n");
+        let _ = receive(&mut engine, other(), b"");
+    }
+    let nil = "*3 $-1 $-1 $1 4 ";
+    assert_eq!(read(&mut engine, other()), [nil, nil].concat());
+    assert!(engine.parts.transfers.is_empty() && !engine.parts.is_midway());
 }

@@ -11,6 +11,9 @@
 //! Redis stands still until the target has answered; here only the keys do. A key that is being moved can be read,
 //! but what may write it waits until the move is over ([`Transfers::locks`]): so the copy that was sent is the
 //! value that is deleted. Nothing is deleted that the target has not acknowledged.
+//!
+//! A transaction or script cannot leave it at that: what comes after its MIGRATE is to be carried out with it. So
+//! everybody waits until its transfer is over ([`Transfers::holds_all`]).
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -53,8 +56,8 @@ pub struct Order {
 /// How a MIGRATE ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Who asked.
-    pub client: ConnId,
+    /// Who asked; nobody, if it is the one of a transaction or script.
+    pub client: Option<ConnId>,
     /// The database of the keys.
     pub db: usize,
     /// Keys that are to be deleted: the target has them.
@@ -94,7 +97,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Transfer {
-    client: ConnId,
+    client: Option<ConnId>,
     order: Order,
     stage: Stage,
     /// It was cut off once, and began anew.
@@ -135,9 +138,19 @@ pub enum Need {
     },
 }
 
+/// The MIGRATE that a transaction or script has come to: there is one at most, since everybody waits for it.
+#[derive(Debug, Default)]
+enum Nested {
+    #[default]
+    None,
+    UnderWay,
+    Over(Outcome),
+}
+
 /// All transfers.
 #[derive(Debug, Default)]
 pub struct Transfers {
+    nested: Nested,
     under_way: BTreeMap<u64, Transfer>,
     next_ticket: u64,
     /// Whose each connection in use is.
@@ -157,8 +170,18 @@ pub struct Transfers {
 }
 
 impl Transfers {
-    /// Begins a transfer.
+    /// Begins the transfer of a transaction's or script's MIGRATE: see [`Transfers::holds_all`].
+    pub fn begin_nested(&mut self, order: Order) {
+        self.nested = Nested::UnderWay;
+        self.start(None, order);
+    }
+
+    /// Begins the transfer of a client's MIGRATE.
     pub fn begin(&mut self, client: ConnId, order: Order) {
+        self.start(Some(client), order);
+    }
+
+    fn start(&mut self, client: Option<ConnId>, order: Order) {
         for key in &order.keys {
             self.locked.insert((key.clone(), order.db));
         }
@@ -177,6 +200,28 @@ impl Transfers {
     /// Whether anything is under way, or its end was not carried out yet.
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty() && self.over.is_empty()
+    }
+
+    /// Whether a transaction or script waits for its transfer's end, and everybody with it.
+    #[inline]
+    pub fn holds_all(&self) -> bool {
+        matches!(self.nested, Nested::UnderWay)
+    }
+
+    /// Whether the transfer of a transaction or script is over, which goes on as soon as it can.
+    pub fn nested_is_over(&self) -> bool {
+        matches!(self.nested, Nested::Over(_))
+    }
+
+    /// How it ended, to be carried out now.
+    pub fn take_nested(&mut self) -> Option<Outcome> {
+        if !self.nested_is_over() {
+            return None;
+        }
+        match core::mem::take(&mut self.nested) {
+            Nested::Over(outcome) => Some(outcome),
+            Nested::None | Nested::UnderWay => None,
+        }
     }
 
     /// Whether there is nothing to do, not even for kept connections.
@@ -337,10 +382,14 @@ impl Transfers {
                 moved: Vec::new(),
                 error: Some(error.to_vec()),
             };
-            self.over.push_back((outcome, transfer.order));
+            self.put_over(outcome, transfer.order);
         }
         // The target has these; but it is not for this server any more to delete them.
-        for (outcome, _) in &mut self.over {
+        let nested = match &mut self.nested {
+            Nested::Over(outcome) => Some(outcome),
+            Nested::None | Nested::UnderWay => None,
+        };
+        for outcome in (self.over.iter_mut()).map(|(o, _)| o).chain(nested) {
             outcome.moved.clear();
             outcome.error.get_or_insert_with(|| error.to_vec());
         }
@@ -359,10 +408,23 @@ impl Transfers {
     /// The next transfer's end, to be carried out now. Its keys are unlocked.
     pub fn next_over(&mut self) -> Option<Outcome> {
         let (outcome, order) = self.over.pop_front()?;
+        self.unlock(order);
+        Some(outcome)
+    }
+
+    fn unlock(&mut self, order: Order) {
         for key in order.keys {
             self.locked.remove(&(key, order.db));
         }
-        Some(outcome)
+    }
+
+    /// A transfer is over. (Between the end of a transaction's own and what it does with that nobody writes.)
+    fn put_over(&mut self, outcome: Outcome, order: Order) {
+        if outcome.client.is_some() {
+            return self.over.push_back((outcome, order));
+        }
+        self.unlock(order);
+        self.nested = Nested::Over(outcome);
     }
 
     /// When [`Transfers::give_up_overdue`] has something to do, in monotonic microseconds.
@@ -489,7 +551,7 @@ impl Transfers {
             moved,
             error: error.or(fault.map(|fault| fault.text().to_vec())),
         };
-        self.over.push_back((outcome, order));
+        self.put_over(outcome, order);
     }
 }
 
@@ -701,6 +763,12 @@ mod tests {
             assert!(over.moved.is_empty());
             assert_eq!(over.error.as_deref(), Some(&b"UNBLOCKED"[..]));
         }
+        transfers.begin_nested(order(&["c"]));
+        assert!(transfers.holds_all());
+        transfers.abort(b"UNBLOCKED");
+        assert!(!transfers.holds_all() && transfers.next_over().is_none());
+        let over = transfers.take_nested().unwrap();
+        assert!(over.moved.is_empty() && over.error.is_some() && transfers.take_nested().is_none());
         assert!(transfers.is_empty() && !transfers.locks(None, b"b"));
     }
 }

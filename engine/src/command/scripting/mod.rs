@@ -25,6 +25,7 @@ use super::context::{Parts, condition};
 use super::error::CommandError;
 use super::execute::{self, Request};
 use super::libraries::Libraries;
+use super::migrate;
 use super::monitor;
 use super::nested;
 use super::table::Command;
@@ -220,7 +221,7 @@ pub struct Running {
     /// When the step in which it began, and the one under way, did; monotonic, in microseconds.
     began_us: u64,
     step_us: u64,
-    /// The command that it asks for has a step of its own, the next.
+    /// The command that it asks for has a step of its own, the next, or has begun and is to be waited for.
     pending: Option<(usize, &'static Command)>,
     /// Its effects are a transaction of their own.
     opened: bool,
@@ -417,7 +418,6 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -
         Box::new(session)
     });
     session.id = caller.id;
-    session.write_offset = 0;
     session.db = caller.db;
     session.user = caller.user;
     session.authenticated = caller.authenticated;
@@ -498,6 +498,19 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm, through: bool) -> 
             show(&|d| d.show_reply(&reply));
         }
         Ok((number, command))
+            if !through
+                && migrate::begin_nested(
+                    parts,
+                    &running.session,
+                    running.start,
+                    command,
+                    &args,
+                ) =>
+        {
+            running.pending = Some((number, command));
+            step_ends = true;
+        }
+        Ok((number, command))
             if timed
                 && !through
                 && !step_ends
@@ -563,8 +576,8 @@ fn conclude(
     mut running: Running,
     finished: Finished,
 ) -> Result<(), CommandError> {
-    settle(parts, &mut running);
-    caller.write_offset = caller.write_offset.max(running.session.write_offset);
+    settle(parts, &running);
+    caller.last_offset = parts.journal.end();
     let Some(vm) = running.vm.take() else {
         return Err(CommandError::SYNTAX);
     };
@@ -593,13 +606,9 @@ fn put_back(parts: &mut Parts, running: Running, vm: Box<Vm>) {
 }
 
 /// Journals a script's effects.
-fn settle(parts: &mut Parts, running: &mut Running) {
+fn settle(parts: &mut Parts, running: &Running) {
     if running.opened {
-        let before = parts.journal.end();
         parts.effects.close(&mut parts.journal);
-        if parts.journal.end() > before {
-            running.session.write_offset = parts.journal.end();
-        }
     }
     // The script itself has changed nothing.
     parts.effects.begin();
@@ -652,12 +661,17 @@ fn write_reply(
 /// Lets the parked script go on for a step. False if others must wait for it still: until it is over, and one step more,
 /// by whose time it is known how long the last one was.
 pub fn advance(parts: &mut Parts, now: Now) -> bool {
+    if parts.transfers.holds_all() {
+        return parts.scripts.busy().is_some();
+    }
     if let Some(ended) = parts.scripts.ended.take() {
         parts.set(condition::SCRIPT, false);
         end(parts, *ended, now);
         return true;
     }
     let Some(mut running) = parts.scripts.parked.take() else {
+        // (It was a transaction that waited.)
+        parts.set(condition::SCRIPT, false);
         return true;
     };
     if !debugging::goes_on(parts, &mut running) {
@@ -735,7 +749,7 @@ fn over(parts: &mut Parts, mut running: Running, finished: Finished, now: Now) {
         }
         // Who sent it is gone.
         None => {
-            settle(parts, &mut running);
+            settle(parts, &running);
             if let Some(vm) = running.vm.take() {
                 put_back(parts, running, vm);
             }

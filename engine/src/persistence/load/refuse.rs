@@ -34,7 +34,8 @@ impl Load {
     }
 
     pub(super) fn refuse(&mut self, lines: impl IntoIterator<Item = String>, outbox: &mut Outbox) {
-        if self.over() {
+        // (What was handed out last may be refused after all was read.)
+        if self.over() && !outbox.take_back(&Action::Loaded) {
             return;
         }
         for line in lines {
