@@ -549,9 +549,13 @@ pub(super) fn pause(s: &mut Server<'_>, args: &[&[u8]]) -> Outcome {
         _ => return Err(CommandError::SYNTAX),
     };
     let timeout = super::timeout_ms(args[2])?;
+    let now_ms = s.now.mono_ms();
+    // One that is under way is not shortened, and goes on to hold what it held.
+    let before = s.parts.pause.filter(|before| before.until_ms > now_ms);
+    let (least_ms, held_all) = before.map_or((0, false), |before| (before.until_ms, before.all));
     s.parts.pause = Some(Pause {
-        until_ms: s.now.mono_ms().saturating_add(timeout),
-        all,
+        until_ms: now_ms.saturating_add(timeout).max(least_ms),
+        all: all || held_all,
     });
     s.parts.update_pause();
     s.session.out.ok();

@@ -9,7 +9,7 @@ use super::effects::encode;
 use super::testing::*;
 use crate::Engine;
 use crate::config::{Config, ProtectedAction};
-use crate::face::{ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input};
+use crate::face::{ConnId, DiskError, DiskErrorKind, DiskReply, DiskRequest, Effect, Input, Now};
 
 #[test]
 fn replies_and_effects_are_those_of_redis() {
@@ -427,4 +427,25 @@ fn in_import_mode_keys_expire_elsewhere() {
     at("CONFIG SET import-mode no");
     assert_eq!((at("GET a"), at("GET b")), ("$-1".into(), "$-1".into()));
     assert_eq!(at("DBSIZE"), ":0");
+}
+
+/// As in Redis 7.0.15: the longer time and the stricter mode count; after the end neither does.
+#[test]
+fn a_pause_is_not_shortened_by_another() {
+    let mut engine = engine();
+    let (a, b) = (join(&mut engine, 1), join(&mut engine, 2));
+    let pause = |engine: &mut Engine, line: &str, at: Now| {
+        assert_eq!(send(engine, a, at, line), "+OK", "{line}");
+    };
+    pause(&mut engine, "CLIENT PAUSE 1000 WRITE", NOW);
+    pause(&mut engine, "CLIENT PAUSE 10 WRITE", NOW);
+    assert_eq!(send(&mut engine, b, after_ms(500), "SET k 1"), "");
+    assert_eq!(wait(&mut engine, b, after_ms(999)), "");
+    assert_eq!(wait(&mut engine, b, after_ms(1001)), "+OK");
+    pause(&mut engine, "CLIENT PAUSE 10 ALL", after_ms(1100));
+    assert_eq!(wait(&mut engine, b, after_ms(1200)), "");
+    pause(&mut engine, "CLIENT PAUSE 1000 WRITE", after_ms(1200));
+    assert_eq!(send(&mut engine, b, after_ms(1300), "GET k"), "$1 1");
+    pause(&mut engine, "CLIENT PAUSE 1000 ALL", after_ms(1300));
+    assert_eq!(send(&mut engine, b, after_ms(1400), "GET k"), "");
 }
