@@ -86,7 +86,8 @@ impl Cluster {
         let primary = self.nodes.me().is_primary();
         self.health.size = self.nodes.iter().filter(|(_, node)| node.votes()).count();
         let majority = self.has_majority(at, primary);
-        if !majority {
+        // (Where no primary has slots, none was partitioned away: who is given the first ones need not wait.)
+        if !majority && self.health.size > 0 {
             self.health.minority_at = Some(at);
         }
         if primary && self.health.state == State::Fail && at.saturating_sub(began) < WRITABLE_MS {

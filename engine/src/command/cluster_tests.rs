@@ -389,6 +389,21 @@ fn who_waits_for_a_key_is_sent_away_when_its_slot_has_gone_and_not_before() {
     );
 }
 
+/// As in Redis: two seconds after its start, since it was in no cluster of which it could have been a minority.
+#[test]
+fn who_gets_the_first_slots_serves_soon() {
+    let mut server = Server::cluster();
+    server.advance(1000);
+    assert_eq!(server.run("CLUSTER ADDSLOTSRANGE 0 16383"), "+OK");
+    let state = |server: &mut Server| {
+        let info = server.run("CLUSTER INFO");
+        info.contains("cluster_state:ok")
+    };
+    assert!(!state(&mut server));
+    (0..15).for_each(|_| server.advance(100));
+    assert!(state(&mut server));
+}
+
 #[test]
 fn redirections_are_counted_as_errors() {
     let mut server = Server::cluster();
