@@ -19,7 +19,8 @@ fn held(conn: &mut Conn) -> Vec<(Vec<u8>, String, Value, bool)> {
         .collect()
 }
 
-/// Everything is sent from one server to the other, and is the same there; what goes wrong is said in Redis's words.
+/// KB-99: everything is sent from one server to the other, and is the same there; what is there already is replaced if
+/// that is said, and otherwise stays, as what was to be sent does. What goes wrong is said in Redis's words.
 fn moves_everything(from: Launch, to: Launch) {
     let (from, to) = (from.start(), to.set("requirepass", "pw").start());
     let (mut source, mut target) = (from.conn(), to.conn());

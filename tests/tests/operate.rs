@@ -243,6 +243,7 @@ fn with_a_sleeping_replica(settings: &[(&str, &str)]) -> (Server, Server) {
     (primary, replica)
 }
 
+/// KB-39.
 #[test]
 fn shutdown_waits_for_replicas_and_may_be_called_off() {
     let (mut primary, replica) = with_a_sleeping_replica(&[("shutdown-timeout", "60")]);

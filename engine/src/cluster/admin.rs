@@ -316,6 +316,9 @@ impl Cluster {
             ));
         }
         let me = self.nodes.my_key();
+        if self.is_replica() || hard {
+            self.leave_shard();
+        }
         if self.is_replica() {
             self.nodes.make_primary(me);
             self.told = None;

@@ -309,6 +309,10 @@ pub struct Gossip<'a> {
 pub enum Extension<'a> {
     /// The sender's host name.
     Hostname(&'a str),
+    /// What people call the sender (Redis 7.2).
+    HumanName(&'a str),
+    /// The name of the sender's shard (Redis 7.2).
+    Shard(NodeId),
     /// A node that an operator told to be forgotten (Redis 7.2).
     Forgotten {
         /// Its name.

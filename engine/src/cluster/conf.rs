@@ -5,11 +5,12 @@
 //! ```text
 //! <name> <ip>:<port>@<bus-port>[,<host name>[,<key>=<value>]…] <flags> <primary or -> <ping> <pong>
 //!     <config epoch> connected|disconnected [<slot> | <first>-<last> | [<slot>->-<name>] | [<slot>-<-<name>]]…
-//! vars currentEpoch <n> lastVoteEpoch <n>
+//! vars currentEpoch <n> lastVoteEpoch <n> shardId <name>
 //! ```
 //!
 //! (A node's line is one line.) Empty lines are skipped. `[…->-…]` are slots that migrate away, `[…-<-…]`
-//! slots being imported, on this node's own line only. The key-value part is Redis 7.2's; it is read over.
+//! slots being imported, on this node's own line only. The key-value part is Redis 7.2's, of which `shard-id` is read. The
+//! name of this node's own shard is in `vars`, where a Redis 7.0 skips it.
 
 use super::node::{Flags, Node, NodeId};
 use super::nodes::Nodes;
@@ -27,6 +28,8 @@ pub struct Conf {
     pub current_epoch: u64,
     /// The last epoch in which this node voted.
     pub last_vote_epoch: u64,
+    /// The name of this node's shard.
+    pub shard: Option<NodeId>,
     /// The nodes, in the file's order.
     pub nodes: Vec<ConfNode>,
 }
@@ -44,6 +47,8 @@ pub struct ConfNode {
     pub bus_port: u16,
     /// Its host name, possibly empty.
     pub hostname: String,
+    /// The name of its shard.
+    pub shard: Option<NodeId>,
     /// Its flags.
     pub flags: Flags,
     /// Its primary.
@@ -89,6 +94,7 @@ pub fn parse(text: &str) -> Result<Conf, Corrupt> {
                     match pair[0].to_ascii_lowercase().as_str() {
                         "currentepoch" => conf.current_epoch = number?,
                         "lastvoteepoch" => conf.last_vote_epoch = number?,
+                        "shardid" => conf.shard = NodeId::parse(pair[1].as_bytes()),
                         _ => {} // of a later version
                     }
                 }
@@ -127,6 +133,9 @@ fn node(words: &[&str]) -> Option<ConfNode> {
         port,
         bus_port,
         hostname: address.next().unwrap_or_default().to_string(),
+        shard: address
+            .find_map(|pair| pair.strip_prefix("shard-id="))
+            .and_then(|name| NodeId::parse(name.as_bytes())),
         flags: Flags::parse(fields[2])?,
         primary: if fields[3].starts_with('-') {
             None
@@ -170,10 +179,14 @@ pub fn write(nodes: &Nodes, current_epoch: u64, last_vote_epoch: u64) -> String 
         write_node(&mut text, nodes, node, false);
         text.push('\n');
     }
-    let _ = writeln!(
+    let _ = write!(
         text,
         "vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}"
     );
+    if let Some(shard) = nodes.me().shard {
+        let _ = write!(text, " shardId {shard}");
+    }
+    text.push('\n');
     text
 }
 

@@ -177,7 +177,8 @@ impl Cluster {
             .count()
     }
 
-    /// Renews a connection that seems dead, and pings whoever was not heard of for half the timeout.
+    /// Renews a connection that seems dead, and pings whoever was not heard of for half the timeout, or as long as
+    /// `cluster-ping-interval` says.
     fn ping_if_due(&mut self, now: Now, key: NodeKey) {
         let at = now.mono_ms();
         let timeout = self.settings.node_timeout_ms;
@@ -206,7 +207,15 @@ impl Cluster {
         }
         // Primaries hold leases from one another (see state.rs), which pongs renew: those come sooner.
         let lessor = node.votes() && self.nodes.me().votes();
-        let pause = if lessor { timeout / 4 } else { timeout / 2 };
+        let wanted = match self.settings.ping_interval_ms {
+            0 => timeout / 2,
+            ms => ms,
+        };
+        let pause = if lessor {
+            wanted.min(timeout / 4)
+        } else {
+            wanted
+        };
         let due =
             node.ping_sent.is_none() && since(node.pong_received.map(|pong| pong.mono)) > pause;
         let pausing = self.manual.replica == Some(key) && self.nodes.me().is_primary();

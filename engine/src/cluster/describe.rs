@@ -80,7 +80,7 @@ impl Health {
     }
 }
 
-/// A connection in CLUSTER LINKS; the engine knows its buffers.
+/// A connection in CLUSTER LINKS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
     /// Its name.
@@ -91,6 +91,8 @@ pub struct LinkInfo {
     pub node: NodeId,
     /// Unix milliseconds at which it was made.
     pub create_time_ms: u64,
+    /// Bytes that wait for the peer to take them.
+    pub unsent: u64,
 }
 
 impl Cluster {
@@ -255,6 +257,7 @@ impl Cluster {
                         inbound: link.inbound,
                         node: node.id,
                         create_time_ms,
+                        unsent: link.unsent,
                     });
                 }
             }

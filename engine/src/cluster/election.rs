@@ -327,17 +327,19 @@ impl Cluster {
         if !self.nodes.me().votes() {
             return;
         }
-        let id = self.nodes.node(candidate).id;
         match self.refusal(now, candidate, request) {
-            Some(why) => self.log(
-                LogLevel::Warning,
-                format!("Failover auth denied to {id}: {why}"),
-            ),
-            None => self.vote(now, candidate, id),
+            Some(why) => {
+                let shown = self.nodes.node(candidate).shown();
+                self.log(
+                    LogLevel::Warning,
+                    format!("Failover auth denied to {shown}: {why}"),
+                );
+            }
+            None => self.vote(now, candidate),
         }
     }
 
-    fn vote(&mut self, now: Now, candidate: NodeKey, id: NodeId) {
+    fn vote(&mut self, now: Now, candidate: NodeKey) {
         let epoch = self.current_epoch;
         let forgets = planted::is(Bug::VotesTwice);
         if !forgets {
@@ -354,9 +356,10 @@ impl Cluster {
         let packet = self.packet(&claims, MessageFlags::default(), Body::AuthAck);
         let version = self.touch(true);
         self.hold(version, Held::Vote { candidate, packet });
+        let shown = self.nodes.node(candidate).shown();
         self.log(
             LogLevel::Warning,
-            format!("Failover auth granted to {id} for epoch {epoch}"),
+            format!("Failover auth granted to {shown} for epoch {epoch}"),
         );
     }
 

@@ -242,6 +242,7 @@ impl Cluster {
                 .retain(|(_, held)| !matches!(held, super::held::Held::Promotion));
         }
         self.nodes.follow(me, Some(primary));
+        self.join_shard();
         self.election.reset();
         self.reset_manual();
         self.todo.update_state = true;

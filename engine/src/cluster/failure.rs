@@ -16,18 +16,12 @@ const VALID: u64 = 2;
 impl Cluster {
     /// A member's opinion of another's condition.
     pub(super) fn hear_report(&mut self, now: Now, sender: NodeKey, about: NodeKey, failing: bool) {
-        let Some(reporter) = self
-            .nodes
-            .get(sender)
-            .filter(|node| node.is_primary())
-            .map(|node| node.id)
-        else {
+        if !self.nodes.get(sender).is_some_and(|node| node.is_primary()) {
             return;
-        };
+        }
         let Some(node) = self.nodes.get_mut(about) else {
             return;
         };
-        let subject = node.id;
         let news = if failing {
             node.reports.insert(sender, now.mono_ms()).is_none()
         } else {
@@ -39,6 +33,7 @@ impl Cluster {
             } else {
                 "is back online"
             };
+            let [reporter, subject] = [sender, about].map(|key| self.nodes.node(key).shown());
             self.log(
                 LogLevel::Verbose,
                 format!("Node {reporter} reported node {subject} {what}."),
@@ -85,7 +80,10 @@ impl Cluster {
         let id = self.nodes.node(about).id;
         self.log(
             LogLevel::Notice,
-            format!("Marking node {id} as failing (quorum reached)."),
+            format!(
+                "Marking node {} as failing (quorum reached).",
+                self.nodes.node(about).shown()
+            ),
         );
         self.mark_failed(now, about);
         if let Some(packet) = self.durable_packet(Body::Fail { node: id }) {
@@ -106,9 +104,14 @@ impl Cluster {
         {
             return;
         }
+        let sender = self
+            .nodes
+            .find(&sender)
+            .map(|key| self.nodes.node(key).shown());
+        let (sender, shown) = (sender.unwrap_or_default(), self.nodes.node(key).shown());
         self.log(
             LogLevel::Notice,
-            format!("FAIL message received from {sender} about {failing}"),
+            format!("FAIL message received from {sender} about {shown}"),
         );
         self.mark_failed(now, key);
     }
@@ -130,7 +133,6 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(key) else {
             return;
         };
-        let id = node.id;
         if node.suspected() {
             node.flags.clear(Flags::PFAIL);
         } else if node.failed() {
@@ -146,10 +148,8 @@ impl Cluster {
                 (false, _) => "is reachable again and nobody is serving its slots after some time.",
             };
             node.flags.clear(Flags::FAIL);
-            self.log(
-                LogLevel::Notice,
-                format!("Clear FAIL state for node {id}: {why}"),
-            );
+            let text = format!("Clear FAIL state for node {}: {why}", node.shown());
+            self.log(LogLevel::Notice, text);
         } else {
             return;
         }
@@ -166,8 +166,8 @@ impl Cluster {
             return false;
         }
         node.flags.set(Flags::PFAIL);
-        let id = node.id;
-        self.log(LogLevel::Debug, format!("*** NODE {id} possibly failing"));
+        let text = format!("*** NODE {} possibly failing", node.shown());
+        self.log(LogLevel::Debug, text);
         // The others' reports may be here already.
         self.fail_if_agreed(now, key);
         true

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::RngCore;
 
-/// For how long a forgotten node must not come back, in seconds: time to tell all others.
-const FORGET_S: u64 = 60;
+/// The longest, in seconds, that others may have us keep a node out: more than any operator means.
+const FORGET_MOST_S: u64 = 366 * 86_400;
 /// How many forgotten nodes are remembered.
 const FORGOTTEN: usize = 1024;
 
@@ -148,17 +148,22 @@ impl Cluster {
             return;
         };
         let (to, outbound) = (link.node, !link.inbound);
+        let shard = self.shard_extension(conn, kind);
         let chosen = self.choose_gossip(to);
         let gossip = chosen
             .iter()
             .filter_map(|key| self.nodes.get(*key))
             .map(gossip_about)
             .collect();
-        let hostname = self.nodes.me().hostname.as_str();
+        let me = self.nodes.me();
         let mut extensions = Vec::new();
-        if !hostname.is_empty() {
-            extensions.push(Extension::Hostname(hostname));
+        if !me.hostname.is_empty() {
+            extensions.push(Extension::Hostname(&me.hostname));
         }
+        if !me.human_name.is_empty() {
+            extensions.push(Extension::HumanName(&me.human_name));
+        }
+        extensions.extend(shard);
         let fresh = self.forgotten.fresh(now.mono_ms());
         extensions.extend(fresh.map(|(node, ttl_s)| Extension::Forgotten { node, ttl_s }));
         let Some(packet) = self.durable_packet(Body::Ping {
@@ -293,28 +298,32 @@ impl Cluster {
         }
     }
 
-    /// What a member's ping says besides: its host name, and whom its operator told it to forget.
+    /// What a member's ping says besides: its names, its shard's, and whom its operator told it to forget.
     pub(super) fn hear_extensions(
         &mut self,
         now: Now,
         sender: NodeKey,
         extensions: &[Extension<'_>],
     ) {
-        let mut hostname = "";
+        let (mut hostname, mut human_name) = ("", "");
         for extension in extensions {
             match extension {
                 Extension::Hostname(name) => hostname = name,
+                Extension::HumanName(name) => human_name = name,
+                Extension::Shard(shard) => self.hear_shard(sender, *shard),
                 Extension::Forgotten { node, ttl_s } => {
                     self.hear_forgotten(now, sender, node, *ttl_s)
                 }
                 Extension::Other { .. } => {}
             }
         }
-        if let Some(node) = self
-            .nodes
-            .get_mut(sender)
-            .filter(|node| node.hostname != hostname)
-        {
+        let Some(node) = self.nodes.get_mut(sender) else {
+            return;
+        };
+        if node.human_name != human_name {
+            node.human_name = String::from(human_name);
+        }
+        if node.hostname != hostname {
             node.hostname = String::from(hostname);
             self.touch(false);
         }
@@ -328,7 +337,7 @@ impl Cluster {
         if mine || key == sender {
             return;
         }
-        let until = now.mono_ms() + ttl_s.min(FORGET_S) * 1000;
+        let until = now.mono_ms() + ttl_s.min(FORGET_MOST_S) * 1000;
         self.forgotten.add(*id, until);
         self.remove_node(key);
         self.todo.update_state = true;
@@ -340,7 +349,8 @@ impl Cluster {
         let Some(id) = self.nodes.get(key).map(|node| node.id) else {
             return;
         };
-        self.forgotten.add(id, now.mono_ms() + FORGET_S * 1000);
+        let ttl_s = self.settings.blacklist_ttl_s.min(FORGET_MOST_S);
+        self.forgotten.add(id, now.mono_ms() + ttl_s * 1000);
         self.remove_node(key);
         self.todo.update_state = true;
         self.touch(true);

@@ -28,6 +28,10 @@ pub struct Link {
     pub peer: String,
     /// Our address as the socket has it; empty if unknown.
     pub local: String,
+    /// Whether the name of our shard was told.
+    pub told_shard: bool,
+    /// Bytes that its peer had not taken yet when we were told last.
+    pub unsent: u64,
     received: Vec<u8>,
     /// Packets for a connection that is not open yet, a few.
     waiting: Vec<(Kind, Bytes)>,
@@ -53,6 +57,8 @@ impl Link {
             heard: now.mono_ms(),
             peer,
             local,
+            told_shard: false,
+            unsent: 0,
             received: Vec::new(),
             waiting: Vec::new(),
         }
@@ -61,7 +67,7 @@ impl Link {
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(|(_, packet)| packet.len()).sum();
-        size_of::<Link>() + self.received.capacity() + waiting
+        size_of::<Link>() + self.received.capacity() + waiting + self.unsent as usize
     }
 }
 
@@ -98,8 +104,26 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// What a connection's peer does not take has piled up beyond `cluster-link-sendbuf-limit`.
-    pub fn on_backlog(&mut self, now: Now, conn: ConnId, bytes: u64) {
+    /// How many bytes wait at connections whose peers do not take them. To be told with every tick; of connections
+    /// that are not named, none do. Where it is more than `cluster-link-sendbuf-limit`, the connection ends, and
+    /// with it what a peer that is alive will be told anew.
+    pub fn on_backlogs(&mut self, now: Now, unsent: &[(ConnId, u64)]) {
+        for link in self.links.values_mut() {
+            link.unsent = 0;
+        }
+        let limit = self.settings.link_sendbuf_limit;
+        for &(conn, bytes) in unsent {
+            if let Some(link) = self.links.get_mut(&conn) {
+                link.unsent = bytes;
+                if limit > 0 && bytes > limit {
+                    self.drop_over_limit(conn, bytes);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    fn drop_over_limit(&mut self, conn: ConnId, bytes: u64) {
         let Some(link) = self.links.get(&conn) else {
             return;
         };
@@ -115,7 +139,6 @@ impl Cluster {
         self.log(LogLevel::Warning, text);
         self.stats.links_over_limit += 1;
         self.close(conn);
-        self.settle(now);
     }
 
     /// Bytes arrived on a connection of the bus, cut anywhere.

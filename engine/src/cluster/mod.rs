@@ -47,6 +47,7 @@ mod receive;
 mod route;
 mod saver;
 mod settings;
+mod shard;
 pub mod slots;
 mod state;
 #[cfg(test)]
@@ -128,11 +129,14 @@ impl Cluster {
     /// [`ConnId::outgoing`] of `first_link` and the numbers after it.
     pub fn new(settings: Settings, seed: [u8; 32], first_link: u64, now: Now) -> Cluster {
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let me = Node::new(
+        let mut me = Node::new(
             NodeId::random(&mut rng),
             Flags::MYSELF.with(Flags::PRIMARY),
             now,
         );
+        let mut of_shards = ChaCha8Rng::from_seed(seed);
+        of_shards.set_stream(1);
+        me.shard = Some(NodeId::random(&mut of_shards));
         let mut cluster = Cluster {
             saver: Saver::new(&settings.config_file),
             settings,
@@ -190,6 +194,8 @@ impl Cluster {
 
     fn load(&mut self, now: Now, conf: conf::Conf) {
         let mut nodes = None;
+        // A file of a Redis 7.0 names no shard: then it gets the name made up at the start.
+        let fresh = self.nodes.me().shard;
         if let Some(me) = conf.nodes.iter().find(|node| node.flags.any(Flags::MYSELF)) {
             nodes = Some(Nodes::new(Node::new(me.id, Flags::MYSELF, now)));
         }
@@ -214,6 +220,7 @@ impl Cluster {
             node.fail_time = now.mono_ms();
             node.ip = line.ip;
             node.hostname = line.hostname;
+            node.shard = line.shard;
             node.port = line.port;
             node.bus_port = line.bus_port;
             node.ping_sent = line.pinged.then(|| now.into());
@@ -250,6 +257,7 @@ impl Cluster {
         // An agreed failure of ourselves is not ours to remember.
         me.flags
             .clear(Flags::FAIL.with(Flags::HANDSHAKE).with(Flags::NOADDR));
+        me.shard = conf.shard.or(me.shard).or(fresh);
         self.nodes = nodes;
         self.last_vote_epoch = conf.last_vote_epoch;
         self.current_epoch = conf.current_epoch.max(self.nodes.max_config_epoch());
@@ -285,6 +293,7 @@ impl Cluster {
             me.ip = settings.announce_ip;
         }
         me.hostname = settings.announce_hostname;
+        me.human_name = settings.announce_human_nodename;
         if before
             != (
                 me.port,

@@ -225,6 +225,10 @@ pub struct Node {
     pub ip: String,
     /// The name by which clients are sent to it; empty if it has none.
     pub hostname: String,
+    /// What people call it, in logs; empty if nothing.
+    pub human_name: String,
+    /// The name of its shard, if it has told one.
+    pub shard: Option<NodeId>,
     /// Its port for clients (TLS in a TLS cluster).
     pub port: u16,
     /// Its plain-text port, in a TLS cluster.
@@ -263,6 +267,8 @@ impl Node {
             repl_offset: 0,
             ip: String::new(),
             hostname: String::new(),
+            human_name: String::new(),
+            shard: None,
             port: 0,
             plain_port: 0,
             bus_port: 0,
@@ -270,6 +276,15 @@ impl Node {
             inbound: None,
             reports: BTreeMap::new(),
             unmet_since: None,
+        }
+    }
+
+    /// How logs name it.
+    pub fn shown(&self) -> String {
+        if self.human_name.is_empty() {
+            alloc::format!("{}", self.id)
+        } else {
+            alloc::format!("{} ({})", self.id, self.human_name)
         }
     }
 

@@ -25,12 +25,20 @@ pub struct Settings {
     pub announce_bus_port: u16,
     /// `announce-hostname`; empty: none.
     pub announce_hostname: String,
+    /// `announce-human-nodename`: what people call it, in logs; empty: nothing.
+    pub announce_human_nodename: String,
     /// `preferred-endpoint-type`.
     pub preferred_endpoint: EndpointType,
     /// `config-file`, where membership is kept.
     pub config_file: String,
     /// `node-timeout` in milliseconds.
     pub node_timeout_ms: u64,
+    /// `ping-interval`: milliseconds after which who was not heard of is pinged; 0 for half of the node timeout.
+    pub ping_interval_ms: u64,
+    /// `blacklist-ttl`: seconds for which a forgotten node must not come back: time to tell all others.
+    pub blacklist_ttl_s: u64,
+    /// `link-sendbuf-limit`: bytes that may wait for a connection to take them; 0 for no limit.
+    pub link_sendbuf_limit: u64,
     /// `replica-validity-factor`; 0: a replica's data is never too old.
     pub replica_validity_factor: u64,
     /// `repl-ping-replica-period` (a directive of replication) in milliseconds.
@@ -64,9 +72,13 @@ impl Default for Settings {
             announce_tls_port: 0,
             announce_bus_port: 0,
             announce_hostname: String::new(),
+            announce_human_nodename: String::new(),
             preferred_endpoint: EndpointType::Ip,
             config_file: String::from("nodes.conf"),
             node_timeout_ms: 15_000,
+            ping_interval_ms: 0,
+            blacklist_ttl_s: 60,
+            link_sendbuf_limit: 0,
             replica_validity_factor: 10,
             repl_ping_period_ms: 10_000,
             replica_no_failover: false,

@@ -69,9 +69,19 @@ fn ok_when_durable(s: &mut Server<'_>) -> Outcome {
     Ok(())
 }
 
-fn slot(word: &[u8]) -> Result<u16, CommandError> {
+pub(super) fn slot(word: &[u8]) -> Result<u16, CommandError> {
     let slot = parse_i64(word).and_then(|n| u16::try_from(n).ok());
     slot.filter(|&n| n < SLOTS).ok_or(INVALID_SLOT)
+}
+
+/// The slots of this node, or of the primary that it follows, in order.
+pub(super) fn slots_of_shard(s: &mut Server<'_>) -> Result<Vec<u16>, CommandError> {
+    let (cluster, _) = ask(s)?;
+    let nodes = cluster.nodes();
+    let primary = nodes
+        .primary_of(nodes.my_key())
+        .and_then(|key| nodes.get(key));
+    Ok(primary.map_or_else(Vec::new, |node| node.slots.iter().collect()))
 }
 
 /// How many keys the database holds.
@@ -306,6 +316,13 @@ pub(super) fn myid(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
+/// `CLUSTER MYSHARDID`. <https://redis.io/commands/cluster-myshardid/>
+pub(super) fn myshardid(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
+    let (cluster, session) = ask(s)?;
+    session.out.bulk(cluster.my_shard().as_bytes());
+    Ok(())
+}
+
 /// `CLUSTER INFO`. <https://redis.io/commands/cluster-info/>
 pub(super) fn info(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     let now = s.now;
@@ -425,8 +442,7 @@ fn node_of_shard(out: &mut Output, node: &NodeInfo) {
 
 /// `CLUSTER LINKS`. <https://redis.io/commands/cluster-links/>
 ///
-/// What waits to be sent on a link is gone by the end of each turn, unless the peer is stuck; it is shown
-/// as nothing.
+/// What waits to be sent is what waited a moment ago: it is looked at ten times a second.
 pub(super) fn links(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
     let (cluster, session) = ask(s)?;
     let links = cluster.link_infos();
@@ -441,11 +457,11 @@ pub(super) fn links(s: &mut Server<'_>, _: &[&[u8]]) -> Outcome {
         out.bulk(b"create-time");
         out.int(link.create_time_ms as i64);
         out.bulk(b"events");
-        out.bulk(b"r");
-        out.bulk(b"send-buffer-allocated");
-        out.int(0);
-        out.bulk(b"send-buffer-used");
-        out.int(0);
+        out.bulk(if link.unsent > 0 { b"rw" } else { b"r" });
+        for name in [&b"send-buffer-allocated"[..], b"send-buffer-used"] {
+            out.bulk(name);
+            out.int(link.unsent as i64);
+        }
     }
     Ok(())
 }

@@ -213,6 +213,86 @@ fn replies_are_those_of_redis() {
     cluster.invariants();
 }
 
+/// Replies of a Valkey 9 that counts keys only.
+#[test]
+fn slots_are_counted_as_valkey_does() {
+    let mut server = Server::new(Config {
+        cluster_enabled: true,
+        cluster_require_full_coverage: false,
+        port: 21790,
+        ..Config::default()
+    });
+    server.run("CLUSTER ADDSLOTSRANGE 860 870 5061 5061 12182 12182");
+    server.advance(9000);
+    for key in ["foo", "bar", "hello", "{hello}2"] {
+        assert_eq!(server.run(&format!("SET {key} v")), "+OK");
+    }
+    let stats = |slots: &[(u16, usize)]| {
+        let mut text = format!("*{}", slots.len());
+        for (slot, keys) in slots {
+            text += &format!(" *2 :{slot} *2 $9 key-count :{keys}");
+        }
+        text
+    };
+    let arity = "-ERR wrong number of arguments for \\'cluster|slot-stats\\' command";
+    let wrong = "-ERR unknown subcommand or wrong number of arguments for \\'slot-stats\\'. Try CLUSTER HELP.";
+    let range = "-ERR Invalid or out of range slot";
+    let limit = "-ERR Limit has to lie in between 1 and 16384 (maximum number of slots).";
+    let metric = "-ERR Unrecognized sort metric for ORDERBY.";
+    let twice = "-ERR Multiple filters of the same type are disallowed.";
+    let syntax = "-ERR syntax error";
+    for (words, reply) in [
+        (
+            "SLOTSRANGE 865 867",
+            &*stats(&[(865, 0), (866, 2), (867, 0)]),
+        ),
+        ("SLOTSRANGE 5000 6000", &stats(&[(5061, 1)])),
+        ("slotsrange 102 102", "*0"),
+        ("SLOTSRANGE 5", wrong),
+        ("SLOTSRANGE 3 5 6", wrong),
+        ("SLOTSRANGE", arity),
+        ("FOO bar", wrong),
+        ("FOO", arity),
+        (
+            "SLOTSRANGE 5 3",
+            "-ERR Start slot number 5 is greater than end slot number 3",
+        ),
+        ("SLOTSRANGE 5 x", range),
+        ("SLOTSRANGE 5 16384", range),
+        ("SLOTSRANGE -1 3", range),
+        (
+            "ORDERBY key-count LIMIT 3",
+            &stats(&[(866, 2), (5061, 1), (12182, 1)]),
+        ),
+        (
+            "ORDERBY Key-Count asc limit 2",
+            &stats(&[(860, 0), (861, 0)]),
+        ),
+        ("ORDERBY key-count desc limit 1", &stats(&[(866, 2)])),
+        ("ORDERBY", arity),
+        ("ORDERBY cpu-usec", metric),
+        ("ORDERBY foo LIMIT x", metric),
+        ("ORDERBY key-count LIMIT", syntax),
+        ("ORDERBY key-count foo", syntax),
+        ("ORDERBY key-count LIMIT 0", limit),
+        ("ORDERBY key-count LIMIT 16385", limit),
+        ("ORDERBY key-count LIMIT x", limit),
+        ("ORDERBY key-count ASC DESC", twice),
+        ("ORDERBY key-count LIMIT 1 LIMIT 2", twice),
+    ] {
+        let told = server.run(&format!("CLUSTER SLOT-STATS {words}"));
+        assert_eq!(told, reply, "{words}");
+    }
+    let all = server.run("CLUSTER SLOT-STATS ORDERBY key-count");
+    assert!(all.starts_with("*13 "), "{all}");
+    let name = server.run("CLUSTER MYSHARDID");
+    assert_eq!(
+        (name.len(), name == server.run("CLUSTER MYID")),
+        (44, false)
+    );
+    assert_eq!(name, server.run("CLUSTER MYSHARDID"));
+}
+
 #[test]
 fn without_cluster_mode_there_is_no_cluster() {
     let mut server = Server::new(Config::default());

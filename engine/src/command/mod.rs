@@ -9,6 +9,7 @@ pub(crate) mod blocking;
 mod client;
 pub(crate) mod client_memory;
 mod cluster;
+mod cluster_stats;
 #[cfg(test)]
 mod cluster_tests;
 mod collection;

@@ -8,10 +8,11 @@ use super::table::key::{
 };
 use super::table::{Command, at, commands, hidden, keyword, numbered, numbered_by, span, unknown};
 use super::{
-    acl, bitmap, client, cluster, config, connection, debug, dump, expire, field_expiry, function,
-    generic, geo, hash, hyperloglog, info, introspection, latency, lcs, list, list_blocking,
-    lolwut, memory, migrate, module, monitor, object, persistence, pubsub, replication, scan,
-    script, set, set_algebra, slowlog, sort, stream, string, tracking, transaction, zset,
+    acl, bitmap, client, cluster, cluster_stats, config, connection, debug, dump, expire,
+    field_expiry, function, generic, geo, hash, hyperloglog, info, introspection, latency, lcs,
+    list, list_blocking, lolwut, memory, migrate, module, monitor, object, persistence, pubsub,
+    replication, scan, script, set, set_algebra, slowlog, sort, stream, string, tracking,
+    transaction, zset,
 };
 
 /// All commands, by group.
@@ -372,6 +373,7 @@ static CLUSTER: &[Command] = &commands! {
     "cluster|keyslot" 3 [STALE] [SLOW] [] [] Server(cluster::keyslot);
     "cluster|links" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::links);
     "cluster|meet" -4 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::meet);
+    "cluster|myshardid" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::myshardid);
     "cluster|myid" 2 [STALE] [SLOW] [] [] Server(cluster::myid);
     "cluster|nodes" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::nodes);
     "cluster|replicas" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::replicas);
@@ -382,6 +384,7 @@ static CLUSTER: &[Command] = &commands! {
     "cluster|setslot" -4 [NO_ASYNC_LOADING ADMIN STALE] [ADMIN SLOW DANGEROUS] [] [] Server(cluster::setslot);
     "cluster|shards" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::shards);
     "cluster|slaves" 3 [ADMIN STALE] [ADMIN SLOW DANGEROUS] [] ["nondeterministic_output"] Server(cluster::slaves);
+    "cluster|slot-stats" -4 [STALE] [SLOW] [] ["nondeterministic_output", "request_policy:all_shards"] Server(cluster_stats::slot_stats);
     "cluster|slots" 2 [STALE] [SLOW] [] ["nondeterministic_output"] Server(cluster::slots);
 };
 

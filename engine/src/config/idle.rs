@@ -31,13 +31,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ),
     ("aof_rewrite_cpulist", NO_FORK),
     ("bgsave_cpulist", NO_FORK),
-    ("cluster-announce-human-nodename", "the bus is that of 7.0"),
-    ("cluster-blacklist-ttl", "it is the minute of 7.0"),
-    (
-        "cluster-link-sendbuf-limit",
-        "links of the bus are closed when they are silent, not by size",
-    ),
-    ("cluster-ping-interval", "it is the second of 7.0"),
     (
         "crash-memcheck-enabled",
         "the report of a crash tests no memory: use memtest86 for that",

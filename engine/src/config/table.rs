@@ -371,7 +371,7 @@ directives! {
         "cluster-preferred-endpoint-type";
     /// Bytes; 0 for no limit.
     cluster_link_sendbuf_limit: u64 = 0, "cluster-link-sendbuf-limit" => Rule::memory(0, ULONG_MAX);
-    /// Milliseconds; 0 for one a second.
+    /// Milliseconds; 0 for half of the node timeout.
     cluster_ping_interval: u64 = 0, "cluster-ping-interval" => LONG, [LATER];
     /// Seconds.
     cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl" => LONG, [LATER];

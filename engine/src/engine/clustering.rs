@@ -33,6 +33,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         announce_tls_port: config.cluster_announce_tls_port,
         announce_bus_port: config.cluster_announce_bus_port,
         announce_hostname: config.cluster_announce_hostname.clone(),
+        announce_human_nodename: config.cluster_announce_human_nodename.clone(),
         preferred_endpoint: match config.cluster_preferred_endpoint_type {
             config::ClusterPreferredEndpointType::Ip => EndpointType::Ip,
             config::ClusterPreferredEndpointType::Hostname => EndpointType::Hostname,
@@ -40,6 +41,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
         },
         config_file: config.cluster_config_file.clone(),
         node_timeout_ms: config.cluster_node_timeout,
+        ping_interval_ms: config.cluster_ping_interval,
+        blacklist_ttl_s: config.cluster_blacklist_ttl,
+        link_sendbuf_limit: config.cluster_link_sendbuf_limit,
         replica_validity_factor: u64::from(config.cluster_replica_validity_factor),
         repl_ping_period_ms: u64::from(config.repl_ping_replica_period) * 1000,
         replica_no_failover: config.cluster_replica_no_failover,
@@ -124,7 +128,11 @@ impl Engine {
             .as_ref()
             .is_some_and(|c| c.deadline() <= now.mono_us)
         {
-            self.hand_to_cluster(now, |cluster, view| cluster.tick(now, &view));
+            let unsent = self.links.unsent(LinkKind::Bus);
+            self.hand_to_cluster(now, |cluster, view| {
+                cluster.tick(now, &view);
+                cluster.on_backlogs(now, &unsent);
+            });
         }
     }
 

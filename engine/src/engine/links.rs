@@ -2,6 +2,7 @@
 //! ways.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::face::{Address, ConnId};
@@ -107,6 +108,13 @@ impl Links {
     /// What waits to be sent.
     pub fn output(&self, conn: ConnId) -> Option<&Output> {
         self.links.get(&conn).map(|link| &link.out)
+    }
+
+    /// Bytes that wait to be sent on links of a kind, where there are any.
+    pub fn unsent(&self, kind: LinkKind) -> Vec<(ConnId, u64)> {
+        let links = self.links.iter().filter(|(_, link)| link.kind == kind);
+        let unsent = links.map(|(conn, link)| (*conn, link.out.pending()));
+        unsent.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     /// The network took some.

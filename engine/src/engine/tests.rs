@@ -2,8 +2,10 @@
 
 mod files;
 mod loading;
+mod migration;
 mod node;
 mod propagation;
+mod replica;
 
 use alloc::format;
 use alloc::vec;

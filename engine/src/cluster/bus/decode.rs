@@ -248,19 +248,23 @@ fn gossip(entry: &[u8]) -> Option<Gossip<'_>> {
 }
 
 fn extension(number: u16, data: &[u8]) -> Extension<'_> {
+    let other = Extension::Other { number };
     match number {
-        0 => match text(data).filter(|name| is_hostname(name.as_bytes())) {
-            Some(name) => Extension::Hostname(name),
-            None => Extension::Other { number },
+        // What cluster-announce-human-nodename accepts is what a host name is made of.
+        0 | 1 => match text(data).filter(|name| is_hostname(name.as_bytes())) {
+            Some(name) if number == 0 => Extension::Hostname(name),
+            Some(name) => Extension::HumanName(name),
+            None => other,
         },
         2 if data.len() == 48 => match NodeId::parse(&data[..40]) {
             Some(node) => Extension::Forgotten {
                 node,
                 ttl_s: u64_at(data, 40),
             },
-            None => Extension::Other { number },
+            None => other,
         },
-        _ => Extension::Other { number },
+        3 if data.len() == 40 => NodeId::parse(data).map_or(other, Extension::Shard),
+        _ => other,
     }
 }
 

@@ -112,8 +112,9 @@ fn put_extension(out: &mut Vec<u8>, extension: &Extension<'_>) {
     let start = out.len();
     put32(out, 0);
     match extension {
-        Extension::Hostname(name) => {
-            put32(out, 0);
+        Extension::Hostname(name) | Extension::HumanName(name) => {
+            let human = matches!(extension, Extension::HumanName(_));
+            put32(out, u32::from(human) << 16);
             out.extend_from_slice(name.as_bytes());
             out.push(0);
         }
@@ -121,6 +122,10 @@ fn put_extension(out: &mut Vec<u8>, extension: &Extension<'_>) {
             put32(out, 2 << 16);
             out.extend_from_slice(node.as_bytes());
             put64(out, *ttl_s);
+        }
+        Extension::Shard(shard) => {
+            put32(out, 3 << 16);
+            out.extend_from_slice(shard.as_bytes());
         }
         Extension::Other { number } => put32(out, u32::from(*number) << 16),
     }

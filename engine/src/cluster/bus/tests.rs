@@ -158,7 +158,8 @@ proptest! {
         sender in a_name(), primary in proptest::option::of(a_name()), ip in an_address(),
         numbers in any::<(u16, u16, u16, u64, u64, u64, u16, bool)>(),
         entries in proptest::collection::vec((a_name(), an_address(), any::<(u32, u32, u16, u16, u16, u16)>()), 0..20),
-        host in proptest::option::of("[a-z0-9.-]{1,80}"), forgotten in proptest::option::of((a_name(), any::<u64>())),
+        host in proptest::option::of("[a-z0-9.-]{1,80}"), human in proptest::option::of("[a-z0-9.-]{1,80}"),
+        shard in proptest::option::of(a_name()), forgotten in proptest::option::of((a_name(), any::<u64>())),
         slots in proptest::collection::vec(0u16..16384, 0..50),
         which in 0usize..3,
     ) {
@@ -169,6 +170,8 @@ proptest! {
             plain_port: n.4, flags: Flags(n.5),
         }).collect();
         let mut extensions: Vec<Extension<'_>> = host.iter().map(|h| Extension::Hostname(h)).collect();
+        extensions.extend(human.iter().map(|name| Extension::HumanName(name)));
+        extensions.extend(shard.map(Extension::Shard));
         extensions.extend(forgotten.map(|(node, ttl_s)| Extension::Forgotten { node, ttl_s }));
         let mut message = MessageFlags(numbers.6 as u8 & 3);
         if !extensions.is_empty() { message.set(MessageFlags::EXT_DATA); }

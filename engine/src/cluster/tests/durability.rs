@@ -4,6 +4,7 @@ use super::world::{TIMEOUT, World};
 use super::*;
 use alloc::vec::Vec;
 
+/// KB-06, KB-07.
 #[test]
 fn a_voter_that_crashes_at_any_disk_request_votes_once_an_epoch() {
     // Two replicas of the failed primary ask; voters crash after every possible number of disk requests
@@ -40,6 +41,7 @@ fn a_voter_that_crashes_at_any_disk_request_votes_once_an_epoch() {
     }
 }
 
+/// KB-07.
 #[test]
 fn a_vote_waits_for_the_disk_and_pongs_do_not() {
     let mut world = World::new(6, 3);
@@ -96,6 +98,7 @@ fn a_promotion_is_not_served_before_it_is_durable() {
     world.until(6 * TIMEOUT, "then it serves", |w| w.writable(3, 0));
 }
 
+/// KB-28.
 #[test]
 fn a_full_disk_stops_votes_but_not_the_node() {
     let mut world = World::new(6, 5);
@@ -127,6 +130,7 @@ fn a_full_disk_stops_votes_but_not_the_node() {
     );
 }
 
+/// KB-27.
 #[test]
 fn nodes_conf_is_whole_after_a_crash_at_any_request() {
     for after in (0..40).step_by(3) {

@@ -127,6 +127,7 @@ fn a_second_failure_in_the_shard_is_survived_before_the_next_sync_ends() {
     });
 }
 
+/// KB-10, KB-11.
 #[test]
 fn half_of_the_primaries_may_fail_together() {
     // Five primaries, two of them lost at once: their replicas do not spoil each other's elections (KB-10).
@@ -192,6 +193,7 @@ fn a_stopped_process_serves_nothing_when_it_goes_on() {
     );
 }
 
+/// KB-33.
 #[test]
 fn a_manual_failover_loses_no_write() {
     for seed in 0..4 {
@@ -305,6 +307,7 @@ fn one_nodes_suspicion_is_no_failure() {
     );
 }
 
+/// KB-24.
 #[test]
 fn wall_clocks_decide_nothing() {
     let mut world = created(5);

@@ -62,6 +62,7 @@ fn colliding_epochs_part() {
     }
 }
 
+/// KB-23.
 #[test]
 fn a_forgotten_node_stays_out_even_if_one_peer_is_slow() {
     for seed in 0..2 {
@@ -93,6 +94,7 @@ fn a_forgotten_node_stays_out_even_if_one_peer_is_slow() {
     }
 }
 
+/// KB-23.
 #[test]
 fn a_dead_node_does_not_come_back_out_of_a_slow_peers_memory() {
     let mut world = World::new(4, 11);
@@ -283,6 +285,7 @@ fn messages_reach_every_node_or_the_shard() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// KB-29.
     #[test]
     fn no_bytes_are_too_strange(
         junk in proptest::collection::vec((0usize..4, proptest::collection::vec((0usize..2500, any::<u8>()), 0..8)), 1..6),

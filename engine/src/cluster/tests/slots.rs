@@ -161,6 +161,7 @@ fn a_slot_stays_moved_if_the_source_fails_at_once() {
     }
 }
 
+/// KB-14.
 #[test]
 fn a_primary_that_gave_its_last_slot_away_follows_the_taker() {
     let mut world = World::new(4, 23);

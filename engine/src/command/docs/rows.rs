@@ -86,6 +86,7 @@ pub static DOCS: &[Doc] = &[
     doc("CLUSTER SETSLOT", "3.0.0", "cluster", "O(1)", "Says who serves a slot, or between which nodes it moves.", "slot <subcommand: IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>"),
     doc("CLUSTER SHARDS", "7.0.0", "cluster", "O(N) with N nodes.", "Lists the shards with their slots and nodes.", ""),
     doc("CLUSTER SLAVES", "3.0.0", "cluster", "O(N) with N nodes.", "Lists the replicas of a primary.", "node-id").deprecated("5.0.0", "`CLUSTER REPLICAS`"),
+    doc("CLUSTER SLOT-STATS", "8.2.0", "cluster", "O(N) with N slots asked for; O(N) with N keys where they are to be ordered.", "Counts the keys of this shard's slots.", "<filter: slotsrange@[SLOTSRANGE start-slot end-slot] | orderby@[ORDERBY metric=string [LIMIT limit] [order: ASC | DESC]]>"),
     doc("CLUSTER SLOTS", "3.0.0", "cluster", "O(N) with N nodes.", "Lists ranges of slots with the nodes that serve them.", "").deprecated("7.0.0", "`CLUSTER SHARDS`"),
     doc("COMMAND", "2.8.13", "server", "O(N) with N commands.", "Describes all commands.", ""),
     doc("COMMAND COUNT", "2.8.13", "server", "O(1)", "Counts the commands.", ""),

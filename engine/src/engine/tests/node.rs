@@ -26,6 +26,10 @@ pub struct Node {
     pub exited: Option<i32>,
     /// Connections that it opened.
     pub connects: usize,
+    /// Connections that it asked for and that are neither there nor failed.
+    pub asked_for: VecDeque<ConnId>,
+    /// Connections that it closed.
+    pub closed: Vec<ConnId>,
     /// Answers of the disk are held back.
     pub hold: bool,
     /// A client that reads nothing.
@@ -73,6 +77,8 @@ impl Node {
             log: Vec::new(),
             exited: None,
             connects: 0,
+            asked_for: VecDeque::new(),
+            closed: Vec::new(),
             hold: false,
             deaf: None,
             config,
@@ -131,7 +137,17 @@ impl Node {
 
     /// Bytes from a client.
     pub fn feed(&mut self, n: u32, bytes: &[u8], ms: u64) {
-        let reads = [(client(n), bytes)];
+        self.feed_slowly(client(n), bytes, ms);
+    }
+
+    /// Bytes of a connection.
+    pub fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.feed_slowly(conn, bytes, 0);
+        self.settle();
+    }
+
+    fn feed_slowly(&mut self, conn: ConnId, bytes: &[u8], ms: u64) {
+        let reads = [(conn, bytes)];
         let mut turn = self.engine.receive(&reads);
         while turn.step(self.now) {
             self.now = later(self.now, ms);
@@ -140,7 +156,49 @@ impl Node {
 
     /// What the `n`th client has been sent since it was asked last.
     pub fn heard(&mut self, n: u32) -> String {
-        shown(&self.replies.remove(&client(n)).unwrap_or_default())
+        shown(&self.sent(client(n)))
+    }
+
+    /// What went out by a connection since it was asked last.
+    pub fn sent(&mut self, conn: ConnId) -> Vec<u8> {
+        self.replies.remove(&conn).unwrap_or_default()
+    }
+
+    /// At most so many bytes of what waits for a deaf client.
+    pub fn take(&mut self, conn: ConnId, most: usize) -> Vec<u8> {
+        let bytes = self.engine.output(conn).flatten().copied();
+        let bytes: Vec<u8> = bytes.take(most).collect();
+        self.engine.sent(conn, bytes.len());
+        self.settle();
+        bytes
+    }
+
+    /// The connection that it asks for next, within two seconds, is there.
+    pub fn connected(&mut self) -> ConnId {
+        for _ in 0..20 {
+            if let Some(conn) = self.asked_for.pop_front() {
+                self.open(conn);
+                return conn;
+            }
+            self.advance(100);
+        }
+        panic!("it asks for no connection: {:?}", self.log);
+    }
+
+    /// A connection that it asked for is there.
+    pub fn open(&mut self, conn: ConnId) {
+        let ip = |port| Address::Ip(([127, 0, 0, 1], port).into());
+        let (local, peer) = (ip(40_000), ip(7000));
+        self.engine
+            .handle(self.now, Input::Connected { conn, local, peer });
+        self.settle();
+    }
+
+    /// A connection ends.
+    pub fn lose(&mut self, conn: ConnId) {
+        let reason = String::new();
+        self.engine.handle(self.now, Input::Closed { conn, reason });
+        self.settle();
     }
 
     /// Time passes, and whatever is due happens when it is.
@@ -181,9 +239,7 @@ impl Node {
             }
             let due = self.engine.deadline();
             if due.is_some_and(|due| due <= self.now.mono_us) && !self.hold {
-                self.engine.handle(self.now, Input::Tick);
-                let mut turn = self.engine.receive(&[]);
-                while turn.step(self.now) {}
+                self.turn();
                 idle = false;
             }
             if idle {
@@ -191,6 +247,13 @@ impl Node {
             }
         }
         panic!("never quiet: {:?}", self.log);
+    }
+
+    /// What is due happens, and what goes on in every turn.
+    pub fn turn(&mut self) {
+        self.engine.handle(self.now, Input::Tick);
+        let mut turn = self.engine.receive(&[]);
+        while turn.step(self.now) {}
     }
 
     /// Answers the oldest request that was held back; false if there is none.
@@ -221,7 +284,11 @@ impl Node {
             Effect::Disk { op, request } => self.held.push_back((op, request)),
             Effect::Log { text, .. } => self.log.push(text),
             Effect::Exit { code } => self.exited = Some(code),
-            Effect::Connect { .. } => self.connects += 1,
+            Effect::Connect { conn, .. } => {
+                self.connects += 1;
+                self.asked_for.push_back(conn);
+            }
+            Effect::Close { conn } => self.closed.push(conn),
             Effect::Reconfigured { .. } => {
                 let done = Input::Reconfigured { refused: None };
                 self.engine.handle(self.now, done);

@@ -46,7 +46,7 @@ fn a_replica_synchronises_and_follows_with_any_split() {
     }
 }
 
-/// NET-8, KB-41: whatever of the stream arrived when the link broke, the replica goes on from what it applied.
+/// NET-8, KB-41, KB-58: whatever of the stream arrived when the link broke, the replica goes on from what it applied.
 #[test]
 fn a_link_cut_at_any_byte_continues() {
     let commands = 6;
@@ -507,6 +507,60 @@ fn a_freed_backlog_ends_the_history() {
     world.run(3, usize::MAX);
     world.assert_same(&[0, 1]);
     assert_eq!(world.nodes[1].repl.stats().sync_partial_ok, 0);
+}
+
+/// KB-43: pings that only one of two heard are part of the history like anything else: who has fewer of them continues,
+/// who has more than the promoted one does not.
+#[test]
+fn idle_pings_are_history() {
+    for ahead in [true, false] {
+        let often = Settings {
+            ping_period_s: 1,
+            ..settings()
+        };
+        let mut world = primary_and_replicas(2, often);
+        world.nodes[2].paused = true;
+        world.run(5, usize::MAX);
+        assert!(world.nodes[1].journal.end() > world.nodes[2].journal.end());
+        let (heir, other) = if ahead { (1, 2) } else { (2, 1) };
+        world.promote(heir);
+        world.follow(other, heir);
+        world.nodes[2].paused = false;
+        world.write(heir, 0, "after");
+        world.run(4, usize::MAX);
+        world.assert_same(&[heir, other]);
+        let stats = world.nodes[heir].repl.stats();
+        let expected = if ahead { (1, 0) } else { (0, 1) };
+        assert_eq!((stats.sync_partial_ok, stats.sync_full), expected);
+    }
+}
+
+/// KB-57: a replica goes to another source and back, and nothing that was written meanwhile is missing, however slowly
+/// it arrives.
+#[test]
+fn there_and_back_again_nothing_is_lost() {
+    for seed in 0..60 {
+        let mut world = primary_and_replicas(2, settings());
+        for _ in 0..seed {
+            world.random(2);
+        }
+        for hop in [2, 0, 2, 0] {
+            for _ in 0..3 {
+                world.write(0, 1, &format!("{hop}"));
+                for _ in 0..world.random(30) {
+                    let pipes = world.pipes() as u64;
+                    let pipe = world.random(pipes) as usize;
+                    world.deliver(pipe, 9);
+                }
+            }
+            world.follow(1, hop);
+        }
+        world.run(4, 11);
+        world.write(0, 1, "the end");
+        world.run(2, usize::MAX);
+        world.assert_same(&[0, 1, 2]);
+        assert!(world.nodes[1].repl.link_up());
+    }
 }
 
 /// KB-48: history goes on after a restart from a file, in either role, exactly as far as the file reaches.
