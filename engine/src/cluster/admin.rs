@@ -99,6 +99,7 @@ impl Cluster {
         let mut dropped = Vec::new();
         for slot in slots {
             self.nodes.slots.importing.remove(&slot);
+            self.imported.remove(&slot);
             if !add && self.in_my_shard(slot) {
                 dropped.push(slot);
             }
@@ -128,6 +129,7 @@ impl Cluster {
             return Err(format!("ERR I'm not the owner of hash slot {slot}").into());
         }
         let to = self.partner(to)?;
+        self.imported.remove(&slot);
         self.nodes.slots.migrating.insert(slot, to);
         self.changed(now)
     }
@@ -159,6 +161,7 @@ impl Cluster {
         if self.nodes.node(new).is_replica() {
             return Err(Refused::new("ERR Target node is not a master"));
         }
+        self.imported.remove(&slot);
         let was_mine = self.nodes.slots.owner(slot) == Some(me);
         if was_mine && new != me && keys != 0 {
             return Err(format!(
@@ -187,7 +190,10 @@ impl Cluster {
             self.log(LogLevel::Warning, text);
             self.set_primary(new);
         }
-        if new == me && self.nodes.slots.importing.remove(&slot).is_some() {
+        let source = (new == me).then(|| self.nodes.slots.importing.remove(&slot));
+        if let Some(source) = source.flatten() {
+            let until = now.mono_ms() + self.settings.node_timeout_ms * 2;
+            self.imported.insert(slot, (source, until));
             if self.bump_epoch() {
                 self.log(
                     LogLevel::Warning,
@@ -330,6 +336,7 @@ impl Cluster {
         self.held.clear();
         self.nodes.slots.migrating.clear();
         self.nodes.slots.importing.clear();
+        self.imported.clear();
         let mine: Vec<u16> = (0..SLOTS).filter(|slot| self.in_my_shard(*slot)).collect();
         self.drop_channels(mine);
         for slot in 0..SLOTS {

@@ -79,6 +79,7 @@ impl Cluster {
                 self.migrate_to_orphan(now, shards);
             }
         }
+        self.imported.retain(|_, (_, until)| *until > now.mono_ms());
         if self.nodes.me().is_primary() || self.health.state() == State::Fail {
             self.todo.update_state = true;
         }

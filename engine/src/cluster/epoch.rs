@@ -10,8 +10,15 @@ use super::state::State;
 use super::{Cluster, Decision};
 use crate::LogLevel;
 use crate::value::slot::SLOTS;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
+
+/// Slots whose import an operator declared complete a moment ago: from whom each came, and until when (monotonic
+/// milliseconds) that node may not have heard of it. If it took a new epoch just before, of which we did not know, its
+/// claim looks newer than ours: then we take a newer one, or the slot would be nobody's, once the operator has told
+/// the source too (KB-95).
+pub(super) type Imported = BTreeMap<u16, (NodeKey, u64)>;
 
 /// A claim to slots, as a packet brings it.
 pub(super) struct Claim<'a> {
@@ -95,9 +102,14 @@ impl Cluster {
         }
         let my_primary = self.nodes.primary_of(me);
         let (mut claimed, mut ours, mut lost) = (0, Vec::new(), Vec::new());
+        let mut insist = None;
         for slot in 0..SLOTS {
             let owner = self.nodes.slots.owner(slot);
+            let from_it = (self.imported.get(&slot)).is_some_and(|(from, _)| *from == claim.node);
             if !bit(claim.slots, slot) {
+                if from_it {
+                    self.imported.remove(&slot);
+                }
                 if owner == Some(claim.node) {
                     // It gave the slot up, but who has it now is not known yet.
                     self.nodes.slots.unclaimed.insert(slot);
@@ -110,6 +122,10 @@ impl Cluster {
                 continue;
             }
             if !self.claim_wins(slot, claim) {
+                continue;
+            }
+            if owner == Some(me) && from_it {
+                insist = Some(slot);
                 continue;
             }
             if owner == Some(me) {
@@ -133,7 +149,19 @@ impl Cluster {
             self.todo.update_state = true;
             self.touch(true);
         }
+        if let Some(slot) = insist {
+            self.insist(slot);
+        }
         self.after_claim(claim, claimed, ours, lost);
+    }
+
+    /// Claims what an operator gave us under a newer epoch than that of whoever had it before.
+    fn insist(&mut self, slot: u16) {
+        let epoch = self.take_next_epoch();
+        let text = format!("configEpoch set to {epoch}, since slot {slot} was imported already");
+        self.log(LogLevel::Warning, text);
+        let version = self.touch(true);
+        self.hold(version, super::held::Held::Pong);
     }
 
     fn claim_wins(&self, slot: u16, claim: &Claim<'_>) -> bool {
@@ -237,6 +265,7 @@ impl Cluster {
             self.nodes.make_replica(me);
             self.nodes.slots.migrating.clear();
             self.nodes.slots.importing.clear();
+            self.imported.clear();
             // A promotion that the disk has not seen yet is void.
             self.held
                 .retain(|(_, held)| !matches!(held, super::held::Held::Promotion));

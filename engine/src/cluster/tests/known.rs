@@ -327,6 +327,56 @@ fn a_move_that_is_broken_off_leaves_one_map() {
     }
 }
 
+/// KB-95: the source takes a new epoch just before a move to it, of which the target has not heard, ends: the slot is the
+/// target's all the same, and not nobody's once the source has been told too.
+#[test]
+fn a_slot_is_its_takers_even_if_the_source_has_just_taken_an_epoch() {
+    for seed in 0..4 {
+        let mut world = World::new(3, seed);
+        world.create(3);
+        let [zero, one] = [0, 1].map(|host| world.id(host));
+        world
+            .order(1, |c, now| c.set_slot_importing(now, 7, zero.as_bytes()))
+            .unwrap();
+        world
+            .order(0, |c, now| c.set_slot_migrating(now, 7, one.as_bytes()))
+            .unwrap();
+        world.order(1, |c, now| c.bump_config_epoch(now));
+        world.run(TIMEOUT);
+        let (bumped, newer) = world.order(0, |c, now| c.bump_config_epoch(now));
+        assert!(bumped && world.c(1).nodes().me().config_epoch < newer);
+        world
+            .order(1, |c, now| c.set_slot_node(now, 7, one.as_bytes(), 1))
+            .unwrap();
+        // The target's disk is slow: the operator tells the source only when that has answered.
+        world.run(TIMEOUT);
+        world
+            .order(0, |c, now| c.set_slot_node(now, 7, one.as_bytes(), 0))
+            .unwrap();
+        world.until(4 * TIMEOUT, "it is the target's", |w| {
+            w.settled() && (0..3).all(|host| w.owner(host, 7) == Some(1))
+        });
+        // It may be moved back at once.
+        for (to, id) in [(0, zero), (1, zero)] {
+            if to == 0 {
+                world
+                    .order(0, |c, now| c.set_slot_importing(now, 7, one.as_bytes()))
+                    .unwrap();
+                world
+                    .order(1, |c, now| c.set_slot_migrating(now, 7, zero.as_bytes()))
+                    .unwrap();
+            }
+            world
+                .order(to, |c, now| c.set_slot_node(now, 7, id.as_bytes(), 0))
+                .unwrap();
+            world.run(10);
+        }
+        world.until(4 * TIMEOUT, "it is back", |w| {
+            w.settled() && (0..3).all(|host| w.owner(host, 7) == Some(0))
+        });
+    }
+}
+
 /// KB-18: both replicas of a primary take over by force, each on its side of a partition, under the same epoch.
 #[test]
 fn two_who_took_over_with_one_epoch_become_one() {
