@@ -247,7 +247,7 @@ fn force_and_takeover_need_less_and_less() {
     world.until(1000, "forced", |w| w.writable(3, 0));
     world.until(5000, "settled", |w| w.settled());
     // Nobody is left to vote: 1, 2 and their replicas are cut off; takeover asks nobody.
-    world.check_claims = false;
+    world.ledger.claims_unchecked = true;
     world.partition(&[0, 3]);
     world.run(100);
     world

@@ -40,7 +40,7 @@ fn bytes_may_arrive_one_by_one() {
 fn colliding_epochs_part() {
     for seed in 0..3 {
         let mut world = World::new(3, seed);
-        world.check_claims = false;
+        world.ledger.claims_unchecked = true;
         world.run(50);
         for host in 0..3 {
             let first = host as u16 * 5000;
@@ -224,7 +224,7 @@ fn another_node_at_the_address_of_one_does_not_pass_for_it() {
     world.create(3);
     let one = world.id(1);
     world.crash(1);
-    world.hosts[1].disk = super::world::Disk::empty();
+    world.hosts[1].disk = super::disk::Disk::empty();
     world.start(1);
     world.until(5 * TIMEOUT, "it is found out", |w| {
         w.flags_of(0, &one)

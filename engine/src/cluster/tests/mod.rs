@@ -1,7 +1,9 @@
+mod disk;
 mod durability;
 mod failover;
 mod faults;
 mod known;
+mod ledger;
 mod membership;
 mod settings;
 mod slots;

@@ -1,10 +1,11 @@
 //! A small world: clusters on hosts, joined by byte streams, each with a disk that forgets what was not
 //! synced, under one virtual clock. Ledgers watch every packet.
 
-use super::super::bus::{self, Body};
 use super::super::node::{Flags, NodeId};
 use super::super::*;
-use crate::{DiskErrorKind, DiskRequest, FileId};
+use super::disk::Disk;
+use super::ledger::Ledger;
+use crate::DiskRequest;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -14,96 +15,6 @@ use bytes::Bytes;
 
 pub const TIMEOUT: u64 = 2000;
 const MS: u64 = 1000;
-
-/// A disk: names lead to inodes; a crash takes back names and bytes that were not synced.
-#[derive(Default)]
-pub struct Disk {
-    inodes: Vec<(Vec<u8>, Vec<u8>)>,
-    names: BTreeMap<String, usize>,
-    durable_names: BTreeMap<String, usize>,
-    open: BTreeMap<u32, usize>,
-    /// Whether it is full.
-    pub failing: bool,
-    pub slow_ms: u64,
-    pub requests: u64,
-}
-
-impl Disk {
-    pub fn empty() -> Disk {
-        Disk {
-            slow_ms: 1,
-            ..Disk::default()
-        }
-    }
-
-    fn carry_out(&mut self, request: DiskRequest) -> Result<DiskReply, DiskError> {
-        self.requests += 1;
-        if self.failing {
-            return Err(DiskError {
-                kind: DiskErrorKind::NoSpace,
-                written: 0,
-                message: "No space left on device".into(),
-            });
-        }
-        match request {
-            DiskRequest::Open {
-                file: FileId(file),
-                path,
-                ..
-            } => {
-                assert!(file >= 0x1_0000);
-                self.inodes.push(Default::default());
-                self.names.insert(path, self.inodes.len() - 1);
-                self.open.insert(file, self.inodes.len() - 1);
-                Ok(DiskReply::Opened { len: 0 })
-            }
-            DiskRequest::Write {
-                file: FileId(file),
-                data,
-            } => {
-                data.iter()
-                    .for_each(|bytes| self.inodes[self.open[&file]].0.extend_from_slice(bytes));
-                Ok(DiskReply::Done)
-            }
-            DiskRequest::Sync { file: FileId(file) } => {
-                let inode = &mut self.inodes[self.open[&file]];
-                inode.1 = inode.0.clone();
-                Ok(DiskReply::Done)
-            }
-            DiskRequest::Close { file: FileId(file) } => {
-                self.open.remove(&file).expect("an open file");
-                Ok(DiskReply::Done)
-            }
-            DiskRequest::Rename { from, to } => {
-                let inode = self.names.remove(&from).expect("the temporary file");
-                self.names.insert(to, inode);
-                Ok(DiskReply::Done)
-            }
-            DiskRequest::SyncDir { .. } => {
-                self.durable_names = self.names.clone();
-                Ok(DiskReply::Done)
-            }
-            other => panic!("unexpected {other:?}"),
-        }
-    }
-
-    /// A crash; the kernel may have written the directory by itself.
-    fn crash(&mut self, names_survive: bool) {
-        if !names_survive {
-            self.names = self.durable_names.clone();
-        }
-        self.durable_names = self.names.clone();
-        self.open.clear();
-        for (bytes, synced) in &mut self.inodes {
-            *bytes = synced.clone();
-        }
-    }
-
-    pub fn nodes_conf(&self) -> Option<String> {
-        let inode = self.names.get("nodes.conf")?;
-        Some(String::from_utf8(self.inodes[*inode].0.clone()).unwrap())
-    }
-}
 
 pub struct Host {
     pub cluster: Option<Box<Cluster>>,
@@ -149,19 +60,6 @@ enum Event {
     },
 }
 
-/// What must hold over all time, across crashes.
-#[derive(Default)]
-struct Ledger {
-    /// (voter, epoch) → candidate: one vote an epoch (C3).
-    votes: BTreeMap<(NodeId, u64), usize>,
-    /// The highest epoch that each node told (C4).
-    told: BTreeMap<NodeId, u64>,
-    /// The claim of each epoch (C1).
-    claims: BTreeMap<u64, BTreeMap<u16, NodeId>>,
-    /// Each node's last claim, which need not be looked at twice.
-    last: BTreeMap<NodeId, (u64, Vec<u8>)>,
-}
-
 pub struct World {
     pub now_us: u64,
     pub hosts: Vec<Host>,
@@ -173,8 +71,7 @@ pub struct World {
     disk_busy: Vec<u64>,
     cut: BTreeSet<(usize, usize)>,
     rng: ChaCha8Rng,
-    ledger: Ledger,
-    pub check_claims: bool,
+    pub ledger: Ledger,
     pub wall_shift: i64,
     pub mtu: usize,
 }
@@ -192,17 +89,13 @@ impl World {
             cut: BTreeSet::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             ledger: Ledger::default(),
-            check_claims: true,
             wall_shift: 0,
             mtu: usize::MAX,
         };
         for _ in 0..hosts {
             world.hosts.push(Host {
                 cluster: None,
-                disk: Disk {
-                    slow_ms: 1,
-                    ..Disk::default()
-                },
+                disk: Disk::empty(),
                 offset: 0,
                 following: None,
                 synced: false,
@@ -249,9 +142,9 @@ impl World {
         cluster
             .start(now, text.as_deref())
             .expect("nodes.conf is whole after any crash");
-        if let Some(told) = self.ledger.told.get(&cluster.my_name()) {
+        if let Some(told) = self.ledger.told(cluster.my_name()) {
             assert!(
-                cluster.epochs().0 >= *told,
+                cluster.epochs().0 >= told,
                 "host {host} forgot epoch {told}"
             );
         }
@@ -453,8 +346,9 @@ impl World {
     }
 
     fn send(&mut self, host: usize, conn: ConnId, bytes: Bytes) {
-        self.audit(host, conn, &bytes);
-        let Some(peer) = self.ends.get(&(host, conn)).copied() else {
+        let peer = self.ends.get(&(host, conn)).copied();
+        self.ledger.enter(peer.map(|peer| peer.0), &bytes);
+        let Some(peer) = peer else {
             return;
         };
         let delay = 1 + self.random(3);
@@ -473,43 +367,6 @@ impl World {
             );
         }
         self.arrival.insert(peer, at);
-    }
-
-    fn audit(&mut self, host: usize, conn: ConnId, bytes: &[u8]) {
-        let packet = bus::decode(bytes).expect("what we send is well-formed");
-        let header = &packet.header;
-        let told = self.ledger.told.entry(header.sender).or_default();
-        *told = (*told).max(header.current_epoch);
-        if packet.body == Body::AuthAck
-            && let Some(peer) = self.ends.get(&(host, conn))
-        {
-            let first = *self
-                .ledger
-                .votes
-                .entry((header.sender, header.current_epoch))
-                .or_insert(peer.0);
-            assert_eq!(
-                first, peer.0,
-                "{:?} voted twice in epoch {}",
-                header.sender, header.current_epoch
-            );
-        }
-        if self.check_claims && header.primary.is_none() && header.config_epoch > 0 {
-            let claim = (header.config_epoch, header.slots.to_vec());
-            if self.ledger.last.get(&header.sender) == Some(&claim) {
-                return;
-            }
-            self.ledger.last.insert(header.sender, claim);
-            let claims = self.ledger.claims.entry(header.config_epoch).or_default();
-            for slot in slots::SlotSet::from_bitmap(header.slots).iter() {
-                let owner = *claims.entry(slot).or_insert(header.sender);
-                assert_eq!(
-                    owner, header.sender,
-                    "slot {slot} has two owners in epoch {}",
-                    header.config_epoch
-                );
-            }
-        }
     }
 
     fn happen(&mut self, event: Event) {
