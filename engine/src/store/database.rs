@@ -1,11 +1,13 @@
 //! The databases, and all changes to them: every write goes through here, so that bytes are
 //! accounted, deadlines indexed, and a running snapshot sees each entry as it was.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::entry::{Entry, EntryRef, Object, Parts, Value, ValueRef};
+use super::garbage::Garbage;
+use super::key::{Hasher, Key};
 use super::sizes::{Bin, Sizes};
 use super::snapshot::Walk;
 use super::table::{self, Place, Table};
@@ -14,61 +16,6 @@ use crate::value::slot::slot_of;
 
 /// Bytes that one indexed deadline takes: a pair in a B-tree that is about two thirds full.
 pub const DEADLINE_BYTES: usize = 24;
-
-/// Values with more heap than this are freed in steps, not where they are dropped.
-const LARGE_VALUE: usize = 16 * 1024;
-
-/// About what is freed at once: a leaf or node of a collection.
-const CHUNK_BYTES: usize = 4096;
-
-/// A key with its hash.
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
-    /// The key's bytes.
-    pub bytes: &'a [u8],
-    /// [`Hasher::hash`] of them.
-    pub hash: u64,
-}
-
-/// The hash of keys: SipHash-1-3, keyed against flooding. In cluster mode the slot comes first, so
-/// that a slot's keys are neighbours in hash order.
-#[derive(Clone, Copy, Debug)]
-pub struct Hasher {
-    keys: (u64, u64),
-    by_slot: bool,
-}
-
-impl Hasher {
-    /// A hasher with its secret keys.
-    pub fn new(keys: (u64, u64), by_slot: bool) -> Hasher {
-        Hasher { keys, by_slot }
-    }
-
-    /// The hash of a key.
-    #[inline]
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        let hash = siphasher::sip::SipHasher13::new_with_keys(self.keys.0, self.keys.1).hash(key);
-        if self.by_slot {
-            u64::from(slot_of(key)) << 50 | hash >> 14
-        } else {
-            hash
-        }
-    }
-
-    /// The secret keys, for tables inside values.
-    pub fn keys(&self) -> (u64, u64) {
-        self.keys
-    }
-
-    /// A key with its hash.
-    #[inline]
-    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key {
-            bytes,
-            hash: self.hash(bytes),
-        }
-    }
-}
 
 /// What becomes of a key's deadline when its value is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,34 +114,13 @@ pub struct Store {
     pub(super) databases: Vec<Database>,
     pub(super) hasher: Hasher,
     pub(super) walk: Option<Walk>,
-    garbage: VecDeque<Garbage>,
-    /// Values freed in steps since the start.
-    freed: u64,
+    pub(super) garbage: Garbage,
     /// Function libraries as snapshots store them. They are kept, not understood.
     functions: BTreeSet<Vec<u8>>,
     /// How often they changed.
     functions_version: u64,
     /// See [`Store::lend`].
     lent: Option<LongText>,
-}
-
-/// What waits to be freed in steps.
-enum Garbage {
-    /// A table with its entries.
-    Table(Table),
-    /// Times of keys that are gone with their table.
-    Times(BTreeSet<(u64, u64)>),
-    /// A large value.
-    Value {
-        object: Object,
-        /// Some of it is freed: it does not know its size any more.
-        begun: bool,
-    },
-}
-
-/// What it costs to free a value, in chunks: about as many allocations.
-fn chunks(object: &Object) -> usize {
-    1 + object.memory() / CHUNK_BYTES
 }
 
 impl Store {
@@ -205,8 +131,7 @@ impl Store {
             databases,
             hasher,
             walk: None,
-            garbage: VecDeque::new(),
-            freed: 0,
+            garbage: Garbage::default(),
             functions: BTreeSet::new(),
             functions_version: 0,
             lent: None,
@@ -434,7 +359,7 @@ impl Store {
         let gone = database.table.replace(place, fresh);
         database.bytes -= gone.view().memory();
         let old_time = gone.view().value().next_time();
-        self.discard(gone);
+        self.garbage.add_entry(gone);
         self.index(db, key.hash, old, new);
         self.index_fields(db, key.hash, old_time, new_time);
         place
@@ -443,7 +368,7 @@ impl Store {
     /// Makes an empty database as it will be with so many keys, if their hashes are spread evenly: they need not be in
     /// a cluster, where they begin with the slot.
     pub fn expect(&mut self, db: usize, keys: usize) {
-        if !self.hasher.by_slot && self.databases[db].walk_from.is_none() {
+        if !self.hasher.by_slot() && self.databases[db].walk_from.is_none() {
             self.databases[db].table.expect(keys);
         }
     }
@@ -531,7 +456,7 @@ impl Store {
     /// Deletes a key; a large value is freed in steps.
     pub fn delete(&mut self, db: usize, key: Key<'_>, place: Place) {
         let entry = self.take(db, key, place);
-        self.discard(entry);
+        self.garbage.add_entry(entry);
     }
 
     /// Deletes a key if it is there.
@@ -553,23 +478,6 @@ impl Store {
         entry
     }
 
-    fn discard(&mut self, entry: Entry) {
-        if let ValueRef::Object(object) = entry.view().value() {
-            // The garbage's reference outlives the entry's, so the entry frees nothing large.
-            self.discard_object(object.clone());
-        }
-    }
-
-    /// Frees a value; a large one in steps.
-    pub fn discard_object(&mut self, object: Object) {
-        if object.memory() > LARGE_VALUE {
-            self.garbage.push_back(Garbage::Value {
-                object,
-                begun: false,
-            });
-        }
-    }
-
     /// Empties one database; its table is freed in steps.
     pub fn flush(&mut self, db: usize) {
         let database = core::mem::replace(&mut self.databases[db], Database::new());
@@ -580,15 +488,11 @@ impl Store {
         if self.walk.as_ref().is_some_and(Walk::is_over) {
             self.walk = None;
         }
-        self.garbage.extend(unneeded.map(Garbage::Table));
-        self.discard_times(database.deadlines);
-        self.discard_times(database.field_times);
-    }
-
-    fn discard_times(&mut self, times: BTreeSet<(u64, u64)>) {
-        if !times.is_empty() {
-            self.garbage.push_back(Garbage::Times(times));
+        if let Some(table) = unneeded {
+            self.garbage.add_table(table);
         }
+        self.garbage.add_times(database.deadlines);
+        self.garbage.add_times(database.field_times);
     }
 
     /// Swaps two databases.
@@ -610,7 +514,7 @@ impl Store {
         } = other;
         let old = core::mem::replace(&mut self.databases, databases);
         self.discard_tables(old);
-        self.garbage.extend(garbage);
+        self.garbage.append(garbage);
         self.hasher = hasher;
         self.functions = functions;
         self.functions_version += 1;
@@ -620,103 +524,41 @@ impl Store {
     /// Frees all data of another store in steps.
     pub fn discard_all(&mut self, other: Store) {
         self.discard_tables(other.databases);
-        self.garbage.extend(other.garbage);
+        self.garbage.append(other.garbage);
     }
 
     fn discard_tables(&mut self, databases: Vec<Database>) {
         for database in databases {
-            self.garbage.push_back(Garbage::Table(database.table));
-            self.discard_times(database.deadlines);
-            self.discard_times(database.field_times);
+            self.garbage.add_table(database.table);
+            self.garbage.add_times(database.deadlines);
+            self.garbage.add_times(database.field_times);
         }
+    }
+
+    /// Frees a value; a large one in steps.
+    pub fn discard_object(&mut self, object: Object) {
+        self.garbage.add_object(object);
     }
 
     /// Frees some of what waits to be freed, about `budget` chunks of values (of some kilobytes each) and keys;
     /// true when nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        let mut budget = budget;
-        while budget > 0
-            && let Some(garbage) = self.garbage.pop_front()
-        {
-            if let Some(rest) = self.free_of(garbage, &mut budget) {
-                self.garbage.push_front(rest);
-            }
-        }
-        self.garbage.is_empty()
-    }
-
-    /// Frees some of one piece of garbage; what is left of it.
-    fn free_of(&mut self, garbage: Garbage, budget: &mut usize) -> Option<Garbage> {
-        match garbage {
-            Garbage::Table(mut table) => {
-                let Store { garbage, freed, .. } = self;
-                let done = table.free_some(budget, |value| {
-                    match value {
-                        ValueRef::Object(object) if object.memory() > LARGE_VALUE => {
-                            // The garbage's reference outlives the entry's, so the entry frees nothing large.
-                            garbage.push_back(Garbage::Value {
-                                object: object.clone(),
-                                begun: false,
-                            });
-                            1
-                        }
-                        ValueRef::Object(object) => {
-                            *freed += 1;
-                            chunks(object)
-                        }
-                        _ => {
-                            *freed += 1;
-                            1
-                        }
-                    }
-                });
-                (!done).then_some(Garbage::Table(table))
-            }
-            Garbage::Times(mut times) => {
-                while *budget > 0 && times.pop_first().is_some() {
-                    *budget -= 1;
-                }
-                (!times.is_empty()).then_some(Garbage::Times(times))
-            }
-            Garbage::Value { mut object, begun } => {
-                let whole = chunks(&object);
-                if !begun && whole <= *budget {
-                    *budget -= whole;
-                    self.freed += 1;
-                    return None;
-                }
-                let done = object.free_some(core::mem::take(budget));
-                self.freed += u64::from(done);
-                (!done).then_some(Garbage::Value {
-                    object,
-                    begun: true,
-                })
-            }
-        }
+        self.garbage.free_some(budget)
     }
 
     /// Keys and values that wait to be freed (`lazyfree_pending_objects`).
     pub fn garbage(&self) -> usize {
-        let count = |garbage: &Garbage| match garbage {
-            Garbage::Table(table) => table.len(),
-            Garbage::Times(_) => 0,
-            Garbage::Value { .. } => 1,
-        };
-        self.garbage.iter().map(count).sum()
+        self.garbage.len()
     }
 
     /// Keys and values that were freed in steps (`lazyfreed_objects`), since the start or [`Store::reset_freed`].
     pub fn freed(&self) -> u64 {
-        self.freed
+        self.garbage.freed()
     }
 
     /// Counts [`Store::freed`] from 0 again.
     pub fn reset_freed(&mut self) {
-        self.freed = 0;
-    }
-
-    pub(super) fn discard_table(&mut self, table: Table) {
-        self.garbage.push_back(Garbage::Table(table));
+        self.garbage.reset_freed();
     }
 
     /// The earliest deadline of all keys and fields, in Unix milliseconds.

@@ -15,8 +15,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::database::{Hasher, Store};
+use super::database::Store;
 use super::entry::{EntryRef, Object, OwnedValue, ValueRef};
+use super::key::Hasher;
 use super::table::{Place, Table};
 use crate::value::long_text::Held;
 
@@ -220,7 +221,7 @@ impl Store {
         let mut targets = core::mem::take(&mut walk.targets);
         for target in targets.drain(..) {
             match target.at {
-                At::Detached(table, _) => self.discard_table(table),
+                At::Detached(table, _) => self.garbage.add_table(table),
                 At::Live(_) => walk.targets.push_back(target),
             }
         }
@@ -286,7 +287,7 @@ impl Store {
                     ..
                 }) = walk.targets.pop_front()
                 {
-                    self.discard_table(table);
+                    self.garbage.add_table(table);
                 }
             }
         }
@@ -329,8 +330,9 @@ fn step(
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::{Deadline, Key};
+    use super::super::database::Deadline;
     use super::super::entry::Value;
+    use super::super::key::Key;
     use super::*;
     use alloc::collections::BTreeMap;
     use proptest::prelude::*;
