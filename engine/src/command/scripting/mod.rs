@@ -1,12 +1,15 @@
-//! Scripts at work: drives an interpreter, and carries out what it asks for as any other command.
+//! Scripts at work: what is known of them, and how one begins and is concluded.
 //!
 //! A script that has used up a slice of instructions is parked, and goes on with the next step of a turn or
 //! the next tick. Until it has run for `busy-reply-threshold`, nothing else is carried out; from then on
 //! others are told BUSY, and may end it, as long as it has written nothing.
 //!
-//! What a script may do is in `permit.rs`; scripts that are debugged are in `debugging.rs` and `rehearsal.rs`.
+//! `drive.rs` lets an interpreter run and carries out what it asks for, `parked.rs` has those that take longer than
+//! a slice. What a script may do is in `permit.rs`; scripts that are debugged are in `debugging.rs` and `rehearsal.rs`.
 
 pub mod debugging;
+mod drive;
+mod parked;
 mod permit;
 mod rehearsal;
 #[cfg(test)]
@@ -21,22 +24,21 @@ use alloc::vec::Vec;
 
 use smallvec::SmallVec;
 
-use super::context::{Parts, condition};
+use super::context::Parts;
 use super::error::CommandError;
-use super::execute::{self, Request};
 use super::libraries::Libraries;
-use super::migrate;
 use super::monitor;
-use super::nested;
 use super::table::Command;
-use super::{blocking, pubsub, tracking};
-use crate::client::{Blocked, Session, alert};
+use super::tracking;
+use crate::client::{Session, alert};
 use crate::cluster::slot_of;
 use crate::config;
 use crate::face::{Address, ConnId, Listener, LogLevel, Now};
-use crate::journal::Audience;
-use crate::script::{self, Debugger, Event, Finished, Job, Kind, Outcome, Sha, Vm};
+use crate::script::{self, Event, Finished, Job, Kind, Sha, Vm};
 use debugging::Debug;
+use drive::{Driven, drive};
+use parked::{Ended, park};
+pub use parked::{advance, kill, step_took};
 pub use permit::effective_flags;
 use permit::{may_run, permitted, refuse};
 
@@ -49,19 +51,6 @@ pub const BUSY_EVAL: CommandError = CommandError::fixed(
 pub const BUSY_FUNCTION: CommandError = CommandError::fixed(
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
 );
-
-/// Slices after which a script that cannot be parked (from our primary, say) is ended.
-const MOST_SLICES: u64 = 20_000;
-
-/// Who is to see a script's writes, by the number of `redis.set_repl`; `None` for nobody.
-fn audience(number: u8) -> Option<Audience> {
-    match number {
-        0 => None,
-        1 => Some(Audience::File),
-        2 => Some(Audience::Replicas),
-        _ => Some(Audience::Everyone),
-    }
-}
 
 /// Slices that count as a millisecond, if the clock does not say more.
 const SLICES_A_MS: u64 = 10;
@@ -180,17 +169,6 @@ impl Scripts {
     }
 }
 
-/// What is left of a script that was parked, until its time is counted.
-#[derive(Debug)]
-struct Ended {
-    number: Option<usize>,
-    caller: ConnId,
-    words: Vec<Vec<u8>>,
-    /// When it began, and when its last step did; monotonic, in microseconds.
-    began_us: u64,
-    step_us: u64,
-}
-
 /// A script under way.
 #[derive(Debug)]
 pub struct Running {
@@ -249,16 +227,6 @@ impl Running {
         let elapsed = now.mono_us.saturating_sub(self.start.mono_us) / 1000;
         elapsed.max(self.slices / SLICES_A_MS / 100)
     }
-}
-
-/// How far an interpreter was driven.
-enum Driven {
-    /// To the end of its job.
-    Done(Finished),
-    /// It has used up a slice.
-    Slice,
-    /// It is debugged, and stands still.
-    Stopped,
 }
 
 /// What is to be run, and how.
@@ -330,14 +298,6 @@ pub fn run(
             Ok(())
         }
     }
-}
-
-/// A script goes on later; others wait until then.
-fn park(parts: &mut Parts, caller: &mut Session, running: Box<Running>) {
-    parts.scripts.parked = Some(running);
-    parts.set(condition::SCRIPT, true);
-    caller.blocked = Some(Box::new(Blocked::Script));
-    parts.effects.begin();
 }
 
 /// A script begins, in an interpreter that knows it.
@@ -430,145 +390,6 @@ fn session_for(parts: &mut Parts, caller: &Session, now: Now, call: &Call<'_>) -
     session
 }
 
-/// Drives an interpreter until it is done, or (unless it is to run `through`) has used up a slice, or comes to a command
-/// that has a step of its own, or has been through one.
-fn drive(parts: &mut Parts, running: &mut Running, mut event: Event, through: bool) -> Driven {
-    let failed = Driven::Done(Finished::Error {
-        counted: false,
-        located: false,
-    });
-    let Some(mut vm) = running.vm.take() else {
-        return failed;
-    };
-    let driven = loop {
-        for (level, line) in vm.io.log.borrow_mut().drain(..) {
-            parts.log(level, String::from_utf8_lossy(&line).into_owned());
-        }
-        match event {
-            Event::Command => {
-                if command(parts, running, &vm, through) {
-                    break Driven::Slice;
-                }
-            }
-            Event::MayRun => may_run(parts, running, &vm),
-            Event::Slice => {
-                running.slices += 1;
-                if !through {
-                    break Driven::Slice;
-                }
-                if running.slices > MOST_SLICES {
-                    vm.io.ended.set(Some(script::KILLED));
-                }
-            }
-            Event::Stopped => break Driven::Stopped,
-            Event::Outcome(Outcome::Done(finished)) => break Driven::Done(finished),
-            Event::Outcome(_) => break failed,
-        }
-        event = vm.go_on();
-    };
-    running.vm = Some(vm);
-    debugging::leave(parts, running);
-    driven
-}
-
-/// Carries out the command that a script asks for. True if the step is to end, before it or after it.
-fn command(parts: &mut Parts, running: &mut Running, vm: &Vm, through: bool) -> bool {
-    let words = core::mem::take(&mut *vm.io.words.borrow_mut());
-    let args: SmallVec<[&[u8]; 8]> = words.iter().collect();
-    let mut reply = core::mem::take(&mut *vm.io.reply.borrow_mut());
-    reply.clear();
-    let show = |f: &dyn Fn(&mut Debugger)| {
-        let mut debugger = vm.io.debugger.borrow_mut();
-        debugger.as_mut().filter(|d| d.shows()).map(f);
-    };
-    let found = match running.pending.take() {
-        Some(found) => Ok(found),
-        None => {
-            show(&|d| d.show_command(args.iter().copied()));
-            let found = permitted(parts, running, &args);
-            found.and_then(|found| debugging::admit(parts, running, found, &args))
-        }
-    };
-    // (Who debugs a script does not look at its time.)
-    let timed = running.debug.is_none() && !running.session.is(alert::TRUSTED);
-    let mut step_ends = timed && parts.nested.is_apart();
-    match found {
-        Ok((_, command)) if running.rolls_back() && rehearsal::is_message(command) => {
-            debugging::count_listeners(parts, command, &args, &mut reply);
-            show(&|d| d.show_reply(&reply));
-        }
-        Ok((number, command))
-            if !through
-                && migrate::begin_nested(
-                    parts,
-                    &running.session,
-                    running.start,
-                    command,
-                    &args,
-                ) =>
-        {
-            running.pending = Some((number, command));
-            step_ends = true;
-        }
-        Ok((number, command))
-            if timed
-                && !through
-                && !step_ends
-                && nested::is_apart(&parts.stats.commands[number], command) =>
-        {
-            running.pending = Some((number, command));
-            step_ends = true;
-        }
-        Ok((number, command)) => {
-            if timed {
-                parts.nested.note(number);
-            }
-            let request = Request {
-                args: &args,
-                raw: None,
-                command: Some((number, command)),
-                first_hash: None,
-            };
-            let session = &mut running.session;
-            session.out.resp3 = vm.io.resp3.get();
-            let wanted = parts.effects.wanted;
-            let audience = audience(vm.io.replicate.get());
-            parts.effects.wanted &= audience.is_some();
-            parts.effects.audience = audience.unwrap_or_default();
-            execute::call(parts, session, running.start, number, command, &request);
-            parts.effects.wanted = wanted;
-            parts.effects.audience = Audience::Everyone;
-            session
-                .out
-                .slices()
-                .for_each(|bytes| reply.extend_from_slice(bytes));
-            let written = session.out.pending() as usize;
-            session.out.advance(written);
-            if reply.first() == Some(&b'-') {
-                show(&|d| d.show_error(reply.trim_ascii_end()));
-            }
-            show(&|d| d.show_reply(&reply));
-        }
-        Err((command, error)) => {
-            show(&|d| match error.strip_prefix(b"ERR ") {
-                Some(text) => d.show_error(text),
-                None => d.show_error(&[b"-", &error[..]].concat()),
-            });
-            parts.stats.error(&error);
-            if let Some(number) = command {
-                parts.stats.commands[number].rejected += 1;
-            }
-            reply.push(b'-');
-            reply.extend_from_slice(&error);
-            reply.extend_from_slice(b"\r\n");
-        }
-    }
-    drop(args);
-    *vm.io.words.borrow_mut() = words;
-    *vm.io.reply.borrow_mut() = reply;
-    step_ends
-}
-
 /// A script is done: its effects are journalled, its reply is written.
 fn conclude(
     parts: &mut Parts,
@@ -656,203 +477,4 @@ fn write_reply(
             }
         }
     }
-}
-
-/// Lets the parked script go on for a step. False if others must wait for it still: until it is over, and one step more,
-/// by whose time it is known how long the last one was.
-pub fn advance(parts: &mut Parts, now: Now) -> bool {
-    if parts.transfers.holds_all() {
-        return parts.scripts.busy().is_some();
-    }
-    if let Some(ended) = parts.scripts.ended.take() {
-        parts.set(condition::SCRIPT, false);
-        end(parts, *ended, now);
-        return true;
-    }
-    let Some(mut running) = parts.scripts.parked.take() else {
-        // (It was a transaction that waited.)
-        parts.set(condition::SCRIPT, false);
-        return true;
-    };
-    if !debugging::goes_on(parts, &mut running) {
-        parts.scripts.parked = Some(running);
-        return true;
-    }
-    let Some(vm) = running.vm.as_mut() else {
-        return true;
-    };
-    step_took(parts, now.mono_us.saturating_sub(running.step_us));
-    running.step_us = now.mono_us;
-    if running.pending.is_some() {
-        let tracking = parts.config.latency_tracking;
-        parts.nested.set_apart(&mut parts.stats, tracking);
-    }
-    let event = match running.pending {
-        Some(_) => Event::Command,
-        None => vm.go_on(),
-    };
-    match drive(parts, &mut running, event, false) {
-        Driven::Done(finished) => {
-            let timed = running.debug.is_none();
-            over(parts, *running, finished, now);
-            !timed
-        }
-        Driven::Stopped => {
-            debugging::stop_for_client(parts, &mut running);
-            parts.scripts.parked = Some(running);
-            true
-        }
-        Driven::Slice => {
-            note_slow(parts, &mut running, now);
-            let busy = running.busy;
-            parts.scripts.parked = Some(running);
-            busy
-        }
-    }
-}
-
-/// A script is over that was left for a while: its client has its reply. (Unless it was debugged, its time is counted
-/// with the next step.)
-fn over(parts: &mut Parts, mut running: Running, finished: Finished, now: Now) {
-    let (conn, number, queued) = (running.caller, running.number, running.queued);
-    if running.debug.is_none() {
-        parts.scripts.ended = Some(Box::new(Ended {
-            number,
-            caller: conn,
-            words: core::mem::take(&mut running.words),
-            began_us: running.began_us,
-            step_us: running.step_us,
-        }));
-    } else if !running.rolls_back() {
-        parts.set(condition::SCRIPT, false);
-    }
-    match parts.clients.take(conn) {
-        Some(mut caller) => {
-            let start = caller.out.position();
-            debugging::end_session(&running, &mut caller);
-            if let Err(error) = conclude(parts, &mut caller, running, finished) {
-                if let Some(number) = number {
-                    parts.stats.commands[number].failed += 1;
-                }
-                parts.stats.error(&error.0);
-                caller.out.error(&error.0);
-            }
-            if queued {
-                // EXEC's end is the reply's.
-                caller.blocked = None;
-                parts.clients.put(caller);
-            } else {
-                execute::finish(parts, &mut caller, start);
-                parts.clients.put(caller);
-                parts.unblock(conn);
-            }
-        }
-        // Who sent it is gone.
-        None => {
-            settle(parts, &running);
-            if let Some(vm) = running.vm.take() {
-                put_back(parts, running, vm);
-            }
-        }
-    }
-    if queued {
-        return;
-    }
-    if !parts.events.is_empty() {
-        pubsub::publish_events(parts, None, now);
-    }
-    if parts.watches.waits.any_ready() {
-        blocking::serve(parts, now);
-    }
-}
-
-/// Looks whether the parked script has run for so long that others are told.
-fn note_slow(parts: &mut Parts, running: &mut Running, now: Now) {
-    let elapsed = running.elapsed_ms(now);
-    let threshold = parts.config.busy_reply_threshold;
-    debugging::note_slow(parts, running, elapsed);
-    if running.busy || threshold == 0 || elapsed < threshold {
-        return;
-    }
-    running.busy = true;
-    parts.log(
-        LogLevel::Warning,
-        format!(
-            "Slow script detected: still in execution after {elapsed} milliseconds. \
-             You can try killing the script using the {} command. Script name is: {}.",
-            match running.kind {
-                Kind::Eval => "SCRIPT KILL",
-                Kind::Functions => "FUNCTION KILL",
-            },
-            String::from_utf8_lossy(&running.name)
-        ),
-    );
-}
-
-/// Tells the commands that a script called in a step how long that took.
-#[inline]
-pub fn step_took(parts: &mut Parts, micros: u64) {
-    if !parts.nested.is_empty() {
-        let tracking = parts.config.latency_tracking;
-        parts.nested.settle(&mut parts.stats, micros, tracking);
-    }
-}
-
-/// Counts the time that a script took which was parked, and remembers it as slow.
-fn end(parts: &mut Parts, ended: Ended, now: Now) {
-    step_took(parts, now.mono_us.saturating_sub(ended.step_us));
-    let micros = now.mono_us.saturating_sub(ended.began_us);
-    if let Some(number) = ended.number {
-        let stats = &mut parts.stats.commands[number];
-        stats.micros += micros;
-        if parts.config.latency_tracking {
-            stats.times.get_or_insert_default().add(micros);
-        }
-    }
-    let threshold = parts.config.latency_monitor_threshold;
-    if threshold > 0 && micros / 1000 >= threshold {
-        parts.latency.add(now, "command", micros / 1000);
-    }
-    if u64::try_from(parts.config.slowlog_log_slower_than).is_ok_and(|at| micros >= at) {
-        let words: Vec<&[u8]> = ended.words.iter().map(Vec::as_slice).collect();
-        let most = usize::try_from(parts.config.slowlog_max_len).unwrap_or(usize::MAX);
-        let caller = parts.clients.get(ended.caller);
-        let peer = caller.map(|session| super::address(&session.peer));
-        let name = caller
-            .map(|session| session.name.to_vec())
-            .unwrap_or_default();
-        let peer = peer.unwrap_or_default();
-        parts.slow_log.add(now, micros, &words, &peer, &name, most);
-    }
-}
-
-/// SCRIPT KILL and FUNCTION KILL.
-///
-/// # Errors
-/// There is none to end, or it cannot be ended.
-pub fn kill(parts: &mut Parts, kind: Kind) -> Result<(), CommandError> {
-    let Some(running) = parts.scripts.parked.as_mut() else {
-        return Err(CommandError::fixed(
-            "NOTBUSY No scripts in execution right now.",
-        ));
-    };
-    // (Who debugs one may end it at any time, too.)
-    if running.wrote && running.debug.is_none() {
-        return Err(CommandError::fixed(
-            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
-        ));
-    }
-    match (kind, running.kind) {
-        (Kind::Eval, Kind::Functions) => return Err(BUSY_FUNCTION),
-        (Kind::Functions, Kind::Eval) => return Err(BUSY_EVAL),
-        _ => {}
-    }
-    if let Some(vm) = &running.vm {
-        vm.io.ended.set(Some(script::KILLED));
-    }
-    parts.log(
-        LogLevel::Warning,
-        "Lua script killed by user with SCRIPT KILL.",
-    );
-    Ok(())
 }
