@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Records what a real Redis answers and appends to its file, for the golden tests of commands.
+"""Records what a real Redis answers and appends to its file, for the golden tests.
 
-Usage: record.py data.txt  (redis-server 7.0.15 must be on the path; the file is rewritten in place)
+Usage: record.py FILE.txt  (redis-server 7.0.15 must be on the path; the file is rewritten in place)
 
 Lines of the file:
-  > words      a command; what follows up to the next one is what came of it
+  > words      a command, or in a session what its client sends; what follows up to the next one is what came of it
   ~ words      the same, but the order of the reply's parts does not matter
-  < reply      the reply, escaped, line ends as blanks
+  < reply      the reply, escaped, line ends as blanks; at the end of a session, EVAL's reply too
   ! words      a command in the append-only file
+  = MODE       a session of the script debugger begins: a new connection, after SCRIPT DEBUG MODE, to a server without
+               data. What is sent after its end is left out
   @ advance N  N milliseconds pass
   @ protocol N, @ select N, @ flush   HELLO and SELECT, which the tests do by hand; everything is emptied
 Numbers of 13 digits that begin with 1 are times, and shown as T; the cluster's node names are shown as NAME.
@@ -33,13 +35,18 @@ def shown(raw):
 
 
 class Connection:
+    """A client; `over` once the session that it debugged is."""
+
     def __init__(self):
         self.socket = socket.create_connection(("127.0.0.1", PORT))
         self.file = self.socket.makefile("rb")
+        self.over = False
 
-    def call(self, args):
+    def call(self, *args):
         self.socket.sendall(b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args))
-        return self.reply()
+        reply = self.reply()
+        self.over = reply.endswith(b"+<endsession>\r\n")
+        return reply + self.reply() if self.over else reply
 
     def reply(self):
         line = self.file.readline()
@@ -62,6 +69,46 @@ def effects(raw):
         yield " ".join(shown(a) for a in args)
 
 
+def connect():
+    for _ in range(100):
+        time.sleep(0.1)
+        try:
+            return Connection()
+        except ConnectionRefusedError:
+            pass
+
+
+def record(lines, work):
+    """What comes of these lines, with them."""
+    control = client = connect()
+    time.sleep(0.5)
+    control.call(b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0")
+    files = work + "/appendonlydir"
+    log = [os.path.join(files, f) for f in os.listdir(files) if f.endswith("incr.aof")][0]
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        what, _, n = rest.partition(" ")
+        if kind == ">" and client.over:
+            continue
+        yield line
+        if kind == "=":
+            control.call(b"FLUSHALL")
+            client = Connection()
+            client.call(b"SCRIPT", b"DEBUG", rest.encode())
+        elif kind == "@" and what == "advance":
+            time.sleep(int(n) / 1000)
+        elif kind == "@":
+            command = {"protocol": b"HELLO", "select": b"SELECT", "flush": b"FLUSHALL"}[what]
+            client.call(command, *([n.encode()] if n else []))
+        elif kind in (">", "~"):
+            before = os.path.getsize(log)
+            text = shown(client.call(*words(rest)))
+            yield "< " + (" ".join(sorted(text.split())) if kind == "~" else text)
+            with open(log, "rb") as f:
+                f.seek(before)
+                yield from ("! " + e for e in effects(f.read()))
+
+
 def main(path):
     lines = [l for l in open(path).read().split("\n") if not l.startswith(("<", "!"))]
     with tempfile.TemporaryDirectory() as work:
@@ -70,33 +117,7 @@ def main(path):
              "--appendfsync", "always", "--enable-debug-command", "yes", "--cluster-enabled",
              "yes" if "cluster" in path else "no"], stdout=subprocess.DEVNULL)
         try:
-            for _ in range(100):
-                time.sleep(0.1)
-                try:
-                    c = Connection()
-                    break
-                except ConnectionRefusedError:
-                    pass
-            time.sleep(0.5)
-            c.call([b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"])
-            log = [os.path.join(work, "appendonlydir", f) for f in os.listdir(work + "/appendonlydir") if f.endswith("incr.aof")][0]
-            out = []
-            for line in lines:
-                out.append(line)
-                kind, _, rest = line.partition(" ")
-                if kind == "@":
-                    what, _, n = rest.partition(" ")
-                    if what == "advance":
-                        time.sleep(int(n) / 1000)
-                    else:
-                        c.call({"protocol": [b"HELLO"], "select": [b"SELECT"], "flush": [b"FLUSHALL"]}[what] + ([n.encode()] if n else []))
-                elif kind in (">", "~"):
-                    before = os.path.getsize(log)
-                    text = shown(c.call(words(rest)))
-                    out.append("< " + (" ".join(sorted(text.split())) if kind == "~" else text))
-                    with open(log, "rb") as f:
-                        f.seek(before)
-                        out += ["! " + e for e in effects(f.read())]
+            out = list(record(lines, work))
             open(path, "w").write("\n".join(out))
         finally:
             server.kill()

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::face::{ConnId, Input, Now};
 use crate::resp::split_words;
 
-/// Sessions as `golden/record_debugger.py` describes them.
+/// Sessions as `golden/record.py` describes them.
 #[test]
 fn sessions_are_those_of_redis() {
     let recorded = include_str!("../golden/debugger.txt");
