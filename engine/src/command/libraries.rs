@@ -162,6 +162,14 @@ impl Libraries {
     }
 }
 
+/// The name in a library's first line.
+///
+/// # Errors
+/// There is none, or it cannot be one.
+pub fn name(code: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+    metadata(code).map(|(name, _)| name)
+}
+
 /// The name in a library's first line, and where its code begins.
 fn metadata(code: &[u8]) -> Result<(Vec<u8>, usize), Vec<u8>> {
     if !code.starts_with(b"#!") {
@@ -258,28 +266,6 @@ pub fn refresh(parts: &mut Parts) {
         let line = alloc::format!("A function library cannot be used: {why}");
         parts.log(LogLevel::Warning, line);
     }
-}
-
-/// Keeps a library that is in a file, to be compiled when all are there. One of the same name that is there already
-/// is replaced, or in the way.
-///
-/// # Errors
-/// It is in the way.
-pub fn keep(parts: &mut Parts, code: Vec<u8>, replace: bool) -> Result<(), Vec<u8>> {
-    let libraries = &parts.scripts.libraries.libraries;
-    let old = metadata(&code)
-        .ok()
-        .and_then(|(name, _)| Some((libraries.get(&name)?, name)));
-    // (Those of the data that goes are in `libraries` still, but not in the store.)
-    if let Some((old, name)) = old.filter(|(old, _)| parts.store.holds_function(&old.code)) {
-        if !replace {
-            return Err([b"Library '", &name[..], b"' already exists"].concat());
-        }
-        let old = old.code.clone();
-        parts.store.drop_function(&old);
-    }
-    parts.store.keep_function(code);
-    Ok(())
 }
 
 /// The libraries, to be changed, and the interpreter for them.

@@ -2,17 +2,17 @@
 //! takes its place when it is complete. What has arrived and was not loaded yet is bounded: more is not read
 //! ([`Engine::room`]).
 
-use super::load::{LOAD_STEP, PLAIN_KEYS_EACH, event_cost};
+use super::applier::{Applier, Rules, event_cost};
+use super::load::{LOAD_STEP, PLAIN_KEYS_EACH};
 use super::{Engine, LinkKind};
-use crate::command::access;
-use crate::command::dataset::{self, Building, Limits};
 use crate::config::Config;
-use crate::face::{ConnId, Now};
-use crate::rdb::{Decoder, Event};
+use crate::face::{ConnId, LogLevel, Now};
+use crate::rdb::{Decoder, Event, Facts};
 use crate::store::Store;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Bytes that the decoder is given at a time.
@@ -31,9 +31,14 @@ const MOUTHFUL: usize = 64 << 10;
 pub(crate) struct Incoming {
     decoder: Decoder,
     store: Store,
-    /// A large collection of which not all has arrived.
-    building: Option<Building>,
-    stream_db: Option<u32>,
+    applier: Applier,
+    facts: Facts,
+    /// Keys that were loaded.
+    keys: u64,
+    /// What is to be said of it.
+    log: Vec<(LogLevel, String)>,
+    /// The checksum is to be checked.
+    verify: bool,
     failed: Option<String>,
     done: bool,
     /// What the decoder was not given yet.
@@ -53,8 +58,11 @@ impl Incoming {
         Incoming {
             decoder: Decoder::new(size, verify).in_parts(),
             store,
-            building: None,
-            stream_db: None,
+            applier: Applier::default(),
+            facts: Facts::default(),
+            keys: 0,
+            log: Vec::new(),
+            verify,
             failed: None,
             done: false,
             waiting: VecDeque::new(),
@@ -101,7 +109,14 @@ impl Incoming {
     /// Loads some of what has arrived, or as `little` as can be.
     fn step(&mut self, config: &Config, now: Now, little: bool) {
         let mut left = if little { 1 } else { LOAD_STEP };
-        let limits = Limits::new(config, &self.store);
+        let rules = Rules {
+            config,
+            now,
+            // They go when our primary says so.
+            keeps_overdue: true,
+            merges: false,
+            measured: self.measured,
+        };
         self.more = true;
         while left > 0 && !self.is_loaded() {
             let keys = match little {
@@ -109,16 +124,10 @@ impl Incoming {
                 false => self.decoder.plain_keys(),
             };
             if !keys.is_empty() {
-                let inserted = dataset::insert_plain(
-                    &mut self.store,
-                    &keys,
-                    |key| access::loaded(config, now, key.idle_s, key.frequency),
-                    |_, _| true,
-                );
+                let outcome = self.applier.plain(&mut self.store, &keys, &rules);
+                self.keys += keys.len() as u64;
                 left = left.saturating_sub(keys.len().div_ceil(PLAIN_KEYS_EACH));
-                if inserted.is_err() {
-                    self.failed = Some(TWICE.into());
-                }
+                self.failed = outcome.err();
                 continue;
             }
             drop(keys);
@@ -140,76 +149,34 @@ impl Incoming {
                 }
                 Ok(event) => {
                     left = left.saturating_sub(event_cost(&event));
-                    self.failed = self.apply(event, config, &limits, now).err();
+                    self.apply(event, &rules);
                 }
                 Err(error) => self.failed = Some(format!("{error}")),
             }
         }
     }
 
-    fn apply(
-        &mut self,
-        event: Event,
-        config: &Config,
-        limits: &Limits,
-        now: Now,
-    ) -> Result<(), String> {
-        match event {
-            Event::Aux { name, value } if name == b"repl-stream-db" => {
-                let number = core::str::from_utf8(&value).ok();
-                self.stream_db = number.and_then(|number| number.parse().ok());
-            }
-            Event::SelectDb(db) if db as usize >= self.store.databases().len() => {
-                return Err("the snapshot has more databases than we".into());
-            }
-            Event::ResizeDb { db, keys, .. } if self.measured => {
-                (self.store).expect(db as usize, usize::try_from(keys).unwrap_or(usize::MAX));
-            }
-            Event::Part { value, left } => {
-                let building = self.building.get_or_insert_default();
-                building.add(value, left, limits)?;
-            }
-            Event::Key {
-                db,
-                key,
-                expire_ms,
-                value,
-                idle_s,
-                frequency,
-            } => {
-                let access = access::loaded(config, now, idle_s, frequency);
-                let begun = self.building.take();
-                let store = &mut self.store;
-                if !dataset::insert(
-                    store,
-                    db as usize,
-                    &key,
-                    begun,
-                    value,
-                    expire_ms,
-                    access,
-                    limits,
-                )? {
-                    return Err(TWICE.into());
-                }
-            }
-            Event::Function(library) => self.store.keep_function(library),
-            Event::End { .. } => self.done = true,
-            _ => {}
+    fn apply(&mut self, event: Event, rules: &Rules<'_>) {
+        let log = |level, text| self.log.push((level, text));
+        if self.facts.learn(rules.now, &event, log) {
+            return;
         }
-        Ok(())
+        if let Event::End { checked } = event {
+            let log = |level, text| self.log.push((level, text));
+            (self.facts).end(self.keys, 0, !checked && self.verify, log);
+            self.done = true;
+            return;
+        }
+        self.keys += u64::from(matches!(event, Event::Key { .. }));
+        self.failed = self.applier.event(&mut self.store, event, rules).err();
     }
 
     /// It is of no use: what there is of it is freed in steps.
     pub fn discard(self, store: &mut Store) {
         store.discard_all(self.store);
-        if let Some(building) = self.building {
-            building.discard(store);
-        }
+        self.applier.discard(store);
     }
 }
-
-const TWICE: &str = "the snapshot holds a key twice";
 
 impl Engine {
     /// Goes on with a snapshot that comes in.
@@ -221,6 +188,10 @@ impl Engine {
         if incoming.has_work() && !self.load_brake.holds(now, delay) {
             incoming.step(&self.parts.config, now, delay != 0);
             self.load_brake.pull(now, delay, 1);
+            self.parts.persistence.count_synchronised(incoming.keys);
+            for (level, text) in incoming.log.drain(..) {
+                self.parts.log(level, text);
+            }
         }
         if incoming.is_over() {
             self.payload_end(now);
@@ -264,9 +235,9 @@ impl Engine {
         parts.own_keys.clear();
         crate::command::libraries::refresh(parts);
         parts.watches.touch_all();
-        parts
-            .replication
-            .loaded(now, &mut parts.journal, incoming.stream_db);
+        let stream_db = incoming.facts.replication.selected_db;
+        let stream_db = stream_db.and_then(|db| u32::try_from(db).ok());
+        parts.replication.loaded(now, &mut parts.journal, stream_db);
         // The files go on with the new data and its offsets.
         parts.persistence.abort_save();
         parts.persistence.rebase(parts.journal.end());

@@ -6,14 +6,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Engine;
+use super::applier::{Rules, event_cost};
 use super::reload::Reload;
 use crate::client::{Session, alert};
 use crate::command::context::condition;
 use crate::command::execute::{self, Request};
-use crate::command::{access, dataset, libraries};
+use crate::config::Config;
 use crate::face::{Address, ConnId, Listener, Now};
 use crate::persistence::LoadItem;
-use crate::rdb::{Event, Plain};
+use crate::rdb::Event;
 use smallvec::SmallVec;
 
 /// Items of a file applied in one go.
@@ -22,24 +23,24 @@ pub(super) const LOAD_STEP: usize = 256;
 /// Of keys with short strings, so many count as one item.
 pub(super) const PLAIN_KEYS_EACH: usize = 4;
 
-/// A part of a large collection counts as so many items.
-const PART_COST: usize = 64;
-
 /// Items decoded before the first of them is applied.
 const LOAD_AHEAD: usize = 16;
-
-/// What applying an event takes, in small items.
-pub(super) fn event_cost(event: &Event) -> usize {
-    match event {
-        Event::Part { .. } => PART_COST,
-        _ => 1,
-    }
-}
 
 fn cost(item: &LoadItem) -> usize {
     match item {
         LoadItem::Snapshot { event, .. } => event_cost(event),
         LoadItem::Command(_) => 1,
+    }
+}
+
+/// For what comes from a file.
+fn rules(config: &Config, now: Now, keeps_overdue: bool, merges: bool) -> Rules<'_> {
+    Rules {
+        config,
+        now,
+        keeps_overdue,
+        merges,
+        measured: true,
     }
 }
 
@@ -132,119 +133,40 @@ impl Engine {
     fn load_plain_keys(&mut self, now: Now) -> usize {
         let merges = self.reload.as_ref().is_some_and(Reload::merges);
         let parts = &mut self.parts;
-        let keeps_overdue = parts.is(condition::REPLICA);
+        let replica = parts.is(condition::REPLICA);
         let (base, keys) = parts.persistence.plain_keys();
-        let (mut overdue, config) = (0, &parts.config);
-        let overdue_keys = &mut self.overdue_at_load;
-        let inserted = dataset::insert_plain(
-            &mut parts.store,
-            &keys,
-            |plain| access::loaded(config, now, plain.idle_s, plain.frequency),
-            |store, plain| {
-                let db = plain.db as usize;
-                if plain.expire_ms.is_some_and(|at| at < now.unix_ms()) && !base && !keeps_overdue {
-                    // Replicas that continue from before the restart learn of it by a DEL.
-                    overdue_keys.push((db, plain.key.to_vec()));
-                    overdue += 1;
-                    return false;
-                }
-                if merges {
-                    store.forget(db, plain.key);
-                }
-                true
-            },
-        );
-        let twice = inserted.err().map(|at| {
-            let Plain { db, key, .. } = keys[at];
-            (db, String::from_utf8_lossy(key).into_owned())
-        });
         let count = keys.len();
+        if count == 0 {
+            return 0;
+        }
+        let rules = rules(&parts.config, now, base || replica, merges);
+        let before = self.applier.overdue.len();
+        let outcome = self.applier.plain(&mut parts.store, &keys, &rules);
         drop(keys);
-        if overdue > 0 {
-            parts.persistence.count_expired(overdue);
-        }
-        if let Some((db, key)) = twice {
-            let text = format!("RDB has duplicated key '{key}' in DB {db}");
-            parts.persistence.reject_load(text);
-        }
+        self.event_applied(outcome, before);
         count
     }
 
     fn load_event(&mut self, now: Now, event: Event, base: bool) {
+        let merges = self.reload.as_ref().is_some_and(Reload::merges);
         let parts = &mut self.parts;
-        match event {
-            Event::Part { value, left } => {
-                let limits = dataset::Limits::new(&parts.config, &parts.store);
-                let building = self.building.get_or_insert_default();
-                if let Err(error) = building.add(value, left, &limits) {
-                    (parts.persistence)
-                        .reject_load(format!("Internal error in RDB reading: {error}"));
-                }
-            }
-            Event::Key {
-                db,
-                key,
-                expire_ms,
-                value,
-                idle_s,
-                frequency,
-            } => {
-                let overdue = expire_ms.is_some_and(|at| at < now.unix_ms());
-                let begun = self.building.take();
-                if overdue && !base && !parts.is(condition::REPLICA) {
-                    if let Some(begun) = begun {
-                        begun.discard(&mut parts.store);
-                    }
-                    // Replicas that continue from before the restart learn of it by a DEL.
-                    self.overdue_at_load.push((db as usize, key));
-                    return parts.persistence.count_expired(1);
-                }
-                let access = access::loaded(&parts.config, now, idle_s, frequency);
-                let limits = dataset::Limits::new(&parts.config, &parts.store);
-                if self.reload.as_ref().is_some_and(Reload::merges) {
-                    parts.store.forget(db as usize, &key);
-                }
-                match dataset::insert(
-                    &mut parts.store,
-                    db as usize,
-                    &key,
-                    begun,
-                    value,
-                    expire_ms,
-                    access,
-                    &limits,
-                ) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let key = String::from_utf8_lossy(&key);
-                        parts
-                            .persistence
-                            .reject_load(format!("RDB has duplicated key '{key}' in DB {db}"));
-                    }
-                    Err(error) => {
-                        let key = String::from_utf8_lossy(&key);
-                        parts.persistence.reject_load(format!(
-                            "Internal error in RDB reading: key '{key}': {error}"
-                        ));
-                    }
-                }
-            }
-            // Those that expire may have done so.
-            Event::ResizeDb { db, keys, expires } => {
-                let stay = keys.saturating_sub(expires);
-                let stay = usize::try_from(stay).unwrap_or(usize::MAX);
-                parts.store.expect(db as usize, stay);
-            }
-            Event::Function(library) => {
-                // What was there before stays only in a reload that says so.
-                let merges = self.reload.as_ref().is_some_and(Reload::merges);
-                if let Err(why) = libraries::keep(parts, library, merges) {
-                    let why = String::from_utf8_lossy(&why);
-                    let why = format!("Failed loading library, {why}");
-                    parts.persistence.reject_load(why);
-                }
-            }
-            _ => {}
+        let replica = parts.is(condition::REPLICA);
+        let rules = rules(&parts.config, now, base || replica, merges);
+        let before = self.applier.overdue.len();
+        let ends_us = matches!(event, Event::SelectDb(_));
+        let mut outcome = self.applier.event(&mut parts.store, event, &rules);
+        if ends_us {
+            outcome = outcome.map_err(|why| format!("FATAL: {why}. Exiting"));
+        }
+        self.event_applied(outcome, before);
+    }
+
+    /// Something was applied, when so many keys had been due before.
+    fn event_applied(&mut self, outcome: Result<(), String>, overdue: usize) {
+        let persistence = &mut self.parts.persistence;
+        persistence.count_expired((self.applier.overdue.len() - overdue) as u64);
+        if let Err(why) = outcome {
+            persistence.reject_load(why);
         }
     }
 

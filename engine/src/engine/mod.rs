@@ -1,5 +1,6 @@
 //! The engine: it owns the parts, and routes each event to one of them.
 
+mod applier;
 mod brake;
 mod clustering;
 mod connections;
@@ -30,7 +31,6 @@ use alloc::vec::Vec;
 
 use crate::client::{Clients, Session, Watches, alert};
 use crate::command::context::{Parts, ShutdownWish, Wish, condition};
-use crate::command::dataset::Building;
 use crate::command::effects::Effects;
 use crate::command::evict::Pool;
 use crate::command::scripting;
@@ -44,6 +44,7 @@ use crate::random::Random;
 use crate::replication::{Filter, Replication};
 use crate::store::{Hasher, Store};
 use crate::turn::{Scratch, Turn};
+use applier::Applier;
 use brake::Brake;
 use disk::{Boot, DiskOwner};
 use incoming::Incoming;
@@ -80,10 +81,8 @@ pub struct Engine {
     boot: Option<Boot>,
     /// Carries out what files say, at the start.
     loader: Option<Box<Session>>,
-    /// A large collection of which not all has been read.
-    building: Option<Building>,
-    /// Keys that had expired when their file was loaded.
-    overdue_at_load: Vec<(usize, Vec<u8>)>,
+    /// What is under way of the snapshot that it reads, and what was due when that was loaded.
+    applier: Applier,
     /// `key-load-delay`.
     load_brake: Brake,
     /// `rdb-key-save-delay`.
@@ -219,8 +218,7 @@ impl Engine {
             last_op: 0,
             boot: None,
             loader: None,
-            building: None,
-            overdue_at_load: Vec::new(),
+            applier: Applier::default(),
             load_brake: Brake::default(),
             save_brake: Brake::default(),
             load_goes_on: false,

@@ -46,11 +46,6 @@ pub(crate) fn settings(config: &Config, run_id: &[u8; 40]) -> Settings {
             })
             .collect(),
         stop_writes_on_save_error: config.stop_writes_on_bgsave_error,
-        databases: if config.cluster_enabled {
-            1
-        } else {
-            config.databases
-        },
         dir: config.dir.0.clone(),
         token: String::from_utf8_lossy(&run_id[..TOKEN_DIGITS]).into_owned(),
         redis_version: crate::REDIS_VERSION,
@@ -94,8 +89,9 @@ impl Engine {
             Action::LoadFailed if self.reload.is_some() => self.reload_failed(),
             Action::LoadFailed | Action::Exit => parts.outbox.push_back(Effect::Exit { code: 1 }),
             // What cannot begin now stays due, or scheduled.
-            Action::WantRewrite if self.snapshot_under_way() => {}
+            Action::WantRewrite if self.snapshot_under_way() || self.shutdown.is_some() => {}
             Action::WantRewrite => self.begin_rewrite(now),
+            Action::WantSave if self.shutdown.is_some() => {}
             Action::WantSave => {
                 self.begin_save(now, true);
             }
@@ -190,7 +186,7 @@ impl Engine {
                 },
             );
         }
-        let overdue = core::mem::take(&mut self.overdue_at_load);
+        let overdue = core::mem::take(&mut self.applier).overdue;
         parts.effects.wanted = parts.replication.wants_journal() && !parts.replication.following();
         for (db, key) in overdue {
             parts.effects.begin();

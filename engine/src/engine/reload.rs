@@ -165,11 +165,8 @@ impl Engine {
             return;
         };
         self.loader = None;
-        self.overdue_at_load.clear();
         let parts = &mut self.parts;
-        if let Some(building) = self.building.take() {
-            building.discard(&mut parts.store);
-        }
+        mem::take(&mut self.applier).discard(&mut parts.store);
         parts.set(condition::LOADING, false);
         if reload.stage == Stage::Load {
             parts.persistence.end_load(parts.changes);

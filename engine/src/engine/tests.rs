@@ -6,6 +6,7 @@ mod migration;
 mod node;
 mod propagation;
 mod replica;
+mod snapshots;
 
 use alloc::format;
 use alloc::vec;

@@ -161,7 +161,7 @@ impl Persistence {
                 LoadingInfo {
                     start_time: figures.started_s,
                     total_bytes: figures.total_bytes,
-                    rdb_used_mem: figures.used_memory,
+                    rdb_used_mem: load.facts.used_memory,
                     loaded_bytes: figures.loaded_bytes,
                     loaded_perc: match figures.total_bytes {
                         0 => 0.0,

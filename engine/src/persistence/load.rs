@@ -34,7 +34,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::outbox::{Action, Outbox, Ticket};
 use super::{Settings, aof, file, lock};
 use crate::face::{DiskError, DiskReply, DiskRequest, Now, OpenMode};
-use crate::rdb::{Decoder, Event};
+use crate::rdb::{Decoder, Event, Facts};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -47,8 +47,6 @@ const PIECE: u64 = 1 << 20;
 const AHEAD: usize = 2;
 /// A manifest larger than this is not one.
 const MAX_MANIFEST: u64 = 16 << 20;
-/// Redis names so many empty keys, then is silent.
-const EMPTY_KEYS_LOGGED: u64 = 10;
 
 /// Who waits for a disk answer inside loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,24 +84,12 @@ pub enum LoadItem {
     Command(Command),
 }
 
-/// The position in a replication stream that a snapshot stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadedReplication {
-    /// `repl-id`.
-    pub id: Option<String>,
-    /// `repl-offset`.
-    pub offset: Option<u64>,
-    /// `repl-stream-db`.
-    pub selected_db: Option<i64>,
-}
-
 /// Counters and times for INFO.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
     pub started_s: u64,
     pub total_bytes: u64,
     pub loaded_bytes: u64,
-    pub used_memory: u64,
     pub keys: u64,
     pub expired: u64,
 }
@@ -111,7 +97,7 @@ pub(super) struct Figures {
 #[derive(Debug)]
 pub(super) struct Load {
     pub figures: Figures,
-    pub replication: LoadedReplication,
+    pub facts: Facts,
     /// The manifest that was read. The owner takes it when loading ends.
     pub manifest: Manifest,
     /// Of the files after loading.
@@ -130,7 +116,6 @@ pub(super) struct Load {
     files: Vec<File>,
     current: usize,
     reading: Option<Reading>,
-    empty_keys: u64,
 }
 
 #[derive(Debug)]
@@ -231,7 +216,7 @@ impl Load {
                 started_s: now.unix_us / 1_000_000,
                 ..Figures::default()
             },
-            replication: LoadedReplication::default(),
+            facts: Facts::default(),
             manifest: Manifest::default(),
             sizes: aof::Sizes::default(),
             alone: false,
@@ -248,7 +233,6 @@ impl Load {
             files: Vec::new(),
             current: 0,
             reading: None,
-            empty_keys: 0,
         };
         if source == Source::Configured {
             load.send(lock::lock_dir(), outbox);

@@ -41,13 +41,13 @@ pub use aof::FlushState;
 pub use aof_reader::{Command, CommandReader, Next};
 pub use aof_sum::read_previous;
 pub use info::{AofInfo, Info, LoadingInfo, Walked};
-pub use load::{LoadItem, LoadedReplication, Source};
+pub use load::{LoadItem, Source};
 pub use manifest::{Manifest, ManifestError};
 pub use outbox::Action;
 
 use crate::face::{DiskError, DiskReply, Now};
 use crate::journal::Journal;
-use crate::rdb::{PLAIN_KEYS, Plain};
+use crate::rdb::{LoadedReplication, PLAIN_KEYS, Plain};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -132,8 +132,6 @@ pub struct Settings {
     pub save_points: Vec<SavePoint>,
     /// `stop-writes-on-bgsave-error`.
     pub stop_writes_on_save_error: bool,
-    /// `databases`.
-    pub databases: u32,
     /// `dir`. Paths are relative to it.
     pub dir: String,
     /// Tells the temporary files of servers apart that share a directory. Empty: nobody else is there.
@@ -162,7 +160,6 @@ impl Default for Settings {
             rdb_checksum: true,
             save_points: [point(3600, 1), point(300, 100), point(60, 10_000)].into(),
             stop_writes_on_save_error: true,
-            databases: 16,
             dir: ".".into(),
             token: String::new(),
             redis_version: "7.0.15",
@@ -380,11 +377,17 @@ impl Persistence {
         }
     }
 
+    /// Says that so many keys of a primary's snapshot were loaded, all of which stay.
+    pub fn count_synchronised(&mut self, keys: u64) {
+        self.last_load.keys = keys;
+        self.last_load.expired = 0;
+    }
+
     /// Where in a replication stream the loaded snapshot stands. Known from [`Action::Loaded`] on.
     pub fn loaded_replication(&self) -> &LoadedReplication {
         self.load
             .as_ref()
-            .map_or(&self.replication, |load| &load.replication)
+            .map_or(&self.replication, |load| &load.facts.replication)
     }
 
     /// After [`Action::Loaded`] at the start: opens the append-only file if it is on. `journal_offset`: where
@@ -396,7 +399,7 @@ impl Persistence {
             self.settings.token.clear();
         }
         self.aof.locked = load.locked;
-        self.replication = load.replication;
+        self.replication = load.facts.replication;
         self.aof.manifest = load.manifest;
         self.aof.open(
             now,

@@ -4,10 +4,9 @@ use super::super::aof_reader::{Command, CommandReader, Next};
 use super::super::outbox::{Outbox, Ticket};
 use super::super::{Settings, aof_sum, file};
 use super::{
-    AHEAD, EMPTY_KEYS_LOGGED, Figures, File, Form, Found, Kind, Load, LoadItem, PIECE, Reading,
-    SIGNATURE, Stage, Wait,
+    AHEAD, Figures, File, Form, Found, Kind, Load, LoadItem, PIECE, Reading, SIGNATURE, Stage, Wait,
 };
-use crate::face::{DiskError, DiskReply, DiskRequest, LogLevel, Now};
+use crate::face::{DiskError, DiskReply, DiskRequest, Now};
 use crate::rdb::{Decoder, Event, PLAIN_KEYS, Plain};
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -411,113 +410,39 @@ impl Load {
 
     // ---- what a snapshot tells
 
-    pub(super) fn on_event(
+    fn on_event(
         &mut self,
         now: Now,
         event: Event,
         settings: &Settings,
         outbox: &mut Outbox,
     ) -> Found {
+        let log = |level, text| outbox.log(level, text);
+        if self.facts.learn(now, &event, log) {
+            return Found::Nothing;
+        }
         match event {
-            Event::NeedMore => return Found::NeedMore,
-            Event::Aux { name, value } => {
-                self.on_fact(
-                    now,
-                    &String::from_utf8_lossy(&name),
-                    &String::from_utf8_lossy(&value),
-                    outbox,
-                );
+            Event::NeedMore => Found::NeedMore,
+            Event::End { checked } => {
+                let (keys, expired) = (self.figures.keys, self.figures.expired);
+                let unchecked = !checked && settings.rdb_checksum;
+                let log = |level, text| outbox.log(level, text);
+                self.facts.end(keys, expired, unchecked, log);
+                self.snapshot_ends(settings, outbox);
+                Found::Nothing
             }
-            Event::EmptyKey { key } => {
-                self.empty_keys += 1;
-                if self.empty_keys <= EMPTY_KEYS_LOGGED {
-                    let key = String::from_utf8_lossy(&key);
-                    outbox.warn(format!("rdbLoadObject skipping empty key: {key}"));
-                }
-            }
-            Event::ModuleAux { module } => {
-                let module = String::from_utf8_lossy(&module);
-                outbox.warn(format!(
-                    "The RDB file contains AUX module data of the module '{module}': skipped, there are no modules \
-                     here"
-                ));
-            }
-            Event::SelectDb(db) if db >= settings.databases => {
-                return self.refuse_item(
-                    format!(
-                        "FATAL: Data file was created with a Redis server configured to handle more than {} \
-                         databases. Exiting\n",
-                        settings.databases
-                    ),
-                    outbox,
-                );
-            }
-            Event::End { checked } => self.snapshot_ends(checked, settings, outbox),
-            Event::SelectDb(_)
-            | Event::ResizeDb { .. }
-            | Event::Part { .. }
-            | Event::Key { .. }
-            | Event::Function(_) => {
+            event => {
                 self.figures.keys += u64::from(matches!(event, Event::Key { .. }));
-                return Found::Item(LoadItem::Snapshot {
+                Found::Item(LoadItem::Snapshot {
                     event,
                     base: self.append_only,
-                });
+                })
             }
-        }
-        Found::Nothing
-    }
-
-    pub(super) fn on_fact(&mut self, now: Now, name: &str, value: &str, outbox: &mut Outbox) {
-        match name {
-            _ if name.starts_with('%') => outbox.notice(format!("RDB '{name}': {value}")),
-            "redis-ver" | "valkey-ver" => {
-                outbox.notice(format!("Loading RDB produced by version {value}"))
-            }
-            "ctime" => {
-                let age = (now.unix_us / 1_000_000).saturating_sub(value.parse().unwrap_or(0));
-                outbox.notice(format!("RDB age {age} seconds"));
-            }
-            "used-mem" => {
-                self.figures.used_memory = value.parse().unwrap_or(0);
-                let megabytes = self.figures.used_memory as f64 / (1024.0 * 1024.0);
-                outbox.notice(format!("RDB memory usage when created {megabytes:.2} Mb"));
-            }
-            "repl-stream-db" => self.replication.selected_db = value.parse().ok(),
-            "repl-id" => self.replication.id = (value.len() == 40).then(|| value.into()),
-            "repl-offset" => self.replication.offset = value.parse().ok(),
-            "aof-preamble" if value != "0" => outbox.notice("RDB has an AOF tail".into()),
-            "aof-base" if value != "0" => outbox.notice("RDB is base AOF".into()),
-            "aof-preamble" | "aof-base" | "lua" | "redis-bits" => {}
-            _ => outbox.log(
-                LogLevel::Debug,
-                format!("Unrecognized RDB AUX field: '{name}'"),
-            ),
         }
     }
 
-    pub(super) fn snapshot_ends(
-        &mut self,
-        checked: bool,
-        settings: &Settings,
-        outbox: &mut Outbox,
-    ) {
-        if !checked && settings.rdb_checksum {
-            outbox.warn("RDB file was saved with checksum disabled: no check performed.".into());
-        }
-        let (loaded, expired) = (
-            self.figures.keys - self.figures.expired,
-            self.figures.expired,
-        );
-        let counts = format!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}");
-        if self.empty_keys > 0 {
-            outbox.warn(format!(
-                "{counts}, empty keys skipped: {}.",
-                self.empty_keys
-            ));
-        } else {
-            outbox.notice(format!("{counts}."));
-        }
+    /// Behind the base of an append-only file of the old kind come commands.
+    fn snapshot_ends(&mut self, settings: &Settings, outbox: &mut Outbox) {
         let Some(reading) = self.reading.as_mut().filter(|_| self.append_only) else {
             return;
         };

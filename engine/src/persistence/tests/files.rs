@@ -594,16 +594,6 @@ fn the_snapshot_is_loaded_if_the_append_only_file_is_off() {
         World::start(Settings::default(), Disk::default()).ready,
         "no file at all is an empty data set"
     );
-    let few = Settings {
-        databases: 0,
-        ..Settings::default()
-    };
-    let mut disk = Disk::default();
-    disk.put("dump.rdb", &file);
-    assert_refused(
-        &World::start(few, disk),
-        "configured to handle more than 0 databases. Exiting",
-    );
 }
 
 #[test]
