@@ -27,6 +27,15 @@ pub(crate) enum Stage {
 pub(crate) struct Shutdown {
     wish: ShutdownWish,
     pub stage: Stage,
+    gave_up: GaveUp,
+}
+
+/// What was under way and has been ended for a shutdown. It is begun again if that is called off: whoever asked for it
+/// was told that it would be done.
+#[derive(Clone, Copy, Debug, Default)]
+struct GaveUp {
+    save: bool,
+    rewrite: bool,
 }
 
 impl Engine {
@@ -42,7 +51,14 @@ impl Engine {
         // No write may come between what replicas and files hold and the end.
         self.parts.shutting_down = true;
         self.update_pause();
-        let begin = |stage| Some(Shutdown { wish, stage });
+        let gave_up = GaveUp::default();
+        let begin = |stage| {
+            Some(Shutdown {
+                wish,
+                stage,
+                gave_up,
+            })
+        };
         self.shutdown = if wait {
             self.parts.log(
                 LogLevel::Notice,
@@ -81,7 +97,7 @@ impl Engine {
 
     /// Goes on with a shutdown, if one is under way.
     pub(super) fn shutdown_step(&mut self, now: Now) {
-        let Some(Shutdown { wish, stage }) = self.shutdown else {
+        let Some(Shutdown { wish, stage, .. }) = self.shutdown else {
             return;
         };
         // A transaction that waits for another server is to be saved all, or not at all.
@@ -94,7 +110,7 @@ impl Engine {
             Stage::Save => {
                 let points = !self.parts.config.save.0.is_empty();
                 if wish.nosave || !(wish.save || points) || self.parts.is(condition::LOADING) {
-                    self.parts.persistence.abort_save();
+                    self.give_up_save();
                     return self.flush();
                 }
                 // What an earlier save still has to say is heard first: it must not be taken for the final one's.
@@ -102,7 +118,8 @@ impl Engine {
                 // A snapshot that is under way is older than the last writes. Its end is waited for: it must not
                 // be taken for the end of the final one.
                 if self.parts.persistence.saving() || self.snapshot_under_way() {
-                    self.parts.persistence.abort_save();
+                    self.give_up_save();
+                    self.give_up_rewrite();
                     return;
                 }
                 if self.begin_save(now, false) {
@@ -166,13 +183,39 @@ impl Engine {
     }
 
     fn flush(&mut self) {
+        // It would leave its file behind.
+        self.give_up_rewrite();
         let (now, parts) = (self.now, &mut self.parts);
         parts.journal.seal();
-        // A rewrite under way would leave its file behind.
-        parts.persistence.abort_rewrite();
         parts.persistence.flush(&parts.journal);
         self.with_cluster(now, |cluster| cluster.flush(now));
         self.go_on(Stage::Flush);
+    }
+
+    /// Ends a snapshot in the background; not one that is complete but for its name.
+    fn give_up_save(&mut self) {
+        let persistence = &mut self.parts.persistence;
+        let background = persistence.saving_in_background();
+        persistence.abort_save();
+        let ended = background && !persistence.saving();
+        if ended && let Some(shutdown) = &mut self.shutdown {
+            shutdown.gave_up.save = true;
+            let text = "There is a child saving an .rdb. Killing it!";
+            self.parts.log(LogLevel::Warning, text);
+        }
+    }
+
+    /// Ends a rewrite of the append-only file: what there is of it holds all the data.
+    fn give_up_rewrite(&mut self) {
+        let persistence = &mut self.parts.persistence;
+        if persistence.rewriting()
+            && let Some(shutdown) = &mut self.shutdown
+        {
+            persistence.abort_rewrite();
+            shutdown.gave_up.rewrite = true;
+            let text = "There is a child rewriting the AOF. Killing it!";
+            self.parts.log(LogLevel::Warning, text);
+        }
     }
 
     /// The snapshot that the shutdown waits for is complete, or failed.
@@ -180,10 +223,14 @@ impl Engine {
         let Some(Shutdown {
             wish,
             stage: Stage::Saving,
-        }) = self.shutdown
+            gave_up,
+        }) = &mut self.shutdown
         else {
             return;
         };
+        let wish = *wish;
+        // It is newer than the one that was ended for it.
+        gave_up.save &= !ok;
         if !ok && wish.force {
             let text = "Error trying to save the DB. Exit anyway.";
             self.parts.log(LogLevel::Warning, text);
@@ -234,9 +281,15 @@ impl Engine {
     }
 
     fn resume(&mut self) {
-        self.shutdown = None;
+        let gave_up = (self.shutdown.take()).map_or(GaveUp::default(), |shutdown| shutdown.gave_up);
         self.parts.shutdown_deadline_us = None;
         self.parts.persistence.end_flush();
+        if gave_up.save {
+            self.parts.persistence.schedule_save();
+        }
+        if gave_up.rewrite {
+            self.parts.persistence.schedule_rewrite();
+        }
         self.parts.shutting_down = false;
         self.update_pause();
         self.stream(self.now, &[]); // what was held back

@@ -330,3 +330,75 @@ fn an_end_leaves_no_half_of_a_file() {
         }
     }
 }
+
+/// What an end has broken off is begun again, if it comes to nothing: because a file cannot be written, or since
+/// somebody has changed their mind.
+#[test]
+fn what_an_end_broke_off_is_begun_again() {
+    let logging = "appendonly yes\nappendfsync everysec\nauto-aof-rewrite-percentage 0";
+    for (settings, command, end, finished) in [
+        (
+            logging,
+            "BGREWRITEAOF",
+            "SHUTDOWN NOSAVE",
+            "Background AOF rewrite finished successfully",
+        ),
+        (
+            logging,
+            "BGREWRITEAOF",
+            "SHUTDOWN SAVE",
+            "Background AOF rewrite finished successfully",
+        ),
+        (
+            logging,
+            "BGSAVE",
+            "SHUTDOWN NOSAVE",
+            "Background saving terminated with success",
+        ),
+        (
+            "",
+            "BGSAVE",
+            "SHUTDOWN NOSAVE",
+            "Background saving terminated with success",
+        ),
+    ] {
+        for fails in [true, false] {
+            if fails && settings.is_empty() {
+                continue; // Nothing can go wrong.
+            }
+            let what = format!("{command}, {end}, {fails}");
+            let mut node = Node::start(config(settings), Disk::default());
+            node.join(1);
+            node.run("DEBUG POPULATE 50");
+            node.run("CONFIG SET rdb-key-save-delay 100000");
+            node.run(command);
+            node.advance(350);
+            if fails {
+                node.run("SET late v");
+                break_down(&mut node, Fault::Full);
+            }
+            node.hold = true;
+            let mut reply = node.run(end);
+            assert_eq!(reply, "", "{what}: {:?}", node.log);
+            if fails {
+                while reply.is_empty() {
+                    assert!(node.answer_one(), "{what}: {:?}", node.log);
+                    node.settle();
+                    reply = node.heard(0);
+                }
+            } else {
+                assert_eq!(node.send(1, "SHUTDOWN ABORT"), "+OK", "{what}");
+                reply = node.heard(0);
+            }
+            node.hold = false;
+            assert!(reply.ends_with("SHUTDOWN. Check logs."), "{what}: {reply}");
+            assert_eq!(node.logged("Killing it!"), 1, "{what}: {:?}", node.log);
+            assert_eq!(node.logged(finished), 0, "{what}: {:?}", node.log);
+            node.disk.faults.clear();
+            node.run("CONFIG SET rdb-key-save-delay 0");
+            node.advance(120_000);
+            assert_eq!(node.exited, None, "{what}: {:?}", node.log);
+            assert_eq!(node.logged(finished), 1, "{what}: {:?}", node.log);
+        }
+    }
+}
