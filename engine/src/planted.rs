@@ -29,8 +29,12 @@ pub enum Bug {
     KeepsHouseOften,
     /// Who listens to a channel goes on listening when the right to it is gone.
     KeepsListeners,
+    /// What a script changes that is only rehearsed stays, if a snapshot is under way.
+    KeepsRehearsals,
     /// Harmless: keys that are due are deleted when they are touched, not before.
     LazyExpiryOnly,
+    /// In a cluster, scripts are carried out by whoever is asked, in whatever state.
+    ScriptsAnywhere,
     /// The effects of a transaction are journalled one by one.
     SplitsTransactions,
     /// What a process finds in its log is not synced before it counts as durable.
@@ -43,7 +47,7 @@ pub enum Bug {
 
 impl Bug {
     /// All, in order.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 18] = [
         Bug::AcknowledgesBeforeSync,
         Bug::ChecksQueuedOnly,
         Bug::ContinuesAnything,
@@ -55,7 +59,9 @@ impl Bug {
         Bug::ForgetsSyncDir,
         Bug::KeepsHouseOften,
         Bug::KeepsListeners,
+        Bug::KeepsRehearsals,
         Bug::LazyExpiryOnly,
+        Bug::ScriptsAnywhere,
         Bug::SplitsTransactions,
         Bug::TrustsLoadedTail,
         Bug::VotesTwice,

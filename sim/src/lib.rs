@@ -37,6 +37,7 @@ pub mod operator;
 pub mod panics;
 pub mod plan;
 pub mod probe;
+pub mod rehearser;
 pub mod resp;
 pub mod rng;
 pub mod scenario;

@@ -102,6 +102,8 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// Whether somebody comes to try permissions and channels: see [`crate::visitor`].
     pub visited: bool,
+    /// Whether somebody debugs scripts: see [`crate::rehearser`].
+    pub rehearsed: bool,
     /// Groups of keys.
     pub groups: u16,
     /// What goes wrong, and when.

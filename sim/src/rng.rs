@@ -37,6 +37,10 @@ pub enum Concern {
     Visits,
     /// What the visitor tries.
     Visitor,
+    /// Whether somebody debugs scripts.
+    Rehearsals,
+    /// What the rehearser does.
+    Rehearser,
 }
 
 impl Concern {
@@ -54,6 +58,8 @@ impl Concern {
             Concern::Manner(n) => (10, n),
             Concern::Visits => (11, 0),
             Concern::Visitor => (12, 0),
+            Concern::Rehearsals => (13, 0),
+            Concern::Rehearser => (14, 0),
         };
         kind << 32 | u64::from(index)
     }

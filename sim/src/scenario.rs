@@ -138,6 +138,7 @@ pub fn plan(seed: u64, kind: Kind) -> Plan {
         disk,
         clients: client_plans,
         visited: kind != Kind::Toy && Rng::new(seed, Concern::Visits).chance(400),
+        rehearsed: kind != Kind::Toy && Rng::new(seed, Concern::Rehearsals).chance(300),
         groups,
         faults: menu.schedule(&mut faults, warm_until, chaos_until),
         chaos_until,

@@ -181,6 +181,7 @@ pub fn as_test(plan: &Plan, invariant: &str) -> String {
         format!("vec![{}]", clients.collect::<Vec<_>>().join(", ")),
     );
     field("visited", plan.visited.to_string());
+    field("rehearsed", plan.rehearsed.to_string());
     field("groups", plan.groups.to_string());
     let faults = plan
         .faults

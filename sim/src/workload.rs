@@ -336,6 +336,14 @@ pub fn script(commands: &[Argv]) -> Argv {
     eval
 }
 
+/// Some command that writes, and that the servers know.
+pub fn any_write(rng: &mut Rng) -> Verb {
+    match *rng.pick(&WRITES) {
+        verb if crate::node::knows(&verb.name()) => verb,
+        _ => Append,
+    }
+}
+
 /// The key that [`Act::Guarded`] watches and writes.
 pub fn guarded_key(planned: &Planned) -> Vec<u8> {
     format!("{}s{}", tag(planned.group), planned.value * 4 % 2).into_bytes()

@@ -43,7 +43,7 @@ type Case = (Bug, Kind, u64, fn(&mut Plan));
 
 #[test]
 fn planted_bugs_are_found_and_harmless_changes_are_not() {
-    let bugs: [Case; 14] = [
+    let bugs: [Case; 16] = [
         (Bug::AcknowledgesBeforeSync, Kind::Always, 60, as_drawn),
         (Bug::ChecksQueuedOnly, Kind::Always, 20, as_drawn),
         (Bug::ContinuesAnything, Kind::Replicated, 200, as_drawn),
@@ -54,6 +54,8 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (Bug::ForgetsSync, Kind::Always, 60, as_drawn),
         (Bug::ForgetsSyncDir, Kind::Always, 100, as_drawn),
         (Bug::KeepsListeners, Kind::Always, 20, as_drawn),
+        (Bug::KeepsRehearsals, Kind::Always, 100, as_drawn),
+        (Bug::ScriptsAnywhere, Kind::Cluster, 100, as_drawn),
         (Bug::SplitsTransactions, Kind::Always, 400, as_drawn),
         (
             Bug::TrustsLoadedTail,

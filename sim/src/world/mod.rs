@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::probe::DumpedKey;
+use crate::rehearser::{self, Rehearser};
 use crate::rng::{Concern, Rng};
 use crate::time::{Micros, NodeClock, Queue};
 use crate::visitor::{self, Visitor};
@@ -74,6 +75,7 @@ enum Event {
     Client { client: u16 },
     Operator,
     Visitor,
+    Rehearser,
     Boot { node: u16 },
     Fault { index: u32 },
     Undo { index: u32 },
@@ -111,6 +113,7 @@ struct World<'p> {
     clients: Vec<Client>,
     operator: Operator,
     visitor: Option<Visitor>,
+    rehearser: Option<Rehearser>,
     cpu: Rng,
     history: History,
     reigns: Reigns,
@@ -156,8 +159,9 @@ pub fn run(plan: &Plan, options: Options) -> Outcome {
 impl<'p> World<'p> {
     fn new(plan: &'p Plan, options: Options) -> World<'p> {
         let count = plan.programs.len();
-        // The operator and the visitor come last.
-        let hosts = count + plan.clients.len() + 2;
+        // The operator, the visitor and the rehearser come last.
+        let strangers = count + plan.clients.len();
+        let hosts = strangers + 3;
         let seed = plan.seed;
         let mut nodes = Vec::new();
         for (index, program) in plan.programs.iter().enumerate() {
@@ -207,10 +211,18 @@ impl<'p> World<'p> {
         }
         let visitor = plan.visited.then(|| {
             let rng = Rng::new(seed, Concern::Visitor);
-            Visitor::new(hosts as u16 - 1, count as u16, rng, plan.chaos_until)
+            Visitor::new(strangers as u16 + 1, count as u16, rng, plan.chaos_until)
         });
         if let Some(at) = visitor.as_ref().and_then(|visitor| visitor.wake_at) {
             queue.push(at, Event::Visitor);
+        }
+        let rehearser = plan.rehearsed.then(|| {
+            let rng = Rng::new(seed, Concern::Rehearser);
+            let host = strangers as u16 + 2;
+            Rehearser::new(host, count as u16, plan.groups, rng, plan.chaos_until)
+        });
+        if let Some(at) = rehearser.as_ref().and_then(|rehearser| rehearser.wake_at) {
+            queue.push(at, Event::Rehearser);
         }
         queue.push(plan.chaos_until, Event::Heal);
         World {
@@ -221,8 +233,9 @@ impl<'p> World<'p> {
             net: Network::new(hosts, plan.net, Rng::new(seed, Concern::Network)),
             nodes,
             clients: clients.collect(),
-            operator: Operator::new(hosts as u16 - 2),
+            operator: Operator::new(strangers as u16),
             visitor,
+            rehearser,
             cpu: Rng::new(seed, Concern::Cpu),
             history: History::default(),
             reigns: Reigns::new(count),
@@ -307,8 +320,10 @@ impl<'p> World<'p> {
             } else if host == self.nodes.len() + self.clients.len() {
                 self.operator
                     .on_notice(self.now, &mut self.net, end, &notice);
-            } else {
+            } else if host == self.nodes.len() + self.clients.len() + 1 {
                 self.visit(|visitor, env| visitor.on_notice(env, end, &notice));
+            } else {
+                self.rehearse(|rehearser, env| rehearser.on_notice(env, end, &notice));
             }
         }
     }
@@ -363,6 +378,11 @@ impl<'p> World<'p> {
                     visitor.tick(env);
                 }
             }),
+            Event::Rehearser => self.rehearse(|rehearser, env| {
+                if rehearser.wake_at.is_some_and(|at| at <= env.now) {
+                    rehearser.tick(env);
+                }
+            }),
             Event::Boot { node } => self.boot(node),
             Event::Fault { index } => self.strike(index),
             Event::Undo { index } => self.undo(self.plan.faults[index as usize].1),
@@ -386,6 +406,23 @@ impl<'p> World<'p> {
         act(visitor, &mut env);
         if let Some(at) = visitor.wake_at.filter(|_| visitor.wake_at != before) {
             self.queue.push(at, Event::Visitor);
+        }
+    }
+
+    /// Has the rehearser do something.
+    fn rehearse(&mut self, act: impl FnOnce(&mut Rehearser, &mut rehearser::Surroundings<'_>)) {
+        let Some(rehearser) = &mut self.rehearser else {
+            return;
+        };
+        let before = rehearser.wake_at;
+        let mut env = rehearser::Surroundings {
+            now: self.now,
+            net: &mut self.net,
+            marks: &mut self.marks,
+        };
+        act(rehearser, &mut env);
+        if let Some(at) = rehearser.wake_at.filter(|_| rehearser.wake_at != before) {
+            self.queue.push(at, Event::Rehearser);
         }
     }
 
