@@ -393,6 +393,8 @@ pub(crate) fn owned(value: rdb::Value, limits: &Limits) -> Result<OwnedValue, St
         // Snapshots hold integers of more than 32 bits as text.
         rdb::Value::Str(bytes) => match encoded(&bytes) {
             Value::Int(n) => OwnedValue::Int(n),
+            // It is not copied.
+            _ if bytes.len() > INLINE_MAX => Object::Str(bytes.into()).into(),
             _ => OwnedValue::Bytes(bytes),
         },
         rdb::Value::Int(n) => OwnedValue::Int(n),
@@ -556,11 +558,6 @@ pub(crate) fn insert(
             begun.add(value, 0, limits)?;
             begun.0.map(OwnedValue::Object).ok_or("no elements")?
         }
-    };
-    let value = match value {
-        // It is not copied.
-        OwnedValue::Bytes(bytes) if bytes.len() > INLINE_MAX => Object::Str(bytes.into()).into(),
-        other => other,
     };
     let value = match &value {
         // As SET would keep them.

@@ -6,7 +6,9 @@
 //!              before: blocks that have changed and were not read yet, as they were
 //! ```
 //!
-//! So a change costs no more than what it changes, however long the string is.
+//! So a change costs no more than what it changes, however long the string is. Beside a reply that is still being sent
+//! it costs a copy, once: what Redis pays for each such reply, when that begins. (There can be many, and all at
+//! different places; a string in chunks would spare it, and make every other command on strings slower.)
 //!
 //! And a string that was a part of something longer, a word of a request, stays where it was read: it is a
 //! [`part`](LongText::part), some bytes from the beginning and the end of what is kept.
