@@ -8,25 +8,40 @@ use crate::command::context::condition;
 use crate::engine::Engine;
 use crate::store::{Object, ValueRef};
 
-/// Where a node stands.
+/// Where a node stands: cheap to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Its files are still being read.
+    /// Its files are still being read: its data means nothing yet.
     pub loading: bool,
     /// It is a primary.
     pub primary: bool,
     /// The replication id of its data.
     pub replid: [u8; 40],
-    /// What it executed or applied.
+    /// The replication offset of its data: what it executed or applied, not what it received.
     pub offset: u64,
-    /// The id that its data had before, and the offset up to which both are one.
+    /// The id that its data had before, and the offset up to which both are one history.
     pub previous: Option<([u8; 40], u64)>,
     /// As a replica: the stream of its primary is being applied.
     pub link_up: bool,
-    /// What it executes moves its offset: somebody reads the journal.
+    /// As a primary: what it executes moves its offset, because somebody reads the journal.
     pub journalling: bool,
     /// How often a primary's snapshot has replaced its data, since it started.
     pub full_syncs: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Standing {
+        Standing {
+            loading: true,
+            primary: true,
+            replid: [b'0'; 40],
+            offset: 0,
+            previous: None,
+            link_up: false,
+            journalling: false,
+            full_syncs: 0,
+        }
+    }
 }
 
 /// One key.
@@ -43,19 +58,21 @@ pub struct DumpedKey {
 }
 
 /// A cluster node's view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterView {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterProbe {
     /// Its name.
     pub my_id: String,
-    /// The newest epoch that it has heard of, and that of its last vote.
-    pub epochs: (u64, u64),
-    /// Its own config epoch.
+    /// The newest epoch that it has heard of.
+    pub current_epoch: u64,
+    /// Its own, or its primary's, config epoch.
     pub config_epoch: u64,
+    /// The epoch of its last vote.
+    pub last_vote_epoch: u64,
     /// Whether it serves.
     pub state_ok: bool,
     /// Whether it is a primary.
     pub primary: bool,
-    /// Runs of slots with their owners.
+    /// Runs of slots with their owner, ascending.
     pub slots: Vec<(u16, u16, String)>,
 }
 
@@ -104,13 +121,15 @@ impl Engine {
     }
 
     /// Its view of the cluster, in cluster mode.
-    pub fn cluster_view(&self) -> Option<ClusterView> {
+    pub fn cluster_probe(&self) -> Option<ClusterProbe> {
         let cluster = self.parts.cluster.as_ref()?;
         let nodes = cluster.nodes();
         let runs = nodes.slots.runs().into_iter();
-        Some(ClusterView {
+        let (current_epoch, last_vote_epoch) = cluster.epochs();
+        Some(ClusterProbe {
             my_id: nodes.me().id.as_str().to_string(),
-            epochs: cluster.epochs(),
+            current_epoch,
+            last_vote_epoch,
             config_epoch: nodes.me().config_epoch,
             state_ok: cluster.state(self.now) == crate::cluster::State::Ok,
             primary: !cluster.is_replica(),

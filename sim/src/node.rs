@@ -486,7 +486,7 @@ impl Node {
     /// Its view of the cluster, if it is in one.
     pub fn cluster(&self) -> Option<ClusterProbe> {
         match &self.brain {
-            Some(Brain::Engine(engine)) => engine_cluster(engine),
+            Some(Brain::Engine(engine)) => engine.cluster_probe(),
             Some(Brain::Toy(_)) | None => None,
         }
     }
@@ -569,7 +569,7 @@ impl Brain {
 
     fn standing(&self) -> Standing {
         match self {
-            Brain::Engine(engine) => engine_standing(engine),
+            Brain::Engine(engine) => engine.standing(),
             Brain::Toy(toy) => toy.standing(),
         }
     }
@@ -585,33 +585,6 @@ fn config(directives: &[(&'static str, String)]) -> Config {
     loader
         .finish()
         .unwrap_or_else(|error| panic!("the plan's configuration is refused: {error:?}"))
-}
-
-fn engine_standing(engine: &Engine) -> Standing {
-    let standing = engine.standing();
-    Standing {
-        loading: standing.loading,
-        primary: standing.primary,
-        replid: standing.replid,
-        offset: standing.offset,
-        previous: standing.previous,
-        link_up: standing.link_up,
-        journalling: standing.journalling,
-        full_syncs: standing.full_syncs,
-    }
-}
-
-fn engine_cluster(engine: &Engine) -> Option<ClusterProbe> {
-    let view = engine.cluster_view()?;
-    Some(ClusterProbe {
-        my_id: view.my_id,
-        current_epoch: view.epochs.0,
-        config_epoch: view.config_epoch,
-        last_vote_epoch: view.epochs.1,
-        state_ok: view.state_ok,
-        primary: view.primary,
-        slots: view.slots,
-    })
 }
 
 /// The host that an address names; hosts are numbered from 10.0.0.1.

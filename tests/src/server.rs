@@ -328,6 +328,25 @@ pub fn tool(name: &str) -> PathBuf {
     build("reprise-cli", name)
 }
 
+/// The Python to run programs of clients with (`.ci/run` makes a virtual environment and names it).
+pub fn python() -> String {
+    env::var("REPRISE_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+/// The same, if redis-py is installed; else it says so.
+pub fn python_with_redis() -> Option<String> {
+    let python = python();
+    let installed = Command::new(&python)
+        .args(["-c", "import redis"])
+        .stderr(Stdio::null())
+        .status();
+    if installed.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: {python} has no redis module");
+    None
+}
+
 /// Builds a program as these tests were built: cargo does not do so for another package's tests.
 fn build(package: &str, name: &str) -> PathBuf {
     let this = env::current_exe().expect("the path of this test");

@@ -1,6 +1,7 @@
 //! The clients that people use: redis-cli, redis-benchmark, the `redis` crate, redis-py; and applications on them.
 
 use redis::{Commands, Connection, RedisResult};
+use reprise_tests::server::{python, python_with_redis};
 use reprise_tests::{Server, oracle, subject};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -226,29 +227,12 @@ fn the_redis_crate_pipelines_iterates_and_transacts() -> RedisResult<()> {
     Ok(())
 }
 
-/// redis-py, where it is installed (`.ci/run` does so in a virtual environment and names its Python).
+/// redis-py, where it is installed.
 #[test]
 fn redis_py_talks_to_it() {
-    let python = std::env::var("REPRISE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let installed = Command::new(&python)
-        .args(["-c", "import redis"])
-        .stderr(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {python} has no redis module");
-        return;
+    if let Some(python) = python_with_redis() {
+        application(&mut Command::new(python), "smoke.py");
     }
-    let server = subject().start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/smoke.py");
-    let output = Command::new(python)
-        .args([script, &server.port().to_string()])
-        .output()
-        .expect("python");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("all is well"),
-        "{text}"
-    );
 }
 
 /// Runs a program of `clients/` against a server of its own; it says itself what it found installed.
@@ -268,7 +252,7 @@ fn application(program: &mut Command, script: &str) {
 /// Celery, RQ, Flask-Session, Django's cache, redis-py's locks: those that are there.
 #[test]
 fn python_applications_run_on_it() {
-    let python = std::env::var("REPRISE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = python();
     let there = Command::new(&python).arg("--version").output();
     if !there.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: there is no {python}");

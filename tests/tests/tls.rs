@@ -1,7 +1,7 @@
 //! TLS: with redis-cli, with Redis as a peer, and with clients that do not do as they should.
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/management/security/encryption/>
 
-use reprise_tests::server::{free_port, subject_is_oracle};
+use reprise_tests::server::{free_port, python_with_redis, subject_is_oracle};
 use reprise_tests::tls::{Authority, TlsConn};
 use reprise_tests::wait::{SOON, until};
 use reprise_tests::{Server, Value, oracle, subject};
@@ -406,15 +406,9 @@ fn a_cluster_over_tls_with_redis_among_its_nodes() {
 /// redis-py, where it is installed.
 #[test]
 fn redis_py_speaks_tls() {
-    let python = std::env::var("REPRISE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let installed = Command::new(&python)
-        .args(["-c", "import redis"])
-        .stderr(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {python} has no redis module");
+    let Some(python) = python_with_redis() else {
         return;
-    }
+    };
     let (server, authority, port) = server();
     server.ok("CONFIG SET tls-auth-clients yes");
     let script = "import redis, sys\n\

@@ -109,6 +109,28 @@ impl Database {
     }
 }
 
+/// A key's time is another from now on.
+#[inline]
+fn reindex(
+    times: &mut BTreeSet<(u64, u64)>,
+    bytes: &mut usize,
+    hash: u64,
+    old: Option<u64>,
+    new: Option<u64>,
+) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old {
+        times.remove(&(old, hash));
+        *bytes -= DEADLINE_BYTES;
+    }
+    if let Some(new) = new {
+        times.insert((new, hash));
+        *bytes += DEADLINE_BYTES;
+    }
+}
+
 /// All databases. See the module's documentation.
 pub struct Store {
     pub(super) databases: Vec<Database>,
@@ -274,34 +296,18 @@ impl Store {
     }
 
     fn index(&mut self, db: usize, hash: u64, old: Option<u64>, new: Option<u64>) {
-        if old == new {
-            return;
-        }
-        let database = &mut self.databases[db];
-        if let Some(old) = old {
-            database.deadlines.remove(&(old, hash));
-            database.bytes -= DEADLINE_BYTES;
-        }
-        if let Some(new) = new {
-            database.deadlines.insert((new, hash));
-            database.bytes += DEADLINE_BYTES;
-        }
+        let Database {
+            deadlines, bytes, ..
+        } = &mut self.databases[db];
+        reindex(deadlines, bytes, hash, old, new);
     }
 
     #[inline]
     fn index_fields(&mut self, db: usize, hash: u64, old: Option<u64>, new: Option<u64>) {
-        if old == new {
-            return;
-        }
-        let database = &mut self.databases[db];
-        if let Some(old) = old {
-            database.field_times.remove(&(old, hash));
-            database.bytes -= DEADLINE_BYTES;
-        }
-        if let Some(new) = new {
-            database.field_times.insert((new, hash));
-            database.bytes += DEADLINE_BYTES;
-        }
+        let Database {
+            field_times, bytes, ..
+        } = &mut self.databases[db];
+        reindex(field_times, bytes, hash, old, new);
     }
 
     /// Sets a key to a value, whatever it held. Returns where it is now.

@@ -13,6 +13,7 @@
 //! The arithmetic is, operation by operation, that of Redis, since clients see its rounding. Source: the
 //! GEO pages of <https://redis.io/commands/?group=geo>, and the behaviour of Redis 7.0.
 
+use super::interleave::{EVEN, gather, spread};
 use core::f64::consts::PI;
 use smallvec::SmallVec;
 
@@ -31,7 +32,6 @@ const EARTH_RADIUS: f64 = 6372797.560856;
 /// Half of the equator's length on the map, in metres.
 const MERCATOR_MAX: f64 = 20037726.37;
 
-const EVEN: u64 = 0x5555_5555_5555_5555;
 const ODD: u64 = EVEN << 1;
 
 fn radians(degrees: f64) -> f64 {
@@ -62,26 +62,6 @@ struct Cell {
 struct Extent {
     longitude: (f64, f64),
     latitude: (f64, f64),
-}
-
-/// Puts bit i at 2i.
-fn spread(bits: u32) -> u64 {
-    let mut x = u64::from(bits);
-    x = (x | x << 16) & 0x0000_FFFF_0000_FFFF;
-    x = (x | x << 8) & 0x00FF_00FF_00FF_00FF;
-    x = (x | x << 4) & 0x0F0F_0F0F_0F0F_0F0F;
-    x = (x | x << 2) & 0x3333_3333_3333_3333;
-    (x | x << 1) & EVEN
-}
-
-/// Puts bit 2i at i.
-fn gather(bits: u64) -> u32 {
-    let mut x = bits & EVEN;
-    x = (x | x >> 1) & 0x3333_3333_3333_3333;
-    x = (x | x >> 2) & 0x0F0F_0F0F_0F0F_0F0F;
-    x = (x | x >> 4) & 0x00FF_00FF_00FF_00FF;
-    x = (x | x >> 8) & 0x0000_FFFF_0000_FFFF;
-    (x | x >> 16) as u32
 }
 
 /// A score as the integer that the processor makes of it, which scores that no GEOADD made may overflow.

@@ -9,6 +9,7 @@ pub mod glob;
 pub mod hash;
 pub mod hashtable;
 pub mod hll;
+mod interleave;
 pub mod intset;
 pub mod lcs;
 pub mod list;

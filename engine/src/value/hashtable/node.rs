@@ -6,6 +6,7 @@
 //! are equally deep, as in a B-tree, and the tree grows at its root: when a kid that has only one slot
 //! must split, its node splits first, by its parent's next bit, and each half sees one more bit of the hash.
 
+use super::super::interleave::{EVEN, gather, spread};
 use super::leaf::Leaf;
 use crate::value::own::own;
 use alloc::rc::Rc;
@@ -15,7 +16,6 @@ const RC_HEADER: usize = 16;
 /// Bits of the hash that choose among the slots of a node.
 const SLOT_BITS: u32 = 6;
 const SLOTS: u32 = 1 << SLOT_BITS;
-const EVEN: u64 = 0x5555_5555_5555_5555;
 /// Two nodes with at most this many kids together become one.
 const MERGE_KIDS: usize = 16;
 
@@ -546,24 +546,4 @@ fn insert_kid<T>(kids: &mut Vec<Kid<T>>, at: usize, kid: Kid<T>) {
         kids.reserve_exact(room(kids.len() + 1) - kids.len());
     }
     kids.insert(at, kid);
-}
-
-/// Puts bit i at 2i.
-fn spread(bits: u32) -> u64 {
-    let mut x = u64::from(bits);
-    x = (x | x << 16) & 0x0000_FFFF_0000_FFFF;
-    x = (x | x << 8) & 0x00FF_00FF_00FF_00FF;
-    x = (x | x << 4) & 0x0F0F_0F0F_0F0F_0F0F;
-    x = (x | x << 2) & 0x3333_3333_3333_3333;
-    (x | x << 1) & EVEN
-}
-
-/// Puts bit 2i at i.
-fn gather(bits: u64) -> u32 {
-    let mut x = bits & EVEN;
-    x = (x | x >> 1) & 0x3333_3333_3333_3333;
-    x = (x | x >> 2) & 0x0F0F_0F0F_0F0F_0F0F;
-    x = (x | x >> 4) & 0x00FF_00FF_00FF_00FF;
-    x = (x | x >> 8) & 0x0000_FFFF_0000_FFFF;
-    (x | x >> 16) as u32
 }
