@@ -33,8 +33,8 @@ pub enum Bug {
     KeepsRehearsals,
     /// Harmless: keys that are due are deleted when they are touched, not before.
     LazyExpiryOnly,
-    /// In a cluster, scripts are carried out by whoever is asked, in whatever state.
-    ScriptsAnywhere,
+    /// In a cluster, what scripts write is not journalled.
+    ScriptsInSilence,
     /// The effects of a transaction are journalled one by one.
     SplitsTransactions,
     /// What a process finds in its log is not synced before it counts as durable.
@@ -61,7 +61,7 @@ impl Bug {
         Bug::KeepsListeners,
         Bug::KeepsRehearsals,
         Bug::LazyExpiryOnly,
-        Bug::ScriptsAnywhere,
+        Bug::ScriptsInSilence,
         Bug::SplitsTransactions,
         Bug::TrustsLoadedTail,
         Bug::VotesTwice,

@@ -39,6 +39,10 @@ fn killed_then_without_power(plan: &mut Plan) {
 
 fn as_drawn(_: &mut Plan) {}
 
+fn rehearsed(plan: &mut Plan) {
+    plan.rehearsed = true;
+}
+
 type Case = (Bug, Kind, u64, fn(&mut Plan));
 
 #[test]
@@ -54,8 +58,8 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (Bug::ForgetsSync, Kind::Always, 60, as_drawn),
         (Bug::ForgetsSyncDir, Kind::Always, 100, as_drawn),
         (Bug::KeepsListeners, Kind::Always, 20, as_drawn),
-        (Bug::KeepsRehearsals, Kind::Always, 100, as_drawn),
-        (Bug::ScriptsAnywhere, Kind::Cluster, 100, as_drawn),
+        (Bug::KeepsRehearsals, Kind::Always, 60, rehearsed),
+        (Bug::ScriptsInSilence, Kind::Cluster, 60, as_drawn),
         (Bug::SplitsTransactions, Kind::Always, 400, as_drawn),
         (
             Bug::TrustsLoadedTail,

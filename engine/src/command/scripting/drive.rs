@@ -8,6 +8,7 @@ use super::super::{migrate, nested};
 use super::{Running, debugging, may_run, permitted, rehearsal};
 use crate::client::alert;
 use crate::journal::Audience;
+use crate::planted::{self, Bug};
 use crate::script::{self, Debugger, Event, Finished, Outcome, Vm};
 use alloc::string::String;
 
@@ -127,7 +128,8 @@ fn command(parts: &mut Parts, running: &mut Running, vm: &Vm, through: bool) -> 
             session.out.resp3 = vm.io.resp3.get();
             let wanted = parts.effects.wanted;
             let audience = audience(vm.io.replicate.get());
-            parts.effects.wanted &= audience.is_some();
+            let silent = planted::is(Bug::ScriptsInSilence) && parts.cluster.is_some();
+            parts.effects.wanted &= audience.is_some() && !silent;
             parts.effects.audience = audience.unwrap_or_default();
             execute::call(parts, session, running.start, number, command, &request);
             parts.effects.wanted = wanted;
