@@ -61,7 +61,7 @@ fn an_old_primary_does_not_win_its_slots_back_by_its_name() {
     for seed in 0..6 {
         let mut world = World::new(6, seed);
         world.create(3);
-        world.check_claims = false;
+        world.ledger.claims_unchecked = true;
         world.partition(&[0]);
         let (bumped, old) = world.order(0, |c, now| c.bump_config_epoch(now));
         world
@@ -315,7 +315,7 @@ fn a_move_that_is_broken_off_leaves_one_map() {
         for host in [0, 1] {
             let _ = world.order(host, |c, now| c.set_slot_stable(now, 7));
         }
-        world.check_claims = false; // epochs that nodes took on their own may be the same
+        world.ledger.claims_unchecked = true; // epochs that nodes took on their own may be the same
         world.until(8 * TIMEOUT, "all agree", World::settled);
         world.run(4 * TIMEOUT);
         let owner = if steps < 3 { 0 } else { 1 };
@@ -382,7 +382,7 @@ fn a_slot_is_its_takers_even_if_the_source_has_just_taken_an_epoch() {
 fn two_who_took_over_with_one_epoch_become_one() {
     for seed in 0..4 {
         let mut world = with_two_replicas(seed);
-        world.check_claims = false;
+        world.ledger.claims_unchecked = true;
         world.crash(0);
         // (A replica that has the highest epoch of all by itself would take no new one.)
         world.order(1, |c, now| c.bump_config_epoch(now));
@@ -415,7 +415,7 @@ fn two_who_took_over_with_one_epoch_become_one() {
 fn failovers_at_once_make_no_circle() {
     for seed in 0..8 {
         let mut world = with_two_replicas(seed);
-        world.check_claims = false;
+        world.ledger.claims_unchecked = true;
         world.cut_one_way(3, 4);
         for round in 0..3 {
             let (a, b) = if round % 2 == 0 { (3, 4) } else { (4, 0) };
