@@ -58,7 +58,7 @@ fn planted_bugs_are_found_and_harmless_changes_are_not() {
         (Bug::ForgetsSync, Kind::Always, 60, as_drawn),
         (Bug::ForgetsSyncDir, Kind::Always, 100, as_drawn),
         (Bug::KeepsListeners, Kind::Always, 20, as_drawn),
-        (Bug::KeepsRehearsals, Kind::Always, 60, rehearsed),
+        (Bug::KeepsRehearsals, Kind::Always, 150, rehearsed),
         (Bug::ScriptsInSilence, Kind::Cluster, 60, as_drawn),
         (Bug::SplitsTransactions, Kind::Always, 400, as_drawn),
         (
