@@ -27,6 +27,8 @@ struct Session {
     group: u16,
     /// The end of what was read: a word may come in two pieces.
     read: Vec<u8>,
+    /// The server has said that the next script is debugged: before, it would be carried out.
+    begun: bool,
     /// The script stands still, and waits for a command.
     stopped: bool,
 }
@@ -85,6 +87,7 @@ impl Rehearser {
                 end: env.net.connect(env.now, self.host, node, CLIENT_PORT),
                 group,
                 read: Vec::new(),
+                begun: false,
                 stopped: false,
             });
             return;
@@ -122,11 +125,8 @@ impl Rehearser {
         };
         match notice {
             Notice::Connected => {
-                let group = session.group;
-                let act = self.act();
                 let mut bytes = Vec::new();
                 resp::encode_request(&mut bytes, &["SCRIPT", "DEBUG", "YES"]);
-                resp::encode_request(&mut bytes, &workload::script(&self.commands(group, act)));
                 env.net.send(env.now, end, &bytes, 0);
             }
             Notice::Readable => {
@@ -134,6 +134,9 @@ impl Rehearser {
                 session.read.extend_from_slice(bytes);
                 let len = bytes.len();
                 env.net.consume(end, len);
+                if !session.begun {
+                    return self.begin(env);
+                }
                 let has = |text: &[u8]| session.read.windows(text.len()).any(|part| part == text);
                 let (stopped, ended) = (has(STOPPED), has(ENDED));
                 let old = session.read.len().saturating_sub(STOPPED.len() - 1);
@@ -150,6 +153,26 @@ impl Rehearser {
             Notice::Closed { .. } => self.leave(env),
             Notice::Accepted { .. } | Notice::Writable => {}
         }
+    }
+
+    /// Sends the script, once the server has agreed. (It may be loading, say.)
+    fn begin(&mut self, env: &mut Surroundings<'_>) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let agreed = session.read == b"+OK\r\n";
+        if !agreed && b"+OK\r\n".starts_with(&session.read) {
+            return;
+        }
+        if !agreed {
+            return self.leave(env);
+        }
+        session.begun = true;
+        let (end, group) = (session.end, session.group);
+        let act = self.act();
+        let mut bytes = Vec::new();
+        resp::encode_request(&mut bytes, &workload::script(&self.commands(group, act)));
+        env.net.send(env.now, end, &bytes, 0);
     }
 
     fn leave(&mut self, env: &mut Surroundings<'_>) {
