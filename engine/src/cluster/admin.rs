@@ -95,15 +95,23 @@ impl Cluster {
                 }
             }
         }
-        let owner = add.then_some(self.nodes.my_key());
+        let me = self.nodes.my_key();
+        let until = now.mono_ms() + self.settings.node_timeout_ms * 2;
         let mut dropped = Vec::new();
         for slot in slots {
             self.nodes.slots.importing.remove(&slot);
-            self.imported.remove(&slot);
-            if !add && self.in_my_shard(slot) {
-                dropped.push(slot);
+            if !add {
+                // Whose it was may not have heard, should we be given it next: as with a slot that was imported.
+                let from = self.nodes.slots.owner(slot).filter(|from| *from != me);
+                match from {
+                    Some(from) => self.imported.insert(slot, (from, until)),
+                    None => self.imported.remove(&slot),
+                };
+                if self.in_my_shard(slot) {
+                    dropped.push(slot);
+                }
             }
-            self.nodes.assign(slot, owner);
+            self.nodes.assign(slot, add.then_some(me));
         }
         self.drop_channels(dropped);
         self.changed(now)

@@ -14,8 +14,9 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-/// Slots whose import an operator declared complete a moment ago: from whom each came, and until when (monotonic
-/// milliseconds) that node may not have heard of it. If it took a new epoch just before, of which we did not know, its
+/// Slots whose import an operator declared complete a moment ago, or that were taken from another by DELSLOTS and
+/// ADDSLOTS, as `redis-cli --cluster fix` does: from whom each came, and until when (monotonic milliseconds) that node
+/// may not have heard of it. If it took a new epoch just before, of which we did not know, its
 /// claim looks newer than ours: then we take a newer one, or the slot would be nobody's, once the operator has told
 /// the source too (KB-95).
 pub(super) type Imported = BTreeMap<u16, (NodeKey, u64)>;

@@ -377,6 +377,31 @@ fn a_slot_is_its_takers_even_if_the_source_has_just_taken_an_epoch() {
     }
 }
 
+/// KB-95: the same where redis-cli gives a slot to whoever has its keys: the one that had it claims it under an epoch
+/// of which the new one has not heard, before it is told to let go.
+#[test]
+fn a_slot_is_whose_it_was_declared_to_be() {
+    for seed in 0..4 {
+        let mut world = World::new(3, seed);
+        world.create(3);
+        world.order(1, |c, now| c.bump_config_epoch(now));
+        world.run(TIMEOUT);
+        let (_, newer) = world.order(0, |c, now| c.bump_config_epoch(now));
+        assert!(world.c(1).nodes().me().config_epoch < newer);
+        let slot = [(7, 7)];
+        world.order(1, |c, now| c.delete_slots(now, &slot)).unwrap();
+        world.order(1, |c, now| c.add_slots(now, &slot)).unwrap();
+        let (bumped, _) = world.order(1, |c, now| c.bump_config_epoch(now));
+        assert!(!bumped, "it knows of none that is newer");
+        world.run(TIMEOUT);
+        // (It may have heard by itself.)
+        let _ = world.order(0, |c, now| c.delete_slots(now, &slot));
+        world.until(4 * TIMEOUT, "it is the new one's", |w| {
+            w.settled() && (0..3).all(|host| w.owner(host, 7) == Some(1))
+        });
+    }
+}
+
 /// KB-18: both replicas of a primary take over by force, each on its side of a partition, under the same epoch.
 #[test]
 fn two_who_took_over_with_one_epoch_become_one() {
