@@ -9,30 +9,6 @@ fn created(seed: u64) -> World {
     world
 }
 
-/// Three primaries; the first has two replicas, 3 and 4.
-fn with_two_replicas(seed: u64) -> World {
-    let mut world = World::new(5, seed);
-    // The second replica shall not leave for a primary that has none.
-    world
-        .hosts
-        .iter_mut()
-        .for_each(|host| host.settings.migration_barrier = 9);
-    (0..5).for_each(|host| {
-        let settings = world.hosts[host].settings.clone();
-        world.order(host, |c, now| c.set_settings(now, settings));
-    });
-    world.create(3);
-    let first = world.id(0);
-    world
-        .order(4, |c, now| c.replicate(now, first.as_bytes(), 0))
-        .unwrap();
-    world.until(5000, "the second replica has data", |w| {
-        w.hosts[4].following == Some(0) && w.hosts[4].synced
-    });
-    world.run(TIMEOUT);
-    world
-}
-
 #[test]
 fn a_failed_primary_is_replaced_in_time_and_comes_back_as_a_replica() {
     for seed in 0..6 {
@@ -65,7 +41,7 @@ fn a_failed_primary_is_replaced_in_time_and_comes_back_as_a_replica() {
 #[test]
 fn the_replica_with_the_newer_data_goes_first() {
     for seed in 0..4 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         // 3 hears nothing of its primary's newest writes; the bus goes on.
         world.hosts[3].blocked = true;
         world.run(TIMEOUT);
@@ -85,7 +61,7 @@ fn the_replica_with_the_newer_data_goes_first() {
 #[test]
 fn a_replica_without_its_shards_data_never_wins() {
     for seed in 0..3 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         // 4 is moved to the second shard; before its first sync there ends, that primary dies, while 4's old
         // data looks newest of all (KB-01, KB-05).
         world.hosts[4].offset = 1 << 40;
@@ -108,7 +84,7 @@ fn a_replica_without_its_shards_data_never_wins() {
 
 #[test]
 fn a_second_failure_in_the_shard_is_survived_before_the_next_sync_ends() {
-    let mut world = with_two_replicas(3);
+    let mut world = World::with_two_replicas(3);
     world.crash(0);
     world.hosts[3].blocked = true;
     world.hosts[4].blocked = true;
@@ -370,7 +346,7 @@ fn chaos_heals_at_length() {
 /// Crashes, partitions and restarts at random; the ledgers watch votes and claims all the while.
 fn chaos(seed: u64) {
     let mut world = if seed.is_multiple_of(3) {
-        with_two_replicas(seed)
+        World::with_two_replicas(seed)
     } else {
         created(seed)
     };

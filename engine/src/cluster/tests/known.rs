@@ -4,26 +4,6 @@ use super::world::{TIMEOUT, World};
 use super::*;
 use alloc::vec::Vec;
 
-/// Three primaries; the first has two replicas, 3 and 4, which do not leave it.
-fn with_two_replicas(seed: u64) -> World {
-    let mut world = World::new(5, seed);
-    for host in 0..5 {
-        world.hosts[host].settings.migration_barrier = 9;
-        let settings = world.hosts[host].settings.clone();
-        world.order(host, |c, now| c.set_settings(now, settings));
-    }
-    world.create(3);
-    let first = world.id(0);
-    world
-        .order(4, |c, now| c.replicate(now, first.as_bytes(), 0))
-        .unwrap();
-    world.until(5000, "the second replica has data", |w| {
-        w.hosts[4].following == Some(0) && w.hosts[4].synced
-    });
-    world.run(TIMEOUT);
-    world
-}
-
 /// KB-02: a replica whose primary joined another shard holds that shard's data only once it has synchronised.
 #[test]
 fn a_sub_replica_with_alien_history_does_not_stand() {
@@ -83,7 +63,7 @@ fn an_old_primary_does_not_win_its_slots_back_by_its_name() {
 #[test]
 fn who_missed_two_failovers_joins_its_shard_again() {
     for seed in 0..4 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         world.crash(0);
         world.until(4 * TIMEOUT, "one takes over", |w| {
             w.writable(3, 0) || w.writable(4, 0)
@@ -120,7 +100,7 @@ fn who_missed_two_failovers_joins_its_shard_again() {
 #[test]
 fn a_vote_is_in_the_file_before_it_is_given() {
     for seed in 0..4 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         world.crash(0);
         world.until(4 * TIMEOUT, "someone takes over", |w| {
             w.writable(3, 0) || w.writable(4, 0)
@@ -261,13 +241,8 @@ fn a_slot_goes_to_the_takers_replica() {
     for seed in 0..4 {
         let mut world = World::new(6, seed);
         world.create(3);
-        let [zero, one] = [0, 1].map(|host| world.id(host));
-        world
-            .order(1, |c, now| c.set_slot_importing(now, 7, zero.as_bytes()))
-            .unwrap();
-        world
-            .order(0, |c, now| c.set_slot_migrating(now, 7, one.as_bytes()))
-            .unwrap();
+        let one = world.id(1);
+        world.open_slot(7, 0, 1);
         world.run(500);
         world
             .order(1, |c, now| c.set_slot_node(now, 7, one.as_bytes(), 0))
@@ -335,12 +310,7 @@ fn a_slot_is_its_takers_even_if_the_source_has_just_taken_an_epoch() {
         let mut world = World::new(3, seed);
         world.create(3);
         let [zero, one] = [0, 1].map(|host| world.id(host));
-        world
-            .order(1, |c, now| c.set_slot_importing(now, 7, zero.as_bytes()))
-            .unwrap();
-        world
-            .order(0, |c, now| c.set_slot_migrating(now, 7, one.as_bytes()))
-            .unwrap();
+        world.open_slot(7, 0, 1);
         world.order(1, |c, now| c.bump_config_epoch(now));
         world.run(TIMEOUT);
         let (bumped, newer) = world.order(0, |c, now| c.bump_config_epoch(now));
@@ -359,12 +329,7 @@ fn a_slot_is_its_takers_even_if_the_source_has_just_taken_an_epoch() {
         // It may be moved back at once.
         for (to, id) in [(0, zero), (1, zero)] {
             if to == 0 {
-                world
-                    .order(0, |c, now| c.set_slot_importing(now, 7, one.as_bytes()))
-                    .unwrap();
-                world
-                    .order(1, |c, now| c.set_slot_migrating(now, 7, zero.as_bytes()))
-                    .unwrap();
+                world.open_slot(7, 1, 0);
             }
             world
                 .order(to, |c, now| c.set_slot_node(now, 7, id.as_bytes(), 0))
@@ -406,7 +371,7 @@ fn a_slot_is_whose_it_was_declared_to_be() {
 #[test]
 fn two_who_took_over_with_one_epoch_become_one() {
     for seed in 0..4 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         world.ledger.claims_unchecked = true;
         world.crash(0);
         // (A replica that has the highest epoch of all by itself would take no new one.)
@@ -439,7 +404,7 @@ fn two_who_took_over_with_one_epoch_become_one() {
 #[test]
 fn failovers_at_once_make_no_circle() {
     for seed in 0..8 {
-        let mut world = with_two_replicas(seed);
+        let mut world = World::with_two_replicas(seed);
         world.ledger.claims_unchecked = true;
         world.cut_one_way(3, 4);
         for round in 0..3 {

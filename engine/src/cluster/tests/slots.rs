@@ -139,13 +139,8 @@ fn a_slot_stays_moved_if_the_source_fails_at_once() {
     for seed in 0..2 {
         let mut world = World::new(6, seed);
         world.create(3);
-        let [zero, one] = [0, 1].map(|host| world.id(host));
-        world
-            .order(1, |c, now| c.set_slot_importing(now, 7, zero.as_bytes()))
-            .unwrap();
-        world
-            .order(0, |c, now| c.set_slot_migrating(now, 7, one.as_bytes()))
-            .unwrap();
+        let one = world.id(1);
+        world.open_slot(7, 0, 1);
         world.run(500);
         world
             .order(1, |c, now| c.set_slot_node(now, 7, one.as_bytes(), 0))

@@ -540,6 +540,39 @@ impl World {
         }
     }
 
+    /// Three primaries; the first has two replicas, 3 and 4, which do not leave it for one that has none.
+    pub fn with_two_replicas(seed: u64) -> World {
+        let mut world = World::new(5, seed);
+        for host in 0..5 {
+            world.hosts[host].settings.migration_barrier = 9;
+            let settings = world.hosts[host].settings.clone();
+            world.order(host, |c, now| c.set_settings(now, settings));
+        }
+        world.create(3);
+        let first = world.id(0);
+        world
+            .order(4, |c, now| c.replicate(now, first.as_bytes(), 0))
+            .unwrap();
+        world.until(5000, "the second replica has data", |w| {
+            w.hosts[4].following == Some(0) && w.hosts[4].synced
+        });
+        world.run(TIMEOUT);
+        world
+    }
+
+    /// Begins to move a slot from one primary to another.
+    pub fn open_slot(&mut self, slot: u16, from: usize, to: usize) {
+        let [source, target] = [from, to].map(|host| self.id(host));
+        self.order(to, |c, now| {
+            c.set_slot_importing(now, slot, source.as_bytes())
+        })
+        .unwrap();
+        self.order(from, |c, now| {
+            c.set_slot_migrating(now, slot, target.as_bytes())
+        })
+        .unwrap();
+    }
+
     /// What `redis-cli --cluster create` does: slots, epochs, MEET, and replicas once all know one another.
     pub fn create(&mut self, primaries: usize) {
         let all = self.hosts.len();
